@@ -1,0 +1,54 @@
+"""Packaging of smarttrim_jax; tool settings live in pyproject.toml."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+)"', (ROOT / "smarttrim_jax" / "version.py").read_text(encoding="utf-8")
+).group(1)
+
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "chex>=0.1.91"]
+
+setup(
+    name="smarttrim_jax",
+    version=VERSION,
+    description="SmartTrim for JAX: vision-language models that drop the tokens and heads they do not need",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["smarttrim_jax", "smarttrim_jax.*"]),
+    package_data={"smarttrim_jax": ["py.typed"]},
+    install_requires=[
+        "jax>=0.10.2",
+        "flax>=0.12.8",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12.8",
+        "tensorflow-datasets>=4.9.10",
+        "array-record>=0.8.3",
+        "grain>=0.2.18",
+        "ml-collections>=1.1",
+        "tokenizers>=0.21",
+        "tensorboardX>=2.6.4",
+        "jaxtyping>=0.3.3",
+        "pillow>=11",
+        "numpy>=2",
+    ],
+    extras_require={
+        "demo": ["easy-vqa==1.0"],
+        "test": [*TEST, "easy-vqa==1.0"],
+        "dev": [*TEST, "easy-vqa==1.0", "ruff>=0.14", "mypy>=1.18"],
+        "tpu": ["jax[tpu]>=0.10.2"],
+        "cuda": ["jax[cuda13]>=0.10.2"],
+    },
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,59 @@
+"""What is read and how: the settings of the data."""
+
+import dataclasses
+import typing
+from typing import Literal
+
+from smarttrim_jax.data.images import Resize
+from smarttrim_jax.errors import ConfigError
+
+DatasetName = Literal["easy_vqa", "nlvr"]
+Augment = Literal["none", "clip_randaug"]
+
+_CHOICES = {"dataset": DatasetName, "resize": Resize, "augment": Augment}
+_LEAST = {"image_size": 1, "text_length": 3, "batch_size": 1, "workers": 0, "seed": 0}
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Settings of a data set and of its batches.
+
+    Attributes:
+        dataset: the name of the data set.
+        image_size: height and width of the images in pixels.
+        text_length: tokens of every text, the start and end token included.
+        batch_size: examples of a batch over all processes.
+        data_dir: where prepared data is kept.
+        source: where the raw files are (see the builder); needed for the first preparation only. To prepare
+            from another source, choose another `data_dir`.
+        resize: "resize" takes the whole image, "resize_crop" the centre of a photograph.
+        tokenizer: "trained" (on the train sentences, kept with the prepared data) or a vocabulary's path.
+        augment: what is done to training images.
+        workers: processes that read training data; 0 reads in threads of this one.
+        seed: of order and augmentation.
+
+    Raises:
+        ConfigError: a value that is not accepted.
+    """
+
+    dataset: DatasetName
+    image_size: int
+    text_length: int
+    batch_size: int
+    data_dir: str = "~/.cache/smarttrim_jax"
+    source: str = ""
+    resize: Resize = "resize"
+    tokenizer: str = "trained"
+    augment: Augment = "none"
+    workers: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            value, accepted = getattr(self, name), typing.get_args(choices)
+            if value not in accepted:
+                raise ConfigError(f"{name} is {value!r}; accepted: {', '.join(accepted)}")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value < least:
+                raise ConfigError(f"{name} is {value}; it must be at least {least}")

@@ -1,0 +1,165 @@
+"""Sentences to token ids and back: BERT's WordPiece, RoBERTa's byte-level BPE, or a vocabulary of our own."""
+
+import collections
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from smarttrim_jax.errors import ConfigError, DataError
+
+FILE_NAME = "tokenizer.json"
+# A rarer word is spelled by its letters: its own embedding would hardly be trained.
+SENTENCES_OF_A_WORD = 2
+
+_BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_ROBERTA = ("<pad>", "<unk>", "<s>", "</s>")
+
+
+class TextEncoder:
+    """A tokenizer with a fixed length: `encode` pads, or truncates and keeps the end token.
+
+    Attributes:
+        text_length: tokens of every encoded text, the start and end token included.
+        pad_id: the id that fills the end of short texts.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, text_length: int) -> None:
+        """Takes over `tokenizer`, whose special tokens are BERT's ([PAD] ...) or RoBERTa's (<pad> ...)."""
+        if text_length < 3:
+            raise ConfigError(f"text_length is {text_length}; it must be at least 3 (start, a token, end)")
+        pad, _, start, end = _special_tokens(tokenizer)
+        ids = tokenizer.get_vocab()
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{start} $A {end}", special_tokens=[(start, ids[start]), (end, ids[end])]
+        )
+        # A user who writes "[SEP]" gets it spelled out, not the token.
+        tokenizer.encode_special_tokens = True
+        self.text_length = text_length
+        self.pad_id = ids[pad]
+        tokenizer.enable_truncation(text_length)
+        tokenizer.enable_padding(length=text_length, pad_id=self.pad_id, pad_token=pad)
+        self._tokenizer = tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """Entries of the vocabulary, the special tokens included."""
+        return self._tokenizer.get_vocab_size()
+
+    def encode(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The ids and the mask of a text.
+
+        Returns:
+            ids [text_length] int32, and mask [text_length] int32: 1 for a token, 0 for padding.
+
+        Raises:
+            DataError: the text is empty.
+        """
+        if not text.strip():
+            raise DataError("the text is empty; give a question or a sentence")
+        encoding = self._tokenizer.encode(text)
+        return np.array(encoding.ids, np.int32), np.array(encoding.attention_mask, np.int32)
+
+    def tokens(self, ids: Sequence[int] | np.ndarray) -> list[str]:
+        """The written form of each id, in order, for pictures and logs."""
+        return [self._tokenizer.decode([int(i)], skip_special_tokens=False) for i in ids]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the tokenizer as one JSON file, whole or not at all; `load` reads it."""
+        path = pathlib.Path(path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tokenizer") as folder:
+            whole = pathlib.Path(folder) / FILE_NAME
+            self._tokenizer.save(str(whole))
+            whole.replace(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], text_length: int) -> "TextEncoder":
+        """Reads a tokenizer.
+
+        Args:
+            path: a `tokenizer.json`; a `vocab.txt` (BERT's uncased WordPiece); or a folder that holds one of
+                these or the pair `vocab.json`, `merges.txt` (RoBERTa's byte-level BPE).
+            text_length: tokens of every encoded text.
+
+        Raises:
+            DataError: no vocabulary there, or one that cannot be read.
+        """
+        path = pathlib.Path(path).expanduser()
+        read, files = _reader(path)
+        try:
+            tokenizer = read(*map(str, files))
+        except Exception as error:  # the library raises bare Exception
+            raise DataError(f"cannot read the tokenizer '{path}': {error}") from error
+        return cls(tokenizer, text_length)
+
+    @classmethod
+    def train(cls, sentences: Iterable[str], text_length: int) -> "TextEncoder":
+        """Makes a lower-casing WordPiece vocabulary: the words of the sentences, and letters to spell others.
+
+        The same sentences in any order give the same vocabulary (the library's own trainer does not promise it).
+
+        Args:
+            sentences: those of the training examples.
+            text_length: tokens of every encoded text.
+        """
+        tokenizer = _wordpiece(models.WordPiece({}, unk_token="[UNK]"))
+        words: collections.Counter[str] = collections.Counter()
+        for sentence in sentences:
+            text = tokenizer.normalizer.normalize_str(sentence)
+            words.update({word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)})
+        letters = sorted(set("".join(words)))
+        known = sorted(word for word, count in words.items() if count >= SENTENCES_OF_A_WORD)
+        entries = dict.fromkeys([*_BERT, *letters, *(f"##{letter}" for letter in letters), *known])
+        tokenizer.model = models.WordPiece({entry: i for i, entry in enumerate(entries)}, unk_token="[UNK]")
+        tokenizer.add_special_tokens(list(_BERT))
+        return cls(tokenizer, text_length)
+
+
+def _reader(path: pathlib.Path) -> tuple[Callable[..., Tokenizer], list[pathlib.Path]]:
+    """The function for the files at `path`, and the files."""
+    folder = path if path.is_dir() else path.parent
+    readers: dict[tuple[str, ...], Callable[..., Tokenizer]] = {
+        (FILE_NAME,): Tokenizer.from_file,
+        ("vocab.txt",): _read_bert,
+        ("vocab.json", "merges.txt"): _read_roberta,
+    }
+    for names, read in readers.items():
+        files = [folder / name for name in names]
+        if all(file.is_file() for file in files) and (path.is_dir() or path in files):
+            return read, files
+    if path.suffix in (".json", ".txt") and path.is_file():
+        return (_read_bert if path.suffix == ".txt" else Tokenizer.from_file), [path]
+    accepted = ", ".join(" with ".join(names) for names in readers)
+    raise DataError(f"no vocabulary at '{path}'; accepted are {accepted}, or a folder that holds them")
+
+
+def _read_bert(vocabulary: str) -> Tokenizer:
+    tokenizer = _wordpiece(models.WordPiece.from_file(vocabulary, unk_token="[UNK]"))
+    tokenizer.add_special_tokens([token for token in _BERT if tokenizer.token_to_id(token) is not None])
+    return tokenizer
+
+
+def _read_roberta(vocabulary: str, merges: str) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE.from_file(vocabulary, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([token for token in _ROBERTA if tokenizer.token_to_id(token) is not None])
+    return tokenizer
+
+
+def _wordpiece(model: models.WordPiece) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def _special_tokens(tokenizer: Tokenizer) -> tuple[str, str, str, str]:
+    """Padding, unknown, start and end as this vocabulary writes them."""
+    for tokens in (_BERT, _ROBERTA):
+        if all(tokenizer.token_to_id(token) is not None for token in tokens):
+            return tokens
+    raise DataError(f"the vocabulary lacks the special tokens; it must hold {_BERT} or {_ROBERTA}")

@@ -1,0 +1,33 @@
+"""Errors a user can mend: one sentence that names the thing and the fix."""
+
+import sys
+from collections.abc import Callable
+
+
+class SmartTrimError(Exception):
+    """Base of every error that is the input's fault; commands print it and exit with status 1."""
+
+
+class ConfigError(SmartTrimError, ValueError):
+    """A setting that is unknown, of the wrong type, or out of range."""
+
+
+class DataError(SmartTrimError, ValueError):
+    """A data set, image, text or vocabulary that is missing or cannot be read."""
+
+
+class CheckpointError(SmartTrimError, ValueError):
+    """Weights that are missing, damaged, or of another model."""
+
+
+class TrainingError(SmartTrimError, RuntimeError):
+    """A run that cannot go on: a loss that is not finite, a disk that is full."""
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Runs a command; an input error becomes one line on standard error and exit status 1."""
+    try:
+        main()
+    except SmartTrimError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,209 @@
+"""METER with trimmers inside (Dou et al. 2022, official code zdou0830/METER; Wang et al. 2024 for the trimming)."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.heads import Pooler, TaskHead
+from smarttrim_jax.models.meter.config import MeterConfig
+from smarttrim_jax.models.meter.layers import encoder_step, fusion_step, make_trimmers
+from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State, fold_stages
+from smarttrim_jax.nn.folding import stack
+from smarttrim_jax.nn.layers import PostNormLayer
+from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.nn.text import TextTransformer
+from smarttrim_jax.nn.vision import VisionTransformer
+from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
+from smarttrim_jax.trimming.trimmers import TrimmingConfig
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class MeterOutput:
+    """What a forward pass returns.
+
+    Attributes:
+        logits: float32, by head name: `[batch, outputs]`, or `[batch, tokens, outputs]` of the language head.
+        joint: `[batch, images * 2 * width]`, the pooled sides, text first.
+        text: the text states after the fusion (`batch * images` rows).
+        image: the image states after the fusion (`batch * images` rows).
+        record: every gate.
+    """
+
+    logits: dict[str, Float[Array, "batch ..."]]
+    joint: Float[Array, "batch features"]
+    text: Tokens
+    image: Tokens
+    record: TrimRecord
+
+
+class Meter(nnx.Module):
+    """Two encoders, co-attention in lock-step, a head; trimmed wherever `config.trimming` says.
+
+    Args:
+        config: sizes, heads and trimming.
+        rngs: for the initial weights.
+    """
+
+    def __init__(self, config: MeterConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        dtype, fusion = jnp.dtype(config.dtype), config.fusion
+        self.image = VisionTransformer(config.vision, dtype=dtype, rngs=rngs)
+        self.text = TextTransformer(config.text, dtype=dtype, rngs=rngs)
+        self.image_transform = nnx.Linear(config.vision.width, fusion.width, dtype=dtype, rngs=rngs)
+        self.text_transform = nnx.Linear(config.text.width, fusion.width, dtype=dtype, rngs=rngs)
+        self.type_embedding = nnx.Embed(
+            1 + config.images,
+            fusion.width,
+            embedding_init=nnx.initializers.normal(0.02),
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+        def layer(rngs: nnx.Rngs) -> PostNormLayer:
+            return PostNormLayer(
+                fusion.width,
+                fusion.heads,
+                fusion.mlp_width,
+                epsilon=fusion.epsilon,
+                dropout_rate=fusion.dropout,
+                cross_attention=True,
+                dtype=dtype,
+                rngs=rngs,
+            )
+
+        self.fusion_text = stack(layer, fusion.depth, rngs)
+        self.fusion_image = stack(layer, fusion.depth, rngs)
+        self.text_pooler = Pooler(fusion.width, dtype=dtype, rngs=rngs)
+        self.image_pooler = Pooler(fusion.width, dtype=dtype, rngs=rngs)
+        self.head = nnx.Dict(
+            {
+                head.name: TaskHead(head, fusion.width, config.images, fusion.epsilon, dtype=dtype, rngs=rngs)
+                for head in config.heads
+            }
+        )
+        if config.trimming is not None:
+            self.trimmers = nnx.Dict(make_trimmers(config, config.trimming, rngs))
+
+    def __call__(
+        self,
+        images: Float[Array, "batch *images height width 3"],
+        ids: Int[Array, "batch tokens"],
+        mask: Int[Array, "batch tokens"],
+        *,
+        trim: Trim | None = None,
+        key: jax.Array | None = None,
+    ) -> MeterOutput:
+        """One pass.
+
+        Args:
+            images: normalised, `[batch, height, width, 3]` or `[batch, images, height, width, 3]`.
+            ids: of the text's tokens.
+            mask: 1 for tokens, 0 for padding.
+            trim: how the trimmers decide; None runs at full capacity.
+            key: training (dropout and sampled gates) with these random numbers; None for evaluation.
+
+        Raises:
+            ConfigError: trimming a model without trimmers, another number of images, a text that is too long.
+        """
+        if trim is not None and self.config.trimming is None:
+            raise ConfigError("this model has no trimmers; set `trimming` in its MeterConfig")
+        keys = split_key(key, 2)
+        state = self.embed(images, ids, mask, key=keys[0])
+        present = {name: tokens.gate for name, tokens in state.items()}
+        state, gates = fold_stages(self.stages(), state, trim, keys[1])
+        return self.read_out(state, gates, present)
+
+    def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
+        """Both encoders' first tokens; each image is a row of its own."""
+        if images.ndim == 4:
+            images = images[:, None]
+        if images.shape[1] != self.config.images:
+            raise ConfigError(f"{images.shape[1]} images per example, but the model takes {self.config.images}")
+        if not self.config.share_text:
+            ids, mask = (jnp.repeat(part, self.config.images, axis=0) for part in (ids, mask))
+        return {
+            "image": self.image.embed(images.reshape(-1, *images.shape[2:])),
+            "text": self.text.embed(ids, mask, key=key),
+        }
+
+    def stages(self) -> list[Segment | Run]:
+        """What runs between the embeddings and the heads, in order."""
+        config, trimming = self.config, self.config.trimming or TrimmingConfig()
+        trimmers = self.trimmers if config.trimming is not None else {}
+        fusion = {"fusion_text": self.fusion_text, "fusion_image": self.fusion_image}
+        guides = {side: trimmers[side] for side in fusion if side in trimmers}
+        switches: dict[str, Any] = {"scan": config.scan, "remat": config.remat}
+        return [
+            Run(
+                "image",
+                functools.partial(encoder_step, "image"),
+                self.image.layers,
+                trimmers.get("image"),
+                depth=config.vision.depth,
+                first_layer=trimming.image.first_layer,
+                inputs=self.image.layer_inputs(),
+                **switches,
+            ),
+            Run(
+                "text",
+                functools.partial(encoder_step, "text"),
+                self.text.layers,
+                trimmers.get("text"),
+                depth=config.text.depth,
+                first_layer=trimming.text.first_layer,
+                **switches,
+            ),
+            Segment("join", self.join),
+            Run(
+                "fusion",
+                fusion_step,
+                fusion,
+                guides or None,
+                depth=config.fusion.depth,
+                first_layer=trimming.cross_modal.first_layer,
+                **switches,
+            ),
+        ]
+
+    def join(self, state: State) -> State:
+        """Both sides at the fusion's width with their token types; the text once per image."""
+        image, text, images = state["image"], state["text"], self.config.images
+        text = self._per_image(text)
+        kinds = self.type_embedding(jnp.arange(1 + images))
+        rows = image.global_token.shape[0]
+        image_kind = image.spread(jnp.tile(kinds[1:], (rows // images, 1)))
+        image_values = self.image_transform(self.image.last_norm(image.values)) + image_kind
+        return {
+            "image": image.replace(image_values),
+            "text": text.replace(self.text_transform(text.values) + kinds[0]),
+        }
+
+    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> MeterOutput:
+        """Poolers and heads on the fused state.
+
+        Args:
+            state: after the last stage.
+            gates: of every run.
+            present: `[batch, tokens]` of "image" and "text" before the first layer.
+        """
+        image, text, images = state["image"], state["text"], self.config.images
+        pooled = [self.text_pooler(text.global_token), self.image_pooler(image.global_token)]
+        joint = jnp.concatenate(pooled, axis=-1).reshape(image.global_token.shape[0] // images, -1)
+        logits = {name: head(joint, text.values) for name, head in self.head.items()}
+        fused_text = self._per_image(present["text"])
+        by_run = present | {"fusion_image": present["image"], "fusion_text": fused_text}
+        return MeterOutput(logits, joint, text, image, TrimRecord(gates, by_run))
+
+    def _per_image(self, text: Any) -> Any:
+        """What is known per text, for every image the text meets in the fusion."""
+        if not self.config.share_text or self.config.images == 1:
+            return text
+        return jax.tree.map(lambda leaf: jnp.repeat(leaf, self.config.images, axis=0), text)

@@ -1,0 +1,73 @@
+"""METER in three sizes."""
+
+import dataclasses
+from typing import Any
+
+from smarttrim_jax.models.meter.config import FusionConfig, MeterConfig
+from smarttrim_jax.nn.text import TextConfig
+from smarttrim_jax.nn.vision import VisionConfig
+from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
+
+
+def meter_base(image_size: int = 384, **overrides: Any) -> MeterConfig:
+    """The official model: CLIP-ViT-B/16 (11 layers), RoBERTa-base, 6 + 6 fusion layers of width 768."""
+    config = MeterConfig(vision=VisionConfig(image_size=image_size))
+    return dataclasses.replace(config, **overrides)
+
+
+def meter_small(image_size: int = 112, **overrides: Any) -> MeterConfig:
+    """Width 384 throughout: DINOv2's ViT-S/14 and MiniLM-L6's sizes, 3 + 3 fusion layers."""
+    config = MeterConfig(
+        vision=VisionConfig(
+            image_size=image_size,
+            patch_size=14,
+            width=384,
+            depth=12,
+            heads=6,
+            mlp_width=1536,
+            activation="gelu",
+            epsilon=1e-6,
+            pre_norm=False,
+            patch_bias=True,
+            layer_scale=True,
+            position_grid=37,
+        ),
+        text=TextConfig(
+            vocab_size=30522,
+            width=384,
+            depth=6,
+            heads=12,
+            mlp_width=1536,
+            max_positions=512,
+            position_rule="bert",
+            pad_id=0,
+            token_types=2,
+            epsilon=1e-12,
+        ),
+        fusion=FusionConfig(width=384, depth=3, heads=6, mlp_width=1536),
+    )
+    return dataclasses.replace(config, **overrides)
+
+
+def meter_tiny(image_size: int = 64, **overrides: Any) -> MeterConfig:
+    """Small enough to train on two CPU cores in minutes: width 128, 8-pixel patches."""
+    config = MeterConfig(
+        vision=VisionConfig(
+            image_size=image_size, patch_size=8, width=128, depth=3, heads=4, mlp_width=512
+        ),
+        text=TextConfig(
+            vocab_size=256,
+            width=128,
+            depth=2,
+            heads=4,
+            mlp_width=512,
+            max_positions=64,
+            position_rule="bert",
+            pad_id=0,
+            epsilon=1e-12,
+            dropout=0.0,
+        ),
+        fusion=FusionConfig(width=128, depth=2, heads=4, mlp_width=512, dropout=0.0),
+        trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=32)),
+    )
+    return dataclasses.replace(config, **overrides)

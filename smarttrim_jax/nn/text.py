@@ -1,0 +1,112 @@
+"""BERT's and RoBERTa's text encoder."""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Int
+
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.nn.folding import stack
+from smarttrim_jax.nn.layers import PostNormLayer, layer_norm
+from smarttrim_jax.nn.positions import roberta_positions
+from smarttrim_jax.nn.regularization import dropout
+from smarttrim_jax.tokens import Padded, first_token_open
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """Sizes and variations of a text encoder; the defaults are RoBERTa-base.
+
+    Attributes:
+        vocab_size: rows of the word table.
+        width: of the tokens.
+        depth: number of layers.
+        heads: attention heads; must divide `width`.
+        mlp_width: hidden width of the MLPs.
+        max_positions: rows of the position table.
+        position_rule: "bert" counts from 0, "roberta" from the pad id + 1, skipping padding.
+        pad_id: of the padding token (BERT 0, RoBERTa 1).
+        token_types: rows of the token-type table, of which row 0 is used; 0 for none (BLIP).
+        epsilon: of every LayerNorm (RoBERTa 1e-5, BERT 1e-12).
+        dropout: on embeddings, attention weights and every sub-layer.
+    """
+
+    vocab_size: int = 50265
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    max_positions: int = 514
+    position_rule: Literal["bert", "roberta"] = "roberta"
+    pad_id: int = 1
+    token_types: int = 1
+    epsilon: float = 1e-5
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ConfigError(f"heads {self.heads} does not divide width {self.width}")
+
+    @property
+    def max_length(self) -> int:
+        """The longest text the position table can hold, in tokens."""
+        return self.max_positions - (self.pad_id + 1 if self.position_rule == "roberta" else 0)
+
+
+class TextTransformer(nnx.Module):
+    """Embeddings with their norm, and a stack of post-norm layers that the model folds over."""
+
+    def __init__(self, config: TextConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.config = config
+
+        def table(rows: int) -> nnx.Embed:
+            init = nnx.initializers.normal(0.02)
+            return nnx.Embed(rows, config.width, embedding_init=init, dtype=dtype, rngs=rngs)
+
+        self.word_embedding = table(config.vocab_size)
+        self.position_embedding = table(config.max_positions)
+        self.type_embedding = table(config.token_types) if config.token_types else None
+        self.embedding_norm = layer_norm(config.width, config.epsilon, dtype=dtype, rngs=rngs)
+        self.layers = stack(
+            lambda rngs: PostNormLayer(
+                config.width,
+                config.heads,
+                config.mlp_width,
+                epsilon=config.epsilon,
+                dropout_rate=config.dropout,
+                cross_attention=False,
+                dtype=dtype,
+                rngs=rngs,
+            ),
+            config.depth,
+            rngs,
+        )
+
+    def embed(
+        self,
+        ids: Int[Array, "batch tokens"],
+        mask: Int[Array, "batch tokens"],
+        *,
+        key: jax.Array | None = None,
+    ) -> Padded:
+        """Tokens before the first layer; padding is closed from the start.
+
+        Raises:
+            ConfigError: a text longer than the position table.
+        """
+        if ids.shape[1] > self.config.max_length:
+            raise ConfigError(
+                f"texts of {ids.shape[1]} tokens do not fit a position table for {self.config.max_length}"
+            )
+        if self.config.position_rule == "roberta":
+            positions = roberta_positions(ids, self.config.pad_id)
+        else:
+            positions = jnp.arange(ids.shape[1])[None]
+        x = self.word_embedding(ids) + self.position_embedding(positions)
+        if self.type_embedding is not None:
+            x = x + self.type_embedding(jnp.zeros_like(ids))
+        return Padded(dropout(self.embedding_norm(x), self.config.dropout, key), first_token_open(mask))

@@ -1,0 +1,121 @@
+"""The vision transformer, with CLIP's, BLIP's and DINOv2's variations."""
+
+import dataclasses
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.nn.folding import stack
+from smarttrim_jax.nn.layers import PreNormLayer, layer_norm
+from smarttrim_jax.nn.positions import resize_positions
+from smarttrim_jax.tokens import Padded
+
+
+@dataclasses.dataclass(frozen=True)
+class VisionConfig:
+    """Sizes and variations of a vision transformer; the defaults are METER's CLIP ViT-B/16.
+
+    Attributes:
+        image_size: side of the square images, pixels.
+        patch_size: side of a patch, pixels.
+        width: of the tokens.
+        depth: number of layers (METER runs 11 of CLIP's 12).
+        heads: attention heads; must divide `width`.
+        mlp_width: hidden width of the MLPs.
+        activation: "quick_gelu" for CLIP, "gelu" for BLIP and DINOv2.
+        epsilon: of every LayerNorm (CLIP 1e-5, BLIP and DINOv2 1e-6).
+        pre_norm: a LayerNorm before the first layer (CLIP).
+        patch_bias: a bias in the patch embedding (BLIP, DINOv2).
+        layer_scale: a learned scale on every residual branch (DINOv2).
+        drop_path: stochastic depth of the last layer, growing linearly from 0.
+        position_grid: side of the position table in patches; 0 means `image_size / patch_size`.
+    """
+
+    image_size: int = 288
+    patch_size: int = 16
+    width: int = 768
+    depth: int = 11
+    heads: int = 12
+    mlp_width: int = 3072
+    activation: Literal["gelu", "quick_gelu"] = "quick_gelu"
+    epsilon: float = 1e-5
+    pre_norm: bool = True
+    patch_bias: bool = False
+    layer_scale: bool = False
+    drop_path: float = 0.0
+    position_grid: int = 0
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ConfigError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
+        if self.width % self.heads:
+            raise ConfigError(f"heads {self.heads} does not divide width {self.width}")
+
+    @property
+    def patches(self) -> int:
+        """Patches of one image of `image_size`."""
+        return (self.image_size // self.patch_size) ** 2
+
+
+class VisionTransformer(nnx.Module):
+    """Patches, [CLS] and positions; a stack of pre-norm layers; a last norm over all tokens.
+
+    The model folds over `layers` itself, so that what is trimmed between them is its business.
+    """
+
+    def __init__(self, config: VisionConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.config, self.dtype = config, dtype
+        grid = config.position_grid or config.image_size // config.patch_size
+        normal = nnx.initializers.normal(0.02)
+        self.patch_embedding = nnx.Linear(
+            3 * config.patch_size**2, config.width, use_bias=config.patch_bias, dtype=dtype, rngs=rngs
+        )
+        self.class_embedding = nnx.Param(normal(rngs.params(), (config.width,)))
+        self.position_embedding = nnx.Param(normal(rngs.params(), (1 + grid * grid, config.width)))
+        self.first_norm = (
+            layer_norm(config.width, config.epsilon, dtype=dtype, rngs=rngs) if config.pre_norm else None
+        )
+        self.layers = stack(
+            lambda rngs: PreNormLayer(
+                config.width,
+                config.heads,
+                config.mlp_width,
+                activation=config.activation,
+                epsilon=config.epsilon,
+                layer_scale=config.layer_scale,
+                dtype=dtype,
+                rngs=rngs,
+            ),
+            config.depth,
+            rngs,
+        )
+        self.last_norm = layer_norm(config.width, config.epsilon, dtype=dtype, rngs=rngs)
+
+    def embed(self, images: Float[Array, "batch height width 3"]) -> Padded:
+        """Tokens before the first layer, all open: [CLS], then the patches row by row.
+
+        Raises:
+            ConfigError: an image whose sides are no multiples of the patch size.
+        """
+        patch = self.config.patch_size
+        batch, height, width, _ = images.shape
+        if height % patch or width % patch:
+            raise ConfigError(f"images of {height} x {width} pixels cannot be cut into patches of {patch}")
+        grid = (height // patch, width // patch)
+        cut = images.reshape(batch, grid[0], patch, grid[1], patch, 3).transpose(0, 1, 3, 2, 4, 5)
+        patches = self.patch_embedding(cut.reshape(batch, grid[0] * grid[1], -1))
+        first = jnp.broadcast_to(self.class_embedding[...].astype(patches.dtype), (batch, 1, patches.shape[-1]))
+        positions = resize_positions(self.position_embedding[...], grid)
+        x = jnp.concatenate([first, patches], axis=1) + positions.astype(patches.dtype)
+        x = x if self.first_norm is None else self.first_norm(x)
+        return Padded(x, jnp.ones(x.shape[:2], jnp.float32))
+
+    def layer_inputs(self) -> dict[str, Float[Array, " depth"]]:
+        """What differs between the layers beside their parameters: stochastic depth, rising linearly to the last."""
+        if self.config.drop_path == 0.0:
+            return {}
+        return {"drop_path_rate": jnp.linspace(0.0, self.config.drop_path, self.config.depth)}

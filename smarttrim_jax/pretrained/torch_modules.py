@@ -1,0 +1,56 @@
+"""Rules for the modules that official PyTorch checkpoints are made of."""
+
+from smarttrim_jax.pretrained.weight_table import TRANSPOSED, Rule
+
+Rules = tuple[Rule, ...]
+
+
+def linear(official: str, ours: str) -> Rules:
+    """torch's Linear, whose weight is `[out, in]`."""
+    return (
+        Rule(f"{official}.weight", (f"{ours}/kernel",), TRANSPOSED),
+        Rule(f"{official}.bias", (f"{ours}/bias",)),
+    )
+
+
+def layer_norm(official: str, ours: str) -> Rules:
+    """torch's LayerNorm."""
+    return Rule(f"{official}.weight", (f"{ours}/scale",)), Rule(f"{official}.bias", (f"{ours}/bias",))
+
+
+def embedding(official: str, ours: str) -> Rule:
+    """torch's Embedding."""
+    return Rule(f"{official}.weight", (f"{ours}/embedding",))
+
+
+def packed_attention(official: str, ours: str) -> Rules:
+    """torch's MultiheadAttention: query, key and value stacked in one projection."""
+    parts = [f"{ours}/{part}" for part in ("query", "key", "value")]
+    return (
+        Rule(f"{official}.in_proj_weight", tuple(f"{part}/kernel" for part in parts), TRANSPOSED),
+        Rule(f"{official}.in_proj_bias", tuple(f"{part}/bias" for part in parts)),
+        *linear(f"{official}.out_proj", f"{ours}/out"),
+    )
+
+
+def bert_attention(official: str, ours: str) -> Rules:
+    """Hugging Face's BertAttention: three projections, then the output with its residual norm."""
+    return (
+        *linear(f"{official}.self.query", f"{ours}/query"),
+        *linear(f"{official}.self.key", f"{ours}/key"),
+        *linear(f"{official}.self.value", f"{ours}/value"),
+        *linear(f"{official}.output.dense", f"{ours}/out"),
+        *layer_norm(f"{official}.output.LayerNorm", f"{ours}_norm"),
+    )
+
+
+def bert_layer(official: str, ours: str, *, cross_attention: bool) -> Rules:
+    """Hugging Face's BertLayer, as our PostNormLayer."""
+    cross = bert_attention(f"{official}.crossattention", f"{ours}/cross_attention") if cross_attention else ()
+    return (
+        *bert_attention(f"{official}.attention", f"{ours}/attention"),
+        *cross,
+        *linear(f"{official}.intermediate.dense", f"{ours}/mlp/up"),
+        *linear(f"{official}.output.dense", f"{ours}/mlp/down"),
+        *layer_norm(f"{official}.output.LayerNorm", f"{ours}/mlp_norm"),
+    )

@@ -1,0 +1,159 @@
+"""Official weights to our parameters and back, by a table of rules."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from smarttrim_jax.errors import CheckpointError
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How an official tensor and our parameter hold the same numbers.
+
+    Attributes:
+        to_ours: from the official axes to ours.
+        to_official: its inverse.
+    """
+
+    to_ours: Callable[[np.ndarray], np.ndarray]
+    to_official: Callable[[np.ndarray], np.ndarray]
+
+
+def _flatten_patches(kernel: np.ndarray) -> np.ndarray:
+    return kernel.transpose(2, 3, 1, 0).reshape(-1, kernel.shape[0])
+
+
+def _restore_patches(kernel: np.ndarray) -> np.ndarray:
+    side = round((kernel.shape[0] // 3) ** 0.5)
+    return kernel.reshape(side, side, 3, -1).transpose(3, 2, 0, 1)
+
+
+SAME = Layout(lambda tensor: tensor, lambda tensor: tensor)
+TRANSPOSED = Layout(np.transpose, np.transpose)
+# A convolution [out, 3, side, side] whose stride is its size, as the matrix [side * side * 3, out].
+PATCHES = Layout(_flatten_patches, _restore_patches)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Which of our parameters an official tensor holds.
+
+    Attributes:
+        official: its name; "{layer}" stands for the index of a layer, which our parameters stack on axis 0.
+        ours: "/"-joined paths; several share the official tensor in equal parts along its axis 0.
+        layout: of each part.
+    """
+
+    official: str
+    ours: tuple[str, ...]
+    layout: Layout = SAME
+
+    @property
+    def stacked(self) -> bool:
+        """Whether our parameters hold all layers."""
+        return "{layer}" in self.official
+
+    def names(self, depth: int) -> list[str]:
+        """The official names, one a layer."""
+        return [self.official.format(layer=layer) for layer in range(depth if self.stacked else 1)]
+
+    def split(self, tensor: np.ndarray) -> list[np.ndarray]:
+        """Our parameters (of one layer) from the official tensor."""
+        return [self.layout.to_ours(part) for part in np.split(tensor, len(self.ours))]
+
+    def join(self, parts: Iterable[np.ndarray]) -> np.ndarray:
+        """The official tensor from our parameters (of one layer)."""
+        tensors = [self.layout.to_official(part) for part in parts]
+        return tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightTable:
+    """All rules of one family of official checkpoints.
+
+    Attributes:
+        family: as errors call it.
+        rules: every official name and every path of ours at most once.
+        leftovers: patterns of official names that the official model does not use either.
+    """
+
+    family: str
+    rules: tuple[Rule, ...]
+    leftovers: tuple[str, ...] = ()
+
+    def read(self, tensors: Mapping[str, Any], shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
+        """Our parameters as float32.
+
+        Args:
+            tensors: by official name; whatever `numpy.asarray` takes.
+            shapes: of our parameters by path, all of which must be filled.
+
+        Raises:
+            CheckpointError: weights that are missing, unexpected or misshaped, listed all at once.
+        """
+        rules = [rule for rule in self.rules if all(path in shapes for path in rule.ours)]
+        needed = {name: shape for rule in rules for name, shape in _official_shapes(rule, shapes).items()}
+        arrays = {name: _as_float32(name, tensors[name]) for name in needed if name in tensors}
+        covered = {path for rule in rules for path in rule.ours}
+        problems = {
+            "missing": [name for name in needed if name not in arrays],
+            "without an official counterpart": [path for path in shapes if path not in covered],
+            "unexpected": [name for name in tensors if name not in needed and not self._is_leftover(name)],
+            "misshaped": [
+                f"{name} is {list(array.shape)} instead of {list(needed[name])}"
+                for name, array in arrays.items()
+                if array.shape != needed[name]
+            ],
+        }
+        found = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in problems.items() if names]
+        if found:
+            raise CheckpointError(
+                f"this {self.family} checkpoint does not fit the model asked for ({'; '.join(found)}); "
+                "use the settings it was trained with, or another file"
+            )
+        return {path: array for rule in rules for path, array in _read_rule(rule, arrays, shapes).items()}
+
+    def write(self, params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The official tensors that hold these parameters of ours (by path): the inverse of `read`."""
+        tensors = {}
+        for rule in self.rules:
+            if all(path in params for path in rule.ours):
+                parts = [np.asarray(params[path]) for path in rule.ours]
+                layers = zip(*parts, strict=True) if rule.stacked else [parts]
+                names = rule.names(parts[0].shape[0])
+                tensors.update({name: rule.join(layer) for name, layer in zip(names, layers, strict=True)})
+        return tensors
+
+    def _is_leftover(self, name: str) -> bool:
+        return any(re.fullmatch(pattern, name) for pattern in self.leftovers)
+
+
+def _official_shapes(rule: Rule, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The shapes that the official tensors of a rule must have."""
+    first = shapes[rule.ours[0]]
+    parts = [np.broadcast_to(np.float32(0), shapes[path][rule.stacked :]) for path in rule.ours]
+    return dict.fromkeys(rule.names(first[0] if rule.stacked else 1), rule.join(parts).shape)
+
+
+def _read_rule(
+    rule: Rule, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Shape]
+) -> dict[str, np.ndarray]:
+    layers = [rule.split(arrays[name]) for name in rule.names(shapes[rule.ours[0]][0])]
+    columns = zip(*layers, strict=True)
+    params = [np.stack(column) if rule.stacked else column[0] for column in columns]
+    return dict(zip(rule.ours, params, strict=True))
+
+
+def _as_float32(name: str, tensor: Any) -> np.ndarray:
+    try:
+        return np.asarray(tensor).astype(np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"weight {name!r} cannot be read as a numpy array ({error}); save it as float32"
+        ) from None

@@ -1,0 +1,136 @@
+"""Everything a run is made of, as one frozen configuration."""
+
+import dataclasses
+from typing import Any, Literal
+
+from smarttrim_jax.data.dataset import DataConfig, Dataset
+from smarttrim_jax.data.images import Preset
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.meter import MeterConfig
+from smarttrim_jax.objectives.total import ObjectiveConfig
+from smarttrim_jax.training.optimizer import OptimizerConfig
+from smarttrim_jax.training.sharding import MeshConfig
+from smarttrim_jax.trimming.cost import CostConfig
+from smarttrim_jax.trimming.curriculum import CurriculumConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig:
+    """How long, and how often what.
+
+    Attributes:
+        full_steps: steps at full capacity first: plain fine-tuning, half the cost of a trimming step.
+        trim_steps: steps of trim-tuning after them; the curriculum runs over these.
+        log_every: steps between two lines of metrics.
+        save_every: steps between two checkpoints.
+        keep: checkpoints kept.
+        tensorboard: write TensorBoard files too.
+    """
+
+    full_steps: int = 0
+    trim_steps: int = 1000
+    log_every: int = 20
+    save_every: int = 500
+    keep: int = 2
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        if self.full_steps < 0 or self.trim_steps < 0 or self.total_steps == 0:
+            raise ConfigError("full_steps and trim_steps must not be negative, and one of them positive")
+        if self.log_every < 1:
+            raise ConfigError(f"log_every is {self.log_every}; it must be at least 1")
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.full_steps + self.trim_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation and the calibration of the speed dial.
+
+    Attributes:
+        split: reported at the end of training.
+        batch_size: examples at a time.
+        calibration_examples: held-out training examples that the dial is measured on.
+        speedups: where the dial is measured exactly, beside the target.
+    """
+
+    split: str = "test"
+    batch_size: int = 128
+    calibration_examples: int = 512
+    speedups: tuple[float, ...] = (1.5, 2.0, 2.5, 3.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """One run.
+
+    Attributes:
+        model: sizes and trimming; a vocabulary or number of answers of 0 is taken from the data.
+        data: what is read.
+        task: the head that is trained.
+        seed: of the initial weights, dropout and sampled gates.
+        init_from: another run's workdir to take the parameters from.
+        temperature: of the sampled gates.
+        pixels: how images are normalised.
+    """
+
+    model: MeterConfig
+    data: DataConfig
+    task: str = "vqa"
+    seed: int = 0
+    init_from: str = ""
+    temperature: float = 1.0
+    pixels: Preset = "clip"
+    objective: ObjectiveConfig = ObjectiveConfig()
+    cost: CostConfig = CostConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    mesh: MeshConfig = MeshConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ConfigError(f"temperature is {self.temperature}; it must be positive")
+        if self.task not in [head.name for head in self.model.heads]:
+            names = ", ".join(head.name for head in self.model.heads)
+            raise ConfigError(f"task is '{self.task}', but the model's heads are: {names}")
+        if self.schedule.trim_steps and self.model.trimming is None:
+            raise ConfigError("trim_steps asks for trimming, but model.trimming is None")
+
+
+def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
+    """The configuration with every size that the data decides, checked.
+
+    Raises:
+        ConfigError: the model's vocabulary, answers, images or text length do not fit the data.
+    """
+    model, text = config.model, config.model.text
+    sizes: list[tuple[str, int, int]] = [
+        ("model.text.vocab_size", text.vocab_size, dataset.text.vocab_size),
+        ("model.text.pad_id", text.pad_id, dataset.text.pad_id),
+        ("model.images", model.images, dataset.num_images),
+        ("model.vision.image_size", model.vision.image_size, config.data.image_size),
+    ]
+    sizes += [
+        (f"model.heads['{head.name}'].outputs", head.outputs, dataset.num_answers)
+        for head in model.heads
+        if head.name == config.task
+    ]
+    for name, have, need in sizes:
+        from_data = name.endswith(("vocab_size", "outputs")) and have == 0
+        if have != need and not from_data:
+            raise ConfigError(f"config key '{name}' is {have}, but {config.data.dataset} needs {need}")
+    if config.data.text_length > text.max_length:
+        raise ConfigError(
+            f"data.text_length is {config.data.text_length}, but the model's position table ends at {text.max_length}"
+        )
+    heads = tuple(
+        dataclasses.replace(head, outputs=dataset.num_answers) if head.name == config.task else head
+        for head in model.heads
+    )
+    text = dataclasses.replace(text, vocab_size=dataset.text.vocab_size)
+    return dataclasses.replace(config, model=dataclasses.replace(model, text=text, heads=heads))

@@ -1,0 +1,140 @@
+"""The training loop: whatever the step computes, it is logged, checked, saved and taken up again."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+
+from smarttrim_jax.errors import TrainingError
+from smarttrim_jax.training.checkpoints import Checkpoints
+from smarttrim_jax.training.metric_writer import MetricWriter
+from smarttrim_jax.training.preemption import Preempted, PreemptionGuard
+from smarttrim_jax.training.progress import Progress
+
+State = dict[str, Any]
+TrainStep = Callable[[State, Any], tuple[State, dict[str, Any]]]
+
+
+class DataIterator(Protocol):
+    """Batches, already on the devices, and the position after the last one given."""
+
+    def __next__(self) -> Any: ...
+
+    def get_state(self) -> Any: ...
+
+
+def fit(
+    state: State,
+    step_fn: Callable[[int], TrainStep],
+    iterator: DataIterator,
+    *,
+    start_step: int,
+    total_steps: int,
+    checkpoints: Checkpoints,
+    writer: MetricWriter,
+    progress: Progress,
+    log_every: int,
+    save_metadata: Mapping[str, Any],
+    finite_terms: Sequence[str],
+) -> State:
+    """Trains from `start_step` to `total_steps`, saving on the way and at the end.
+
+    Args:
+        state: parameters, optimizer state and whatever else the step carries, as a dict of trees of arrays.
+        step_fn: gives the compiled function to run after so many steps; the function takes (state, batch),
+            may be given their memory, and returns (state, metrics), metrics being scalars by name.
+        iterator: batches; its `get_state()` is saved with the state.
+        start_step: steps already done.
+        total_steps: steps after which to stop.
+        checkpoints: where to save, and how often.
+        writer: takes the metrics every `log_every` steps and those of the last step.
+        progress: takes every step's metrics.
+        log_every: steps between two written lines.
+        save_metadata: JSON-ready description of the run, saved with each checkpoint.
+        finite_terms: metrics that must be finite wherever a step gives them; put the gradients' norm among
+            them, since parameters can turn bad while the loss still looks good.
+
+    Returns:
+        The state after `total_steps`.
+
+    Raises:
+        TrainingError: a term is not finite, the data ended, or the disk is full.
+        Preempted: SIGTERM or Ctrl-C; the state is saved.
+    """
+    report = _Report(checkpoints, writer, progress, log_every, total_steps, tuple(finite_terms))
+    compiled: set[TrainStep] = set()
+    with PreemptionGuard() as guard:
+        for step in range(start_step + 1, total_steps + 1):
+            batch = _next_batch(iterator, step, total_steps)
+            function = step_fn(step - 1)
+            with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                if function in compiled:
+                    state, metrics = function(state, batch)
+                else:
+                    report.flush()
+                    started = time.perf_counter()
+                    state, metrics = jax.block_until_ready(function(state, batch))
+                    progress.compiled(step, time.perf_counter() - started)
+                    compiled.add(function)
+            report.add(step, metrics)
+            signal_number = guard.requested(step)
+            if signal_number or step % checkpoints.every == 0 or step == total_steps:
+                # Metrics of this very step first: a state that is not finite is never saved.
+                report.flush()
+                checkpoints.save(step, state, iterator.get_state(), dict(save_metadata))
+            if signal_number:
+                checkpoints.wait()
+                raise Preempted(signal_number, step)
+    checkpoints.wait()
+    return state
+
+
+class _Report:
+    """Hands metrics on one step late, so that the device always has its next step before the host waits."""
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        writer: MetricWriter,
+        progress: Progress,
+        log_every: int,
+        total_steps: int,
+        finite_terms: tuple[str, ...],
+    ) -> None:
+        self._checkpoints, self._writer, self._progress = checkpoints, writer, progress
+        self._log_every, self._total_steps, self._finite_terms = log_every, total_steps, finite_terms
+        self._pending: tuple[int, dict[str, Any]] | None = None
+
+    def add(self, step: int, metrics: dict[str, Any]) -> None:
+        """Takes the metrics of `step`, still being computed, and reports those of the step before."""
+        self.flush()
+        self._pending = (step, metrics)
+
+    def flush(self) -> None:
+        """Waits for the pending metrics, checks and reports them."""
+        if self._pending is None:
+            return
+        (step, on_device), self._pending = self._pending, None
+        metrics = {name: float(value) for name, value in jax.device_get(on_device).items()}
+        if step % self._log_every == 0 or step == self._total_steps:
+            self._writer.write(step, metrics)
+        self._progress.update(step, metrics)
+        terms = [name for name in self._finite_terms if name in metrics]
+        bad = [f"{name} = {metrics[name]}" for name in terms if not math.isfinite(metrics[name])]
+        if bad:
+            self._checkpoints.wait()
+            raise TrainingError(
+                f"step {step}: not finite: {', '.join(bad)}; the last good checkpoint is "
+                f"{self._checkpoints.latest or 'none'}; lower the learning rate or clip the gradients"
+            )
+
+
+def _next_batch(iterator: DataIterator, step: int, total_steps: int) -> Any:
+    try:
+        return next(iterator)
+    except StopIteration:
+        raise TrainingError(
+            f"the data ended before step {step} of {total_steps}; repeat it or ask for fewer steps"
+        ) from None

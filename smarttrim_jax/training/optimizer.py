@@ -1,0 +1,139 @@
+"""AdamW with METER's parameter groups, weight-decay rule and schedules, composed from optax."""
+
+import dataclasses
+import re
+from typing import Any, Literal
+
+import jax
+import optax
+
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.training.tree_paths import map_with_names
+
+# The first pattern found in a parameter's name decides its group; everything else is the backbone.
+GROUPS = (
+    ("trimmer", r"^trimmers/"),
+    ("head", r"^head/"),
+    ("cross_modal", r"^(fusion_|text_transform|image_transform|text_pooler|image_pooler)"),
+)
+# METER spares biases and the BERT-style norms; here no norm's scale decays. Embeddings do, as in METER.
+NO_DECAY = r"(^|/)(bias|scale)$"
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW, its schedule and the learning-rate multipliers of the parameter groups (backbone: 1).
+
+    Args:
+        learning_rate: peak rate of the backbone.
+        b1: decay of the mean of the gradients.
+        b2: decay of the mean of their squares.
+        eps: added to the root of the second moment.
+        weight_decay: decoupled decay; like the update, it scales with the group's rate.
+        schedule: course of the rate after the warm-up; `linear` and `cosine` end at 0.
+        warmup_fraction: share of the steps in which the rate rises linearly from 0.
+        clip_norm: bound on the global norm of the gradients; 0 for none.
+        accumulate: steps whose gradients are averaged into one update.
+        head: multiplier of the task head's rate.
+        cross_modal: multiplier of the rate of fusion layers, transforms and poolers.
+        trimmer: multiplier of the trimmers' rate.
+    """
+
+    learning_rate: float = 1e-5
+    b1: float = 0.9
+    b2: float = 0.98
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_fraction: float = 0.1
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    head: float = 1.0
+    cross_modal: float = 1.0
+    trimmer: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "weight_decay", "clip_norm", "head", "cross_modal", "trimmer"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"'{name}' is {getattr(self, name)}; it must not be negative")
+        for name in ("b1", "b2", "warmup_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"'{name}' is {getattr(self, name)}; it must lie between 0 and 1")
+        if self.accumulate < 1:
+            raise ConfigError(f"'accumulate' is {self.accumulate}; it must be 1 or more")
+        if self.schedule not in ("linear", "cosine", "constant"):
+            raise ConfigError(f"'schedule' is {self.schedule!r}; accepted: 'linear', 'cosine', 'constant'")
+
+
+def parameter_group(name: str) -> str:
+    """The group of a parameter by its "/"-joined name: trimmer, head, cross_modal or backbone."""
+    return next((group for group, pattern in GROUPS if re.search(pattern, name)), "backbone")
+
+
+def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
+    """The backbone's learning rate as a function of the training step.
+
+    Args:
+        config: peak rate, warm-up and schedule.
+        total_steps: steps of the whole run, counted in batches (not in accumulated updates).
+    """
+    warmup = round(config.warmup_fraction * total_steps)
+    remaining = max(total_steps - warmup, 1)
+    peak = config.learning_rate
+    course = {
+        "linear": optax.linear_schedule(peak, 0.0, remaining),
+        "cosine": optax.cosine_decay_schedule(peak, remaining),
+        "constant": optax.constant_schedule(peak),
+    }[config.schedule]
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), course], [warmup])
+
+
+def make_optimizer(config: OptimizerConfig, params: Any, total_steps: int) -> optax.GradientTransformation:
+    """AdamW whose updates and weight decay follow each parameter group's own rate.
+
+    Args:
+        config: the optimizer's settings.
+        params: nested dict of arrays, or of their shapes.
+        total_steps: steps of the whole run, counted in batches; a multiple of `config.accumulate`.
+
+    Returns:
+        A transformation to be used with `optax.apply_updates`.
+
+    Raises:
+        ConfigError: `total_steps` would leave gradients that reach no update.
+    """
+    if total_steps < 1 or total_steps % config.accumulate:
+        raise ConfigError(
+            f"total_steps is {total_steps}; take a multiple of accumulate, which is {config.accumulate}"
+        )
+    rate = learning_rate(config, total_steps)
+    decayed = map_with_names(lambda name, _: not re.search(NO_DECAY, name), params)
+    # As torch's AdamW with parameter groups: moments first, then decay, then the group's rate on both.
+    chain = [
+        optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps),
+        optax.add_decayed_weights(config.weight_decay, mask=decayed),
+        optax.scale_by_learning_rate(lambda update: rate(update * config.accumulate)),
+        _scale_groups(config, params),
+    ]
+    if config.clip_norm:
+        chain.insert(0, optax.clip_by_global_norm(config.clip_norm))
+    optimizer = optax.chain(*chain)
+    if config.accumulate == 1:
+        return optimizer
+    return optax.MultiSteps(optimizer, config.accumulate).gradient_transformation()
+
+
+def _scale_groups(config: OptimizerConfig, params: Any) -> optax.GradientTransformation:
+    """Multiplies each update by its group's multiplier; groups at 1 cost nothing."""
+    multipliers = {
+        "trimmer": config.trimmer,
+        "head": config.head,
+        "cross_modal": config.cross_modal,
+        "backbone": 1.0,
+    }
+    factors = map_with_names(lambda name, _: multipliers[parameter_group(name)], params)
+
+    def scale(updates: Any, _: Any) -> Any:
+        return jax.tree.map(lambda u, factor: u if factor == 1 else u * factor, updates, factors)
+
+    return optax.stateless(scale)

@@ -1,0 +1,57 @@
+"""Leaving in good order when the machine is taken away (SIGTERM) or the user asks (Ctrl-C)."""
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+
+class Preempted(Exception):  # noqa: N818 (no error: the run stops as asked)
+    """The run was asked to stop and has saved its state.
+
+    Args:
+        signal_number: the signal received.
+        step: the step saved.
+    """
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        super().__init__(
+            f"stopped by {signal.Signals(signal_number).name} after step {step}, which is saved; "
+            "run the same command again to go on"
+        )
+        self.step = step
+        self.exit_code = 128 + signal_number
+
+
+class PreemptionGuard:
+    """While entered, SIGTERM and the first Ctrl-C set a flag; a second Ctrl-C interrupts at once."""
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def requested(self, step: int) -> int | None:
+        """The signal to obey after `step`, the same answer on every process, or None."""
+        # With several processes JAX holds SIGTERM itself and finds a step that all of them reach.
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+            return signal.SIGTERM
+        return self._received
+
+    def __enter__(self) -> "PreemptionGuard":
+        # One process alone obeying Ctrl-C would leave the others waiting in a collective.
+        if jax.process_count() == 1:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
+        signal.signal(signal.SIGINT, self._previous[signal.SIGINT])

@@ -1,0 +1,168 @@
+"""One run from its configuration to its report, and the evaluation of a finished one."""
+
+from typing import Any
+
+import jax
+
+from smarttrim_jax.data.dataset import Dataset, prepare
+from smarttrim_jax.data.pipeline import train_iterator
+from smarttrim_jax.models.functional import Functional, Params
+from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore
+from smarttrim_jax.training.checkpoints import Checkpoints
+from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
+from smarttrim_jax.training.loop import State, TrainStep, fit
+from smarttrim_jax.training.metric_writer import MetricWriter
+from smarttrim_jax.training.optimizer import make_optimizer
+from smarttrim_jax.training.progress import Progress
+from smarttrim_jax.training.report import Report, build_report, measure_dial
+from smarttrim_jax.training.sharding import make_mesh, place_batch, state_shardings
+from smarttrim_jax.training.step import Steps
+from smarttrim_jax.training.workdir import Workdir, describe
+
+SHOWN = ("loss", "task_full", "task_trimmed", "distillation", "cost", "accuracy", "macs_ratio", "target_ratio")
+
+
+def train(config: ExperimentConfig, path: str) -> Report:
+    """Prepares the data if absent, trains (or goes on where the folder's run stopped), calibrates, evaluates.
+
+    Args:
+        config: of the run.
+        path: its folder; see `training.workdir`.
+
+    Returns:
+        The final report, also written as `report.json`.
+
+    Raises:
+        SmartTrimError: a configuration, data set, checkpoint or disk that cannot be used.
+        Preempted: SIGTERM or Ctrl-C; everything is saved.
+    """
+    workdir = Workdir(path)
+    workdir.create()
+    dataset = prepare(config.data)
+    config = fit_to_data(config, dataset)
+    workdir.claim(config)
+    params = _fit(config, workdir, dataset)
+    if config.schedule.trim_steps:
+        workdir.write_dial(measure_dial(config, params, dataset))
+    return evaluate(path, params=params, dataset=dataset)
+
+
+def evaluate(
+    path: str,
+    *,
+    split: str | None = None,
+    speedup: float | None = None,
+    params: Params | None = None,
+    dataset: Dataset | None = None,
+) -> Report:
+    """Evaluates a run at full capacity and trimmed.
+
+    Args:
+        path: the run's folder.
+        split: of the data; the configured one by default, whose report is written as `report.json`.
+        speedup: in MACs; the one it was trained for by default.
+        params: of its last checkpoint, if they are at hand.
+        dataset: its data, if at hand.
+
+    Raises:
+        CheckpointError: there is no finished run in the folder.
+        ConfigError: a speed-up beyond the run's dial.
+    """
+    workdir = Workdir(path)
+    config = workdir.config()
+    params = jax.device_put(restore(workdir.checkpoints)) if params is None else params
+    dial = workdir.dial() if config.schedule.trim_steps else None
+    dataset = prepare(config.data) if dataset is None else dataset
+    report = build_report(
+        config, params, dataset, dial, split or config.evaluation.split, speedup or config.cost.target_speedup
+    )
+    if split is None and speedup is None:
+        workdir.write_report(report)
+    return report
+
+
+def _fit(config: ExperimentConfig, workdir: Workdir, dataset: Dataset) -> Params:
+    """Trains to the last step and returns the parameters."""
+    mesh, model, schedule = make_mesh(config.mesh), Functional(config.model), config.schedule
+    abstract = jax.eval_shape(model.init, jax.random.key(config.seed))
+    steps = Steps(config, make_optimizer(config.optimizer, abstract, schedule.total_steps))
+    state_shape = jax.eval_shape(steps.initial_state, abstract)
+    shardings = state_shardings(state_shape, mesh)
+    state_shape = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state_shape,
+        shardings,
+    )
+    batches = _Batches(dataset, config, mesh)
+    checkpoints = Checkpoints(workdir.checkpoints, schedule.save_every, schedule.keep)
+    restored = checkpoints.restore_latest(state_shape)
+    if restored is None:
+        start, state = 0, _initial_state(config, model, steps, shardings)
+    else:
+        start, state, position = restored
+        batches.set_state(position)
+
+    def compile_step(step: Any) -> TrainStep:
+        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+
+    programs = compile_step(steps.full), compile_step(steps.trim)
+    writer = MetricWriter(workdir.path, schedule.tensorboard, start)
+    progress = Progress(schedule.total_steps, SHOWN, schedule.log_every)
+    try:
+        with jax.set_mesh(mesh):
+            state = fit(
+                state,
+                lambda done: programs[done >= schedule.full_steps],
+                batches,
+                start_step=start,
+                total_steps=schedule.total_steps,
+                checkpoints=checkpoints,
+                writer=writer,
+                progress=progress,
+                log_every=schedule.log_every,
+                save_metadata=describe(config),
+                finite_terms=("loss", *SHOWN, "gradient_norm"),
+            )
+    finally:
+        progress.close()
+        writer.close()
+    checkpoints.close()
+    return state["params"]
+
+
+def _initial_state(config: ExperimentConfig, model: Functional, steps: Steps, shardings: Any) -> State:
+    """Fresh parameters, or those of `init_from`; trimmers that it lacks start fresh (and open)."""
+
+    def init(key: jax.Array) -> State:
+        return steps.initial_state(model.init(key))
+
+    state = jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed))
+    if config.init_from:
+        source = Workdir(config.init_from).checkpoints
+        params = restore(source)
+        if "trimmers" in state["params"]:
+            params.setdefault("trimmers", state["params"]["trimmers"])
+        else:
+            params.pop("trimmers", None)
+        check_same_shapes(source, params, state["params"])
+        state["params"] = jax.device_put(params, shardings["params"])
+    return state
+
+
+class _Batches:
+    """The train split as batches on the devices, with the position of the data behind them."""
+
+    def __init__(self, dataset: Dataset, config: ExperimentConfig, mesh: jax.sharding.Mesh) -> None:
+        self._iterator = train_iterator(dataset, config.data, jax.process_index(), jax.process_count())
+        self._mesh = mesh
+
+    def __next__(self) -> Any:
+        return place_batch(next(self._iterator), self._mesh)
+
+    def get_state(self) -> Any:
+        """The position after the last batch."""
+        return self._iterator.get_state()
+
+    def set_state(self, state: Any) -> None:
+        """Goes to a position."""
+        self._iterator.set_state(state)

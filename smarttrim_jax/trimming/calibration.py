@@ -1,0 +1,75 @@
+"""The speed dial: which logit offset makes a trained model meet which mean MACs."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from smarttrim_jax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeedDial:
+    """Measured points (offset, MAC ratio) on held-out training examples, sorted by offset.
+
+    Attributes:
+        offsets: added to the keep logits, ascending.
+        ratios: mean MACs over mean full MACs at each offset, ascending.
+    """
+
+    offsets: tuple[float, ...]
+    ratios: tuple[float, ...]
+
+    def offset_for(self, speedup: float) -> float:
+        """The offset that meets a speed-up, interpolated between measured points.
+
+        Raises:
+            ConfigError: a speed-up below 1, or beyond what the model can reach.
+        """
+        if speedup < 1:
+            raise ConfigError(f"speedup is {speedup}; it must be at least 1 (2 halves the MACs)")
+        ratio = 1.0 / speedup
+        if ratio < self.ratios[0]:
+            raise ConfigError(
+                f"speedup {speedup:g} is beyond this model: its dial ends at {1 / self.ratios[0]:.2f}; "
+                "train with a larger target_speedup"
+            )
+        pairs = list(zip(self.offsets, self.ratios, strict=True))
+        for (low, low_ratio), (high, high_ratio) in zip(pairs, pairs[1:], strict=False):
+            if low_ratio <= ratio <= high_ratio:
+                if high_ratio == low_ratio:
+                    return low
+                return low + (high - low) * (ratio - low_ratio) / (high_ratio - low_ratio)
+        return self.offsets[-1]
+
+
+def calibrate(
+    measure: Callable[[float], float],
+    speedups: Sequence[float],
+    *,
+    limit: float = 32.0,
+    tolerance: float = 0.005,
+    iterations: int = 12,
+) -> SpeedDial:
+    """Measures the dial: by bisection at the asked speed-ups, each reusing all points found before.
+
+    Args:
+        measure: mean MAC ratio at an offset, never falling as the offset grows.
+        speedups: where the dial shall be exact.
+        limit: largest offset tried, either way.
+        tolerance: relative miss of the MAC ratio at which a search ends.
+        iterations: most measurements per speed-up.
+    """
+    points = {offset: measure(offset) for offset in (-limit, 0.0, limit)}
+    for speedup in speedups:
+        goal = 1.0 / speedup
+        for _ in range(iterations):
+            below = max((o for o, r in points.items() if r <= goal), default=None)
+            above = min((o for o, r in points.items() if r > goal), default=None)
+            if below is None or above is None or min(abs(r / goal - 1) for r in points.values()) <= tolerance:
+                break
+            middle = (below + above) / 2
+            points[middle] = measure(middle)
+    ordered = sorted(points.items())
+    ratios = [ratio for _, ratio in ordered]
+    for index in range(1, len(ratios)):  # float noise of a mean must not break the interpolation
+        ratios[index] = max(ratios[index], ratios[index - 1])
+    return SpeedDial(tuple(offset for offset, _ in ordered), tuple(ratios))

@@ -1,0 +1,39 @@
+"""The curriculum: from full capacity to the asked budget."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from smarttrim_jax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class CurriculumConfig:
+    """When the target moves.
+
+    Attributes:
+        fraction: share of the trim-tuning steps over which the target moves; then it stays.
+    """
+
+    fraction: float = 0.6
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction <= 1:
+            raise ConfigError(f"curriculum fraction is {self.fraction}; it must lie between 0 and 1")
+
+
+def target_ratio(
+    config: CurriculumConfig, target_speedup: float, step: Int[Array, ""] | int, total_steps: int
+) -> Float[Array, ""]:
+    """The share of the full MACs aimed at: a cosine from 1 to `1 / target_speedup`.
+
+    Args:
+        config: the share of the steps it takes.
+        target_speedup: where it ends.
+        step: of trim-tuning, from 0.
+        total_steps: of trim-tuning.
+    """
+    span = max(config.fraction * total_steps, 1.0)
+    progress = jnp.clip(jnp.asarray(step, jnp.float32) / span, 0.0, 1.0)
+    return 1.0 - (1.0 - 1.0 / target_speedup) * 0.5 * (1.0 - jnp.cos(jnp.pi * progress))

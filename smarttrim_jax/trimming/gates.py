@@ -1,0 +1,87 @@
+"""Binary gates: sampled and differentiable in training, a hard threshold in evaluation; and their record."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from smarttrim_jax.tokens import Tokens
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Trim:
+    """How the trimmers decide in one pass; both values may be traced, so that turning them compiles nothing.
+
+    Attributes:
+        offset: added to every `keep - drop` logit: the speed dial (see `trimming.calibration`).
+        temperature: of the Gumbel-softmax in training.
+    """
+
+    offset: Float[Array, ""] | float = 0.0
+    temperature: Float[Array, ""] | float = 1.0
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Gates:
+    """The gates of one layer, or with a leading axis of layers those of a run; 1 open, 0 closed.
+
+    Attributes:
+        tokens: `[batch, tokens]`, cumulative: what the layer still reads; padding is 0.
+        heads: `[batch, heads]` of self-attention.
+        cross_heads: `[batch, heads]` of cross-attention, where there is one.
+    """
+
+    tokens: Float[Array, "*layers batch tokens"]
+    heads: Float[Array, "*layers batch heads"]
+    cross_heads: Float[Array, "*layers batch heads"] | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrimRecord:
+    """Every gate of one forward pass, by the name of the run of layers.
+
+    Attributes:
+        gates: with a leading axis of layers.
+        present: `[batch, tokens]` of each run, 1 for tokens that are no padding.
+    """
+
+    gates: dict[str, Gates]
+    present: dict[str, Float[Array, "batch tokens"]]
+
+    def opened(self) -> "TrimRecord":
+        """The record of the same inputs at full capacity: everything open but padding."""
+        gates = {
+            name: Gates(
+                jnp.broadcast_to(self.present[name], gate.tokens.shape),
+                jnp.ones_like(gate.heads),
+                None if gate.cross_heads is None else jnp.ones_like(gate.cross_heads),
+            )
+            for name, gate in self.gates.items()
+        }
+        return TrimRecord(gates, self.present)
+
+
+def decide(logits: Float[Array, "... 2"], trim: Trim, key: jax.Array | None) -> Float[Array, "..."]:
+    """Open or closed from the logits (keep, drop).
+
+    With a key, a straight-through Gumbel-softmax: exactly 0 or 1 forward, the relaxed sample's gradient
+    backward. Without one, open where `keep + offset >= drop`, with no noise.
+    """
+    logits = logits.astype(jnp.float32)
+    margin = logits[..., 0] - logits[..., 1] + trim.offset
+    if key is None:
+        return (margin >= 0).astype(jnp.float32)
+    # The difference of two Gumbel samples is one logistic sample.
+    soft = jax.nn.sigmoid((margin + jax.random.logistic(key, margin.shape)) / trim.temperature)
+    hard: Bool[Array, "..."] = soft >= 0.5
+    return hard.astype(jnp.float32) + (soft - jax.lax.stop_gradient(soft))
+
+
+def open_gates(tokens: Tokens, heads: int, *, cross: bool) -> Gates:
+    """The gates of a layer that trims nothing."""
+    gate = jnp.ones((tokens.global_token.shape[0], heads), jnp.float32)
+    return Gates(tokens.gate, gate, gate if cross else None)

@@ -1,0 +1,200 @@
+"""The trimmers: small networks that decide which tokens and heads a layer can do without (paper section 3)."""
+
+import dataclasses
+from typing import Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from smarttrim_jax.nn.layers import gelu, layer_norm
+from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.trimming.gates import Gates, Trim, decide, open_gates
+
+T = TypeVar("T", bound=Tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunTrimming:
+    """What is trimmed in one run of layers, and from which layer on.
+
+    Attributes:
+        tokens: trim tokens.
+        heads: trim attention heads (self- and cross-attention).
+        first_layer: layers before this one keep everything.
+    """
+
+    tokens: bool = True
+    heads: bool = True
+    first_layer: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrimmerConfig:
+    """The shape of the trimmers.
+
+    Attributes:
+        hidden: width of their hidden layer.
+        guidance: in cross-modal layers, "cross_modal" reads the other side's global token, "self" does not.
+        initial_bias: the logits start at plus and minus this: 2.5 keeps with probability .993.
+    """
+
+    hidden: int = 64
+    guidance: Literal["cross_modal", "self"] = "cross_modal"
+    initial_bias: float = 2.5
+
+
+@dataclasses.dataclass(frozen=True)
+class TrimmingConfig:
+    """The trimming of a vision-language model.
+
+    In its first layer a uni-modal encoder's global token has not read anything yet, hence the defaults.
+
+    Attributes:
+        image: of the image encoder.
+        text: of the text encoder.
+        cross_modal: of the layers where both meet.
+        trimmers: the shape of all trimmers.
+    """
+
+    image: RunTrimming = RunTrimming(first_layer=1)
+    text: RunTrimming = RunTrimming(first_layer=1)
+    cross_modal: RunTrimming = RunTrimming()
+    trimmers: TrimmerConfig = TrimmerConfig()
+
+
+class GateLogits(nnx.Module):
+    """The last layer of a trimmer: (keep, drop) logits that start out open."""
+
+    def __init__(self, hidden: int, decisions: int, initial_bias: float, *, rngs: nnx.Rngs):
+        self.projection = nnx.Linear(
+            hidden,
+            2 * decisions,
+            kernel_init=nnx.initializers.normal(0.02),
+            bias_init=lambda key, shape, dtype=jnp.float32: jnp.tile(
+                jnp.asarray([initial_bias, -initial_bias], dtype), decisions
+            ),
+            rngs=rngs,
+        )
+
+    def __call__(self, hidden: Float[Array, "... hidden"]) -> Float[Array, "... decisions 2"]:
+        """The two logits of every decision."""
+        logits = self.projection(hidden)
+        return logits.reshape(*logits.shape[:-1], -1, 2)
+
+
+class TokenTrimmer(nnx.Module):
+    """Uni-modal: `u = GELU(LN(X) W1)`, logits `u W2 + b`, from the token itself."""
+
+    def __init__(self, width: int, config: TrimmerConfig, *, rngs: nnx.Rngs):
+        self.norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs)
+        self.up = nnx.Linear(width, config.hidden, rngs=rngs)
+        self.logits = GateLogits(config.hidden, 1, config.initial_bias, rngs=rngs)
+
+    def __call__(self, tokens: Tokens, other: Float[Array, "batch width"] | None) -> Float[Array, "... 2"]:
+        """(keep, drop) logits of every token; `other` is not read."""
+        return self.logits(gelu(self.up(self.norm(tokens.values)))).squeeze(-2)
+
+
+class CrossModalTokenTrimmer(nnx.Module):
+    """XModal-aware: a token's own importance u and its part in the interaction with the other side's global token y.
+
+    `g = GELU(LN(y) Wg)`, logits `MLP([u ; g ; u * g])`.
+    """
+
+    def __init__(self, width: int, config: TrimmerConfig, *, rngs: nnx.Rngs):
+        self.norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs)
+        self.other_norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs)
+        self.up = nnx.Linear(width, config.hidden, rngs=rngs)
+        self.guide = nnx.Linear(width, config.hidden, rngs=rngs)
+        # One linear map of [u ; g ; u * g], in its parts: what depends on y alone is computed once per example.
+        self.own = nnx.Linear(config.hidden, config.hidden, rngs=rngs)
+        self.guided = nnx.Linear(config.hidden, config.hidden, use_bias=False, rngs=rngs)
+        self.interaction = nnx.Linear(config.hidden, config.hidden, use_bias=False, rngs=rngs)
+        self.logits = GateLogits(config.hidden, 1, config.initial_bias, rngs=rngs)
+
+    def __call__(self, tokens: Tokens, other: Float[Array, "batch width"]) -> Float[Array, "... 2"]:
+        """(keep, drop) logits of every token, given the other side's global token."""
+        u = gelu(self.up(self.norm(tokens.values)))
+        g = gelu(self.guide(self.other_norm(other)))
+        mixed = self.own(u) + tokens.spread(self.guided(g)) + self.interaction(u * tokens.spread(g))
+        return self.logits(gelu(mixed)).squeeze(-2)
+
+
+class HeadTrimmer(nnx.Module):
+    """Modal-adaptive: a gate for every head of one attention module, from the global tokens it joins."""
+
+    def __init__(self, width: int, heads: int, sides: int, config: TrimmerConfig, *, rngs: nnx.Rngs):
+        self.norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs)
+        self.other_norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs) if sides == 2 else None
+        self.up = nnx.Linear(sides * width, config.hidden, rngs=rngs)
+        self.logits = GateLogits(config.hidden, heads, config.initial_bias, rngs=rngs)
+
+    def __call__(
+        self, own: Float[Array, "batch width"], other: Float[Array, "batch width"] | None = None
+    ) -> Float[Array, "batch heads 2"]:
+        """(keep, drop) logits of every head; for cross-attention, `other` is the other side's global token."""
+        context = self.norm(own)
+        if self.other_norm is not None:
+            context = jnp.concatenate([context, self.other_norm(other)], axis=-1)
+        return self.logits(gelu(self.up(context)))
+
+
+class LayerTrimmers(nnx.Module):
+    """All trimmers of one layer; they decide at its start.
+
+    Args:
+        width: of the layer's tokens.
+        heads: of its attention modules.
+        cross: whether the layer has cross-attention.
+        config: their shape.
+        trimming: which of them exist.
+        rngs: for the initial weights.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        cross: bool,
+        config: TrimmerConfig,
+        trimming: RunTrimming,
+        rngs: nnx.Rngs,
+    ):
+        self.heads = heads
+        aware = cross and config.guidance == "cross_modal"
+        token = CrossModalTokenTrimmer if aware else TokenTrimmer
+        self.token = token(width, config, rngs=rngs) if trimming.tokens else None
+        self.head = HeadTrimmer(width, heads, 1, config, rngs=rngs) if trimming.heads else None
+        self.cross_head = HeadTrimmer(width, heads, 2, config, rngs=rngs) if trimming.heads and cross else None
+
+    def __call__(
+        self,
+        tokens: T,
+        trim: Trim,
+        *,
+        other: Float[Array, "batch width"] | None = None,
+        key: jax.Array | None = None,
+    ) -> tuple[T, Gates]:
+        """The layer's input with more tokens closed, and the layer's gates.
+
+        Args:
+            tokens: the layer's input.
+            trim: offset and temperature.
+            other: the other side's global token, for layers with cross-attention.
+            key: of the Gumbel noise; None decides by the hard threshold.
+        """
+        keys = split_key(key, 3)
+        own = tokens.global_token
+        if self.token is not None:
+            tokens = tokens.close(decide(self.token(tokens, other), trim, keys[0]))
+        gates = open_gates(tokens, self.heads, cross=other is not None)
+        if self.head is not None:
+            gates = dataclasses.replace(gates, heads=decide(self.head(own), trim, keys[1]))
+        if self.cross_head is not None and other is not None:
+            cross_heads = decide(self.cross_head(own, other), trim, keys[2])
+            gates = dataclasses.replace(gates, cross_heads=cross_heads)
+        return tokens, gates

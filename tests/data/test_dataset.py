@@ -1,0 +1,134 @@
+"""Preparing a data set once, whatever happens meanwhile."""
+
+import dataclasses
+import pathlib
+import shutil
+import subprocess
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from smarttrim_jax.configuration import build
+from smarttrim_jax.data.builders.easy_vqa import EasyVQA
+from smarttrim_jax.data.config import DataConfig, DatasetName
+from smarttrim_jax.data.dataset import BUILDERS, Dataset, prepare
+from smarttrim_jax.errors import ConfigError, DataError
+
+KILLED_WHILE_PREPARING = """
+import os, sys
+from smarttrim_jax.data.builders.easy_vqa import EasyVQA
+from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.data.dataset import prepare
+
+def die_after_three(self, split, examples):
+    for number, example in enumerate(examples):
+        if number == 3:
+            os._exit(9)
+        yield example
+
+EasyVQA._generate_examples = die_after_three
+prepare(DataConfig("easy_vqa", 8, 10, 4, source=sys.argv[1], data_dir=sys.argv[2]))
+"""
+
+
+def test_sizes_names_and_tokenizer(dataset: Dataset, config: DataConfig) -> None:
+    assert dataset.split_sizes == {"train": 90, "calibration": 4, "test": 10}
+    assert (dataset.num_images, dataset.num_answers) == (1, 4)
+    assert dataset.answer_names == ("circle", "red", "yes", "no")
+    assert dataset.text.text_length == config.text_length
+    with pytest.raises(DataError, match="no split 'validation'; it has .*calibration"):
+        dataset.records("validation")
+
+
+def test_the_second_time_is_silent_and_needs_no_source(
+    config: DataConfig, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = prepare(dataclasses.replace(config, data_dir=str(tmp_path)))
+    assert capsys.readouterr().out.count("\n") == 1
+    again = prepare(dataclasses.replace(config, data_dir=str(tmp_path), source="nowhere"))
+    assert capsys.readouterr().out == ""
+    assert again.split_sizes == first.split_sizes
+    assert (
+        again.text.encode("is shape 3 red?")[0].tolist() == first.text.encode("is shape 3 red?")[0].tolist()
+    )
+
+
+def test_a_killed_preparation_is_done_again_whole(config: DataConfig, tmp_path: pathlib.Path) -> None:
+    command = [sys.executable, "-c", KILLED_WHILE_PREPARING, config.source, str(tmp_path)]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert list(tmp_path.rglob("*.array_record*")) or list(tmp_path.rglob("*incomplete*"))
+    assert prepare(dataclasses.replace(config, data_dir=str(tmp_path))).split_sizes["train"] == 90
+
+
+def test_another_process_may_finish_first(
+    config: DataConfig, dataset: Dataset, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "easy_vqa" / "1.0.0"
+
+    def overtaken(self: EasyVQA, split: str, examples: Iterator[Any]) -> Iterator[Any]:
+        if not target.exists():
+            shutil.copytree(dataset.builder.data_dir, target)
+        yield from examples
+
+    monkeypatch.setattr(EasyVQA, "_generate_examples", overtaken)
+    assert prepare(dataclasses.replace(config, data_dir=str(tmp_path))).split_sizes == dataset.split_sizes
+    assert [path.name for path in target.parent.iterdir()] == ["1.0.0"]
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(config: DataConfig, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="cannot prepare easy_vqa in '.*file'.*change data_dir"):
+        prepare(dataclasses.replace(config, data_dir=str(tmp_path / "file")))
+
+
+@pytest.mark.parametrize("missing", ["answers.txt", "train/questions.json", "test/images/0.png"])
+def test_an_incomplete_source_is_an_error_that_names_the_file(
+    raw_makers: dict[str, Callable[..., Any]], config: DataConfig, tmp_path: pathlib.Path, missing: str
+) -> None:
+    source = raw_makers["easy_vqa"](tmp_path / "raw")
+    (source / missing).unlink()
+    with pytest.raises(DataError, match=missing.rsplit("/", 1)[-1]):
+        prepare(dataclasses.replace(config, source=str(source), data_dir=str(tmp_path / "prepared")))
+
+
+def test_a_vocabulary_of_the_user_is_read(
+    config: DataConfig, dataset: Dataset, tmp_path: pathlib.Path
+) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    own = prepare(dataclasses.replace(config, tokenizer=str(tmp_path)))
+    assert own.text.vocab_size == 5
+    with pytest.raises(DataError, match="no vocabulary at 'nowhere'"):
+        prepare(dataclasses.replace(config, tokenizer="nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("dataset", "vqa_v9", "dataset is 'vqa_v9'; accepted: easy_vqa, nlvr"),
+        ("resize", "stretch", "resize is 'stretch'; accepted: resize, resize_crop"),
+        ("augment", "flip", "augment is 'flip'; accepted: none, clip_randaug"),
+        ("image_size", 0, "image_size is 0; it must be at least 1"),
+        ("text_length", 2, "text_length is 2; it must be at least 3"),
+        ("batch_size", -4, "batch_size is -4; it must be at least 1"),
+        ("workers", -1, "workers is -1; it must be at least 0"),
+    ],
+)
+def test_settings_out_of_range_are_errors(
+    config: DataConfig, setting: str, value: object, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(config, **{setting: value})
+
+
+def test_settings_come_from_plain_values_too() -> None:
+    settings = {"dataset": "nlvr", "image_size": 32, "text_length": 20, "batch_size": 8}
+    assert build(DataConfig, settings) == DataConfig("nlvr", 32, 20, 8)
+
+
+def test_every_name_has_a_builder() -> None:
+    assert set(BUILDERS) == set(typing.get_args(DatasetName))
+    assert all(builder.name == name for name, builder in BUILDERS.items())

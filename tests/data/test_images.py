@@ -1,0 +1,94 @@
+"""Decoding, resizing and normalising images."""
+
+import io
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from smarttrim_jax.data import images
+from smarttrim_jax.errors import DataError
+
+
+def encode(image: Image.Image, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+@pytest.fixture
+def noise() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8))
+
+
+def test_a_png_comes_back_pixel_for_pixel(noise: Image.Image) -> None:
+    np.testing.assert_array_equal(np.asarray(images.decode(encode(noise), "x")), np.asarray(noise))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK"])
+def test_every_mode_becomes_rgb(noise: Image.Image, mode: str) -> None:
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+    assert images.decode(encode(noise.convert(mode), kind), "x").mode == "RGB"
+
+
+def test_transparency_is_dropped_not_blended() -> None:
+    pixels = np.full((2, 2, 4), (10, 20, 30, 0), np.uint8)
+    decoded = images.decode(encode(Image.fromarray(pixels)), "x")
+    assert decoded.getpixel((0, 0)) == (10, 20, 30)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_truncated_file_is_an_error_that_names_it(noise: Image.Image, kind: str) -> None:
+    data = encode(noise, kind)
+    for length in (0, 1, 20, 40, len(data) // 2, len(data) * 3 // 4):
+        with pytest.raises(DataError, match="cannot read image 'some.file'"):
+            images.decode(data[:length], "some.file")
+
+
+def test_damaged_bytes_never_raise_anything_but_a_data_error(noise: Image.Image) -> None:
+    data = encode(noise)
+    failures = 0
+    for position in range(8, 90):
+        damaged = data[:position] + bytes([data[position] ^ 0xFF]) + data[position + 1 :]
+        try:
+            images.decode(damaged, "x")
+        except DataError:
+            failures += 1
+    assert failures > 40
+
+
+def test_resize_takes_the_whole_image_and_leaves_a_fitting_one_alone(noise: Image.Image) -> None:
+    half = np.zeros((10, 40, 3), np.uint8)
+    half[:, 20:] = 255
+    small = images.to_array(Image.fromarray(half), 10, "resize")
+    assert small.shape == (10, 10, 3)
+    assert small[:, :4].max() == 0
+    assert small[:, 6:].min() == 255
+    assert images.resize(noise.crop((0, 0, 20, 20)), 20).tobytes() == noise.crop((0, 0, 20, 20)).tobytes()
+
+
+def test_resize_crop_keeps_the_shape_and_takes_the_centre() -> None:
+    stripes = np.zeros((10, 40, 3), np.uint8)
+    stripes[:, 15:25] = 200  # the centre square of a 4:1 picture
+    assert (images.to_array(Image.fromarray(stripes), 10, "resize_crop") == 200).all()
+    tall = images.to_array(Image.fromarray(np.swapaxes(stripes, 0, 1).copy()), 10, "resize_crop")
+    assert (tall == 200).all()
+
+
+@pytest.mark.parametrize("shape", [(33, 47), (47, 33), (20, 20), (100, 3)])
+def test_resize_crop_is_square_for_any_shape(shape: tuple[int, int]) -> None:
+    image = Image.fromarray(np.full((*shape, 3), 7, np.uint8))
+    array = images.to_array(image, 20, "resize_crop")
+    assert array.shape == (20, 20, 3)
+    assert (array == 7).all()  # nothing from outside the picture
+
+
+def test_normalize_follows_each_preset() -> None:
+    pixels = np.array([[[0, 128, 255]]], np.uint8)
+    for preset in ("clip", "half"):
+        expected = (pixels / 255 - np.array(images.MEAN[preset])) / np.array(images.STD[preset])
+        normalized = jax.jit(lambda x, preset=preset: images.normalize(x, preset))(pixels)
+        assert normalized.dtype == np.float32
+        np.testing.assert_allclose(normalized, expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(images.normalize(pixels, "half")[0, 0, [0, 2]], [-1, 1])

@@ -1,0 +1,189 @@
+"""Batches: order, shares, resuming, each example once."""
+
+import collections
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.data.dataset import Dataset, prepare
+from smarttrim_jax.data.pipeline import eval_batches, train_iterator
+from smarttrim_jax.errors import ConfigError, DataError
+
+Batch = dict[str, np.ndarray]
+
+
+def take(batches: Iterable[Batch], count: int) -> list[Batch]:
+    return list(itertools.islice(batches, count))
+
+
+def assert_equal(first: list[Batch], second: list[Batch]) -> None:
+    for a, b in zip(first, second, strict=True):
+        assert a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key])
+
+
+def examples(batches: list[Batch]) -> list[bytes]:
+    """The examples in order, by image and text, which tell them apart."""
+    return [
+        image.tobytes() + ids.tobytes()
+        for batch in batches
+        for image, ids, weight in zip(batch["image"], batch["text_ids"], batch["weight"], strict=True)
+        if weight
+    ]
+
+
+def test_a_batch_has_the_promised_shapes(dataset: Dataset, config: DataConfig) -> None:
+    batch = next(train_iterator(dataset, config))
+    expected = {
+        "image": ((4, 1, 8, 8, 3), np.uint8),
+        "text_ids": ((4, 10), np.int32),
+        "text_mask": ((4, 10), np.int32),
+        "label": ((4,), np.int32),
+        "weight": ((4,), np.float32),
+    }
+    assert {key: (value.shape, value.dtype.type) for key, value in batch.items()} == expected
+    assert (batch["weight"] == 1).all()
+
+
+def test_image_text_and_label_belong_together(dataset: Dataset, config: DataConfig) -> None:
+    for batch in take(train_iterator(dataset, config), 20):
+        for image, ids, mask, label in zip(
+            batch["image"], batch["text_ids"], batch["text_mask"], batch["label"], strict=True
+        ):
+            assert (image == image.flat[0]).all()
+            number = int(image.flat[0])
+            written = "".join(dataset.text.tokens(ids)).replace("##", "")
+            assert written.startswith(f"[CLS]isshape{number}of")
+            question = int(written.split("of")[1][0])
+            assert label == (number + question) % 4
+            assert (mask == (ids != dataset.text.pad_id)).all()
+
+
+def test_the_seed_decides_the_order(dataset: Dataset, config: DataConfig) -> None:
+    first = take(train_iterator(dataset, config), 30)
+    assert_equal(first, take(train_iterator(dataset, config), 30))
+    other = take(train_iterator(dataset, dataclasses.replace(config, seed=1)), 30)
+    assert examples(first) != examples(other)
+
+
+def test_an_epoch_has_each_example_once_and_the_next_another_order(
+    dataset: Dataset, config: DataConfig
+) -> None:
+    read = examples(take(train_iterator(dataset, config), 45))  # 180 examples: two epochs of 90
+    first, second = read[:90], read[90:]
+    assert len(set(first)) == 90
+    assert set(first) == set(second)
+    assert first != second
+
+
+@pytest.mark.parametrize("augment", ["none", "clip_randaug"])
+def test_processes_share_the_batches_of_one(dataset: Dataset, config: DataConfig, augment: str) -> None:
+    config = dataclasses.replace(config, augment=augment)
+    alone = take(train_iterator(dataset, config), 25)
+    shares = [take(train_iterator(dataset, config, process, 2), 25) for process in (0, 1)]
+    for whole, first, second in zip(alone, *shares, strict=True):
+        assert len(first["label"]) == len(second["label"]) == 2
+        together = {key: np.stack([first[key], second[key]], 1).reshape(whole[key].shape) for key in whole}
+        assert_equal([whole], [together])
+
+
+@pytest.mark.parametrize("augment", ["none", "clip_randaug"])
+@pytest.mark.parametrize("consumed", [0, 1, 7, 23])
+def test_a_state_resumes_exactly_even_while_reading_went_on(
+    dataset: Dataset, config: DataConfig, augment: str, consumed: int
+) -> None:
+    config = dataclasses.replace(config, augment=augment)
+    iterator = train_iterator(dataset, config)
+    take(iterator, consumed)
+    state = json.loads(json.dumps(iterator.get_state()))
+    expected = take(iterator, 30)  # over the end of an epoch
+    resumed = train_iterator(dataset, config)
+    resumed.set_state(state)
+    assert_equal(take(resumed, 30), expected)
+    iterator.set_state(state)
+    assert_equal(take(iterator, 3), expected[:3])
+
+
+def test_augmentation_changes_training_images_only(dataset: Dataset, config: DataConfig) -> None:
+    augmented = dataclasses.replace(config, augment="clip_randaug")
+    plain, changed = (take(train_iterator(dataset, c), 5) for c in (config, augmented))
+    assert any((a["image"] != b["image"]).any() for a, b in zip(plain, changed, strict=True))
+    assert_equal(
+        list(eval_batches(dataset, "train", config)), list(eval_batches(dataset, "train", augmented))
+    )
+
+
+def test_worker_processes_read_the_same_batches(dataset: Dataset, config: DataConfig) -> None:
+    with_worker = train_iterator(dataset, dataclasses.replace(config, workers=1))
+    assert_equal(take(with_worker, 3), take(train_iterator(dataset, config), 3))
+    with_worker.close()
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("limit", [None, 0, 1, 4, 7, 1000])
+def test_evaluation_covers_each_example_once(
+    dataset: Dataset, config: DataConfig, processes: int, limit: int | None
+) -> None:
+    size = 10 if limit is None else min(limit, 10)  # of the test split; 4 does not divide 10
+    shares = [
+        eval_batches(dataset, "test", config, process, processes, limit) for process in range(processes)
+    ]
+    read = [list(share) for share in shares]
+    assert {len(share) for share in shares} == {len(batches) for batches in read} == {-(-size // 4)}
+    seen: collections.Counter[int] = collections.Counter()
+    for batch in itertools.chain.from_iterable(read):
+        assert all(len(value) == 4 // processes for value in batch.values())
+        assert set(batch["weight"]) <= {0, 1}
+        assert ((batch["index"] == -1) == (batch["weight"] == 0)).all()
+        seen.update(batch["index"][batch["weight"] > 0].tolist())
+    assert seen == collections.Counter(range(size))
+
+
+def test_the_index_is_the_record_and_a_second_pass_is_the_same(dataset: Dataset, config: DataConfig) -> None:
+    batches = eval_batches(dataset, "test", config)
+    records = dataset.records("test")
+    first = list(batches)
+    for batch in first:
+        for index, label, weight in zip(batch["index"], batch["label"], batch["weight"], strict=True):
+            assert not weight or records[index]["answer"] == label
+    assert_equal(first, list(batches))
+
+
+def test_a_truncated_image_is_an_error_that_names_the_example(
+    raw_makers: dict[str, Callable[..., Any]], config: DataConfig, tmp_path: Any
+) -> None:
+    source = raw_makers["easy_vqa"](tmp_path / "raw")
+    for path in (source / "train" / "images").iterdir():
+        path.write_bytes(path.read_bytes()[:50])
+    broken = dataclasses.replace(config, source=str(source), data_dir=str(tmp_path / "prepared"))
+    dataset = prepare(broken)
+    with pytest.raises(DataError, match=r"cannot read image 'train-\d+-\d+'"):
+        next(train_iterator(dataset, broken))
+    with pytest.raises(DataError, match=r"cannot read image 'train-\d+-\d+'"):
+        list(eval_batches(dataset, "train", broken))
+
+
+def test_an_empty_question_is_an_error_that_names_the_example(
+    raw_makers: dict[str, Callable[..., Any]], config: DataConfig, tmp_path: Any
+) -> None:
+    source = raw_makers["easy_vqa"](tmp_path / "raw")
+    questions = json.loads((source / "test" / "questions.json").read_text())
+    questions[3][0] = " "
+    (source / "test" / "questions.json").write_text(json.dumps(questions))
+    broken = dataclasses.replace(config, source=str(source), data_dir=str(tmp_path / "prepared"))
+    with pytest.raises(DataError, match="'test-1-3': the text is empty"):
+        list(eval_batches(prepare(broken), "test", broken))
+
+
+def test_processes_that_cannot_share_a_batch_are_an_error(dataset: Dataset, config: DataConfig) -> None:
+    with pytest.raises(ConfigError, match="batch_size 4 is not a multiple of the 3 processes"):
+        train_iterator(dataset, config, 0, 3)
+    with pytest.raises(ConfigError, match=r"process_index is 2; it must lie in 0\.\.1"):
+        eval_batches(dataset, "test", config, 2, 2)

@@ -1,0 +1,172 @@
+"""Checkpoints come back bit for bit, or say what is wrong with them."""
+
+import json
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy_run
+
+from smarttrim_jax.errors import CheckpointError, ConfigError
+from smarttrim_jax.training.checkpoint_reading import metadata, restore, saved_steps
+from smarttrim_jax.training.checkpoints import Checkpoints
+from smarttrim_jax.training.optimizer import OptimizerConfig, make_optimizer
+
+METADATA = {"config": {"task": "vqa", "rates": [1.0, 0.5]}, "calibration": {"2.0": -0.25}}
+
+
+@pytest.fixture
+def checkpoints(tmp_path: pathlib.Path) -> Iterator[Checkpoints]:
+    checkpoints = Checkpoints(tmp_path / "checkpoints", every=5, keep=2)
+    yield checkpoints
+    checkpoints.close()
+
+
+def make_state(seed: int = 0) -> toy_run.State:
+    random = np.random.default_rng(seed)
+    params = {
+        "image": {"layers": {"kernel": jnp.asarray(random.standard_normal((2, 3, 4)), jnp.bfloat16)}},
+        "head": {"kernel": jnp.asarray(random.standard_normal((4, 2)), jnp.float32)},
+    }
+    optimizer = make_optimizer(OptimizerConfig(accumulate=2, clip_norm=1.0), params, 10)
+    key = jax.random.key_data(jax.random.key(seed))
+    return {"params": params, "opt_state": optimizer.init(params), "multiplier": jnp.float32(0.1), "key": key}
+
+
+def make_small_state(seed: int) -> toy_run.State:
+    return {"params": {"kernel": jnp.full(4, float(seed))}, "count": jnp.int32(seed)}
+
+
+def damage(path: str) -> None:
+    for file in pathlib.Path(path).glob("params/**/d/*"):
+        file.write_bytes(b"")
+
+
+def test_state_data_position_and_metadata_come_back_exactly(checkpoints):
+    state = make_state()
+    checkpoints.save(5, state, {"next": 40, "inner": [1, "a"]}, METADATA)
+    step, restored, data_state = checkpoints.restore_latest(make_state(seed=1))
+    assert (step, data_state) == (5, {"next": 40, "inner": [1, "a"]})
+    chex.assert_trees_all_equal_dtypes(restored, state)
+    chex.assert_trees_all_equal(restored, state)
+    assert metadata(checkpoints.directory) == METADATA
+
+
+def test_a_state_given_away_after_the_save_is_saved_as_it_was(checkpoints):
+    state = {"params": {"kernel": jnp.arange(2.0**20)}}
+    expected = np.array(state["params"]["kernel"])
+    step = jax.jit(lambda s: jax.tree.map(lambda x: x * -1, s), donate_argnums=0)
+    checkpoints.save(1, state, None, {})
+    for _ in range(3):
+        state = step(state)
+    checkpoints.wait()
+    np.testing.assert_array_equal(restore(checkpoints.directory)["kernel"], expected)
+
+
+def test_nothing_saved_is_none_and_said_to_readers(checkpoints):
+    assert checkpoints.latest is None
+    assert checkpoints.restore_latest(make_state()) is None
+    with pytest.raises(CheckpointError, match="no checkpoint found in"):
+        restore(checkpoints.directory)
+    with pytest.raises(CheckpointError, match="no checkpoint found in 'nowhere'"):
+        metadata("nowhere")
+
+
+def test_only_the_latest_are_kept_and_any_of_them_opens_in_host_memory(checkpoints):
+    states = {step: make_state(step) for step in (5, 10, 15)}
+    for step, state in states.items():
+        checkpoints.save(step, state, None, {"step": step})
+    checkpoints.wait()
+    assert list(saved_steps(checkpoints.directory)) == [10, 15]
+    chex.assert_trees_all_equal(restore(checkpoints.directory), states[15]["params"])
+    chex.assert_trees_all_equal(restore(checkpoints.directory, step=10), states[10]["params"])
+    whole = restore(checkpoints.directory, step=10, params_only=False)
+    np.testing.assert_array_equal(whole["key"], states[10]["key"])
+    assert isinstance(whole["params"]["head"]["kernel"], np.ndarray)
+    assert metadata(checkpoints.directory, step=10) == {"step": 10}
+    with pytest.raises(CheckpointError, match=r"no checkpoint of step 5 .* there are: 10, 15"):
+        restore(checkpoints.directory, step=5)
+
+
+def test_a_damaged_checkpoint_is_passed_over_aloud_and_written_anew(checkpoints, caplog):
+    for step in (5, 10):
+        checkpoints.save(step, make_small_state(step), {"next": step}, {})
+    checkpoints.wait()
+    damage(saved_steps(checkpoints.directory)[10])
+    step, state, data_state = checkpoints.restore_latest(make_small_state(0))
+    assert (step, data_state) == (5, {"next": 5})
+    chex.assert_trees_all_equal(state, make_small_state(5))
+    assert "10' is damaged" in caplog.text
+    assert "trying the checkpoint before it" in caplog.text
+    checkpoints.save(10, make_small_state(11), {"next": 10}, {})
+    chex.assert_trees_all_equal(checkpoints.restore_latest(make_small_state(0))[1], make_small_state(11))
+
+
+def test_when_all_are_damaged_the_run_stops_instead_of_starting_over(checkpoints):
+    checkpoints.save(5, make_small_state(0), None, {})
+    checkpoints.wait()
+    damage(checkpoints.latest)
+    with pytest.raises(CheckpointError, match="5' is damaged"):
+        checkpoints.restore_latest(make_small_state(0))
+    with pytest.raises(CheckpointError, match="5' is damaged"):
+        restore(checkpoints.directory)
+
+
+def test_a_folder_without_its_metadata_is_damaged(checkpoints):
+    checkpoints.save(5, make_state(), None, {})
+    checkpoints.wait()
+    for file in pathlib.Path(checkpoints.latest).glob("_CHECKPOINT_METADATA"):
+        file.write_text(json.dumps({}))
+    with pytest.raises(CheckpointError, match="5' is damaged"):
+        metadata(checkpoints.directory)
+
+
+def test_all_differences_to_another_model_are_named_at_once(checkpoints):
+    state = make_state()
+    checkpoints.save(5, state, None, {})
+    params = {"image": state["params"]["image"], "head": {"kernel": jnp.zeros((4, 7)), "bias": jnp.zeros(7)}}
+    expected = {**state, "params": params}
+    del expected["multiplier"]
+    with pytest.raises(CheckpointError) as error:
+        checkpoints.restore_latest(expected)
+    message = str(error.value)
+    assert "3 arrays differ" in message
+    assert "params/head/bias [7] is missing" in message
+    assert "multiplier [] is unexpected" in message
+    assert "params/head/kernel is [4, 2], needed is [4, 7]" in message
+
+
+def test_long_lists_of_differences_are_cut_and_counted(checkpoints):
+    checkpoints.save(5, {"params": {f"layer_{i:02}": jnp.zeros(2) for i in range(14)}}, None, {})
+    with pytest.raises(CheckpointError, match=r"14 arrays differ: .*layer_09 .*; and 4 more$"):
+        checkpoints.restore_latest({"params": {f"layer_{i:02}": jnp.zeros(3) for i in range(14)}})
+
+
+def test_a_directory_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        CheckpointError, match=r"cannot write checkpoints to '.*file/inside': Not a directory"
+    ):
+        Checkpoints(tmp_path / "file" / "inside", every=1, keep=1)
+    with pytest.raises(ConfigError, match="keep >= 1"):
+        Checkpoints(tmp_path, every=1, keep=0)
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoints_good_and_says_so(tmp_path):
+    stopped = toy_run.run_in_process(tmp_path, "disk full")
+    assert stopped.returncode == 1, stopped.stderr
+    directory = tmp_path / "checkpoints"
+    assert "a checkpoint could not be written" in stopped.stdout
+    assert "File too large" in stopped.stdout
+    assert f"the last good one is {directory / '5'}" in stopped.stdout
+    assert list(saved_steps(directory)) == [5]
+    copy = tmp_path / "copy"
+    shutil.copytree(directory, copy)
+    chex.assert_tree_all_finite(restore(copy))
+    toy_run.run(tmp_path)
+    assert list(saved_steps(directory)) == [15, 20]

@@ -1,0 +1,180 @@
+"""A linear model trained by `fit`: what the tests of the loop run, here or in a process of its own."""
+
+import contextlib
+import functools
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import smarttrim_jax
+from smarttrim_jax.errors import TrainingError
+from smarttrim_jax.training.checkpoints import Checkpoints
+from smarttrim_jax.training.loop import State, TrainStep, fit
+from smarttrim_jax.training.metric_writer import MetricWriter
+from smarttrim_jax.training.optimizer import OptimizerConfig, make_optimizer
+from smarttrim_jax.training.preemption import Preempted
+from smarttrim_jax.training.progress import Progress
+
+TOTAL, EVERY = 20, 5
+
+
+class Batches:
+    """Batch i is drawn from seed i; the position is the number of the next one."""
+
+    def __init__(self, on_step: Callable[[int], None] | None = None) -> None:
+        self.next, self._on_step = 0, on_step
+
+    def __next__(self) -> dict[str, jax.Array]:
+        random = np.random.default_rng(self.next)
+        self.next += 1
+        if self._on_step is not None:
+            self._on_step(self.next)
+        x = random.standard_normal((8, 3), dtype=np.float32)
+        return {"x": jnp.asarray(x), "y": jnp.asarray(x.sum(1, keepdims=True))}
+
+    def get_state(self) -> dict[str, int]:
+        return {"next": self.next}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        self.next = state["next"]
+
+
+def loss_fn(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+    hidden = batch["x"] @ params["image"]["layers"]["kernel"]
+    return jnp.mean((hidden @ params["head"]["kernel"] + params["head"]["bias"] - batch["y"]) ** 2)
+
+
+def initial_params() -> Any:
+    return {
+        "image": {"layers": {"kernel": 0.5 * jnp.eye(3)}},
+        "head": {"kernel": jnp.full((3, 1), 0.1), "bias": jnp.zeros(1)},
+    }
+
+
+@functools.cache
+def optimizer() -> optax.GradientTransformation:
+    config = OptimizerConfig(learning_rate=0.05, schedule="cosine", head=2.0, clip_norm=1.0)
+    return make_optimizer(config, initial_params(), TOTAL)
+
+
+def initial_state() -> State:
+    params = initial_params()
+    return {"params": params, "opt_state": optimizer().init(params)}
+
+
+@functools.cache
+def train_step() -> TrainStep:
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: State, batch: dict[str, jax.Array]) -> tuple[State, dict[str, jax.Array]]:
+        loss, gradients = jax.value_and_grad(loss_fn)(state["params"], batch)
+        updates, opt_state = optimizer().update(gradients, state["opt_state"], state["params"])
+        params = optax.apply_updates(state["params"], updates)
+        return {"params": params, "opt_state": opt_state}, {"loss": loss, "log_loss": jnp.log(loss)}
+
+    return step
+
+
+def run(
+    workdir: pathlib.Path,
+    *,
+    total: int = TOTAL,
+    every: int = EVERY,
+    log_every: int = 1,
+    batches: Batches | None = None,
+    step_fn: Callable[[int], TrainStep] | None = None,
+    checkpoints_class: type[Checkpoints] = Checkpoints,
+) -> tuple[State, Batches]:
+    """Starts a run, or takes up the one in `workdir`; returns the last state and the data."""
+    batches = batches or Batches()
+    state, start = initial_state(), 0
+    with contextlib.ExitStack() as stack:
+        checkpoints = checkpoints_class(workdir / "checkpoints", every=every, keep=2)
+        stack.enter_context(contextlib.closing(checkpoints))
+        restored = checkpoints.restore_latest(state)
+        if restored is not None:
+            start, state, data_state = restored
+            batches.set_state(data_state)
+        writer = stack.enter_context(contextlib.closing(MetricWriter(workdir, start_step=start)))
+        progress = stack.enter_context(contextlib.closing(Progress(total, ("loss",), every=5)))
+        state = fit(
+            state,
+            step_fn or (lambda step: train_step()),
+            batches,
+            start_step=start,
+            total_steps=total,
+            checkpoints=checkpoints,
+            writer=writer,
+            progress=progress,
+            log_every=log_every,
+            save_metadata={"config": {"total": total}},
+            finite_terms=("loss",),
+        )
+    return state, batches
+
+
+class DyingCheckpoints(Checkpoints):
+    """Kills its process in the middle of the save of step 10."""
+
+    def save(self, step: int, state: State, data_state: Any, metadata: dict[str, Any]) -> None:
+        if step != 2 * EVERY:
+            super().save(step, state, data_state, metadata)
+            return
+        ballast = jnp.zeros(2**24)
+        super().save(step, {**state, "ballast": ballast}, data_state, metadata)
+        while not any("tmp" in entry for entry in os.listdir(self.directory)):
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class FullDiskCheckpoints(Checkpoints):
+    """From the save of step 10 on, no file may grow past 100 bytes, as on a full disk."""
+
+    def save(self, step: int, state: State, data_state: Any, metadata: dict[str, Any]) -> None:
+        if step == 2 * EVERY:
+            self.wait()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        super().save(step, state, data_state, metadata)
+
+
+def run_in_process(workdir: pathlib.Path, how: str) -> subprocess.CompletedProcess[str]:
+    """Runs `main` in a process of its own."""
+    root = pathlib.Path(smarttrim_jax.__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, __file__, str(workdir), how]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+
+
+def preempt(step: int) -> None:
+    if step == 8:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    workdir, how = pathlib.Path(sys.argv[1]), sys.argv[2]
+    try:
+        if how == "killed":
+            run(workdir, checkpoints_class=DyingCheckpoints)
+        elif how == "preempted":
+            run(workdir, batches=Batches(preempt))
+        elif how == "disk full":
+            run(workdir, log_every=TOTAL, checkpoints_class=FullDiskCheckpoints)
+    except Preempted as stopped:
+        print(stopped)
+        sys.exit(stopped.exit_code)
+    except TrainingError as error:
+        print(error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
