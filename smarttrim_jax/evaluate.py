@@ -5,7 +5,7 @@
 
 import json
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from smarttrim_jax.errors import run_command
 from smarttrim_jax.reporting.table import format_report
@@ -19,6 +19,7 @@ JSON = flags.DEFINE_bool("json", False, "Print the report as JSON.")
 
 def main(_: list[str]) -> None:
     """Runs the command."""
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
     report = evaluate(WORKDIR.value, split=SPLIT.value, speedup=SPEEDUP.value)
     print(json.dumps(report) if JSON.value else format_report(report))
 

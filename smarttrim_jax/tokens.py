@@ -127,4 +127,4 @@ def gated_softmax(
 
 def first_token_open(mask: Int[Array, "batch tokens"]) -> Float[Array, "batch tokens"]:
     """The initial gate of a padding mask: 1 where it is set, and for the global token."""
-    return (mask > 0).astype(jnp.float32).at[:, 0].set(1.0)
+    return jnp.asarray(mask > 0, jnp.float32).at[:, 0].set(1.0)

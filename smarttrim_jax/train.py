@@ -7,7 +7,7 @@ The same command again goes on where the run was stopped.
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from smarttrim_jax.configuration import build
@@ -23,6 +23,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, 
 
 def main(_: list[str]) -> None:
     """Runs the command."""
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
     try:
         report = train(build(ExperimentConfig, CONFIG.value.to_dict()), WORKDIR.value)
     except Preempted as stop:

@@ -89,11 +89,11 @@ def _prepared_builder(config: DataConfig) -> tfds.core.DatasetBuilder:
     root = pathlib.Path(config.data_dir).expanduser()
     # TFDS writes elsewhere and renames at the end: where this folder is, it is whole.
     folder = root / cls.name / str(cls.VERSION)
-    if not folder.is_dir():
-        print(f"preparing {config.dataset} in {root} (once)", flush=True)
-        with _disk_errors(config):
+    with _disk_errors(config):
+        if not folder.is_dir():
+            print(f"preparing {config.dataset} in {root} (once)", flush=True)
             _generate(cls(source=config.source, data_dir=str(root), file_format="array_record"), folder)
-    return tfds.builder_from_directory(folder)
+        return tfds.builder_from_directory(folder)
 
 
 def _generate(builder: AnswerBuilder, folder: pathlib.Path) -> None:
@@ -118,5 +118,5 @@ def _disk_errors(config: DataConfig) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"cannot prepare {config.dataset} in '{config.data_dir}': {error}; free it or change data_dir"
+            f"cannot prepare {config.dataset} in '{config.data_dir}': {error}; clear it or change data_dir"
         ) from error

@@ -31,7 +31,9 @@ class TextEncoder:
         """Takes over `tokenizer`, whose special tokens are BERT's ([PAD] ...) or RoBERTa's (<pad> ...)."""
         if text_length < 3:
             raise ConfigError(f"text_length is {text_length}; it must be at least 3 (start, a token, end)")
-        pad, _, start, end = _special_tokens(tokenizer)
+        special = _special_tokens(tokenizer)
+        pad, _, start, end = special
+        tokenizer.add_special_tokens(list(special))
         ids = tokenizer.get_vocab()
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{start} $A {end}", special_tokens=[(start, ids[start]), (end, ids[end])]
@@ -97,9 +99,10 @@ class TextEncoder:
 
     @classmethod
     def train(cls, sentences: Iterable[str], text_length: int) -> "TextEncoder":
-        """Makes a lower-casing WordPiece vocabulary: the words of the sentences, and letters to spell others.
+        """Makes a lower-casing WordPiece vocabulary: the sentences' words, and letters to spell others.
 
-        The same sentences in any order give the same vocabulary (the library's own trainer does not promise it).
+        The same sentences in any order give the same vocabulary; the library's own trainer breaks ties by
+        chance.
 
         Args:
             sentences: those of the training examples.
@@ -114,7 +117,6 @@ class TextEncoder:
         known = sorted(word for word, count in words.items() if count >= SENTENCES_OF_A_WORD)
         entries = dict.fromkeys([*_BERT, *letters, *(f"##{letter}" for letter in letters), *known])
         tokenizer.model = models.WordPiece({entry: i for i, entry in enumerate(entries)}, unk_token="[UNK]")
-        tokenizer.add_special_tokens(list(_BERT))
         return cls(tokenizer, text_length)
 
 
@@ -137,16 +139,13 @@ def _reader(path: pathlib.Path) -> tuple[Callable[..., Tokenizer], list[pathlib.
 
 
 def _read_bert(vocabulary: str) -> Tokenizer:
-    tokenizer = _wordpiece(models.WordPiece.from_file(vocabulary, unk_token="[UNK]"))
-    tokenizer.add_special_tokens([token for token in _BERT if tokenizer.token_to_id(token) is not None])
-    return tokenizer
+    return _wordpiece(models.WordPiece.from_file(vocabulary, unk_token="[UNK]"))
 
 
 def _read_roberta(vocabulary: str, merges: str) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE.from_file(vocabulary, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([token for token in _ROBERTA if tokenizer.token_to_id(token) is not None])
     return tokenizer
 
 

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from smarttrim_jax.nn.layers import gelu, layer_norm
+from smarttrim_jax.nn.linear import Linear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Pooler(nnx.Module):
     """Linear and tanh on the global token."""
 
     def __init__(self, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.dense = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
+        self.dense = Linear(width, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, global_token: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
         """The pooled side."""
@@ -42,9 +43,9 @@ class Classifier(nnx.Module):
     """Linear to twice the fusion's width, LayerNorm (1e-5), GELU, linear to the answers."""
 
     def __init__(self, features: int, hidden: int, outputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.dense = nnx.Linear(features, hidden, dtype=dtype, rngs=rngs)
+        self.dense = Linear(features, hidden, dtype=dtype, rngs=rngs)
         self.norm = layer_norm(hidden, 1e-5, dtype=dtype, rngs=rngs)
-        self.out = nnx.Linear(hidden, outputs, dtype=dtype, rngs=rngs)
+        self.out = Linear(hidden, outputs, dtype=dtype, rngs=rngs)
 
     def __call__(self, joint: Float[Array, "batch features"]) -> Float[Array, "batch outputs"]:
         """Logits."""
@@ -55,9 +56,9 @@ class MaskedLanguageHead(nnx.Module):
     """Dense, GELU, norm and a decoder to the vocabulary, for every text token."""
 
     def __init__(self, width: int, vocabulary: int, epsilon: float, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.dense = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
+        self.dense = Linear(width, width, dtype=dtype, rngs=rngs)
         self.norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)
-        self.out = nnx.Linear(width, vocabulary, dtype=dtype, rngs=rngs)
+        self.out = Linear(width, vocabulary, dtype=dtype, rngs=rngs)
 
     def __call__(self, text: Float[Array, "batch tokens width"]) -> Float[Array, "batch tokens words"]:
         """Logits of every word at every text position."""
@@ -81,11 +82,11 @@ class TaskHead(nnx.Module):
     ):
         self.kind = config.kind
         features = 2 * width * images
-        self.net: Classifier | nnx.Linear | MaskedLanguageHead
+        self.net: Classifier | Linear | MaskedLanguageHead
         if config.kind == "classifier":
             self.net = Classifier(features, 2 * width, config.outputs, dtype=dtype, rngs=rngs)
         elif config.kind == "linear":
-            self.net = nnx.Linear(features, config.outputs, dtype=dtype, rngs=rngs)
+            self.net = Linear(features, config.outputs, dtype=dtype, rngs=rngs)
         else:
             self.net = MaskedLanguageHead(width, config.outputs, epsilon, dtype=dtype, rngs=rngs)
 

@@ -5,6 +5,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import dropout
 from smarttrim_jax.tokens import Tokens
 
@@ -24,10 +25,10 @@ class Attention(nnx.Module):
 
     def __init__(self, width: int, heads: int, *, dropout_rate: float, dtype: DTypeLike, rngs: nnx.Rngs):
         self.heads, self.dropout_rate = heads, dropout_rate
-        self.query = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
-        self.key = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
-        self.value = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
-        self.out = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
+        self.query = Linear(width, width, dtype=dtype, rngs=rngs)
+        self.key = Linear(width, width, dtype=dtype, rngs=rngs)
+        self.value = Linear(width, width, dtype=dtype, rngs=rngs)
+        self.out = Linear(width, width, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from smarttrim_jax.nn.attention import Attention
+from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import drop_path, dropout, split_key
 from smarttrim_jax.tokens import Tokens
 
@@ -39,8 +40,8 @@ class FeedForward(nnx.Module):
 
     def __init__(self, width: int, hidden: int, activation: str, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.activation = activation
-        self.up = nnx.Linear(width, hidden, dtype=dtype, rngs=rngs)
-        self.down = nnx.Linear(hidden, width, dtype=dtype, rngs=rngs)
+        self.up = Linear(width, hidden, dtype=dtype, rngs=rngs)
+        self.down = Linear(hidden, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "... width"]) -> Float[Array, "... width"]:
         """The output before residual and norm."""

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.folding import stack
 from smarttrim_jax.nn.layers import PreNormLayer, layer_norm
+from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.positions import resize_positions
 from smarttrim_jax.tokens import Padded
 
@@ -71,7 +72,7 @@ class VisionTransformer(nnx.Module):
         self.config, self.dtype = config, dtype
         grid = config.position_grid or config.image_size // config.patch_size
         normal = nnx.initializers.normal(0.02)
-        self.patch_embedding = nnx.Linear(
+        self.patch_embedding = Linear(
             3 * config.patch_size**2, config.width, use_bias=config.patch_bias, dtype=dtype, rngs=rngs
         )
         self.class_embedding = nnx.Param(normal(rngs.params(), (config.width,)))

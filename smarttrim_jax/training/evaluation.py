@@ -55,7 +55,8 @@ class Evaluator:
         rows = self._collect(self._trimmed, batches, params, jnp.float32(offset))
         macs = rows["macs"]
         kept = {
-            run: {name: _share(counts) for name, counts in parts.items()} for run, parts in rows["kept"].items()
+            run: {name: _share(counts) for name, counts in parts.items()}
+            for run, parts in rows["kept"].items()
         }
         return {
             "accuracy": _mean(rows, "correct"),
@@ -96,7 +97,11 @@ class Evaluator:
         return jnp.argmax(output.logits[self.config.task], axis=-1) == batch["label"]
 
     def _collect(
-        self, program: Callable[..., dict[str, Any]], batches: Iterable[dict[str, Any]], params: Params, *more: Any
+        self,
+        program: Callable[..., dict[str, Any]],
+        batches: Iterable[dict[str, Any]],
+        params: Params,
+        *more: Any,
     ) -> dict[str, Any]:
         """The results of all real examples, end to end; fillers are left out."""
         pieces = []

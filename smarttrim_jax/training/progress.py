@@ -29,7 +29,7 @@ class Progress:
         self._terminal = self._stream.isatty()
         self._timed_steps, self._drawn = 0, 0.0
         self._mark: float | None = None
-        self._seconds = 0.0
+        self._seconds, self._rewriting = 0.0, False
 
     def compiled(self, step: int, seconds: float) -> None:
         """Reports a step that compiled its program; its time counts in no average."""
@@ -53,7 +53,8 @@ class Progress:
 
     def close(self) -> None:
         """Ends a line that was being rewritten."""
-        if self._terminal and not self._quiet:
+        if self._rewriting:
+            self._rewriting = False
             self._stream.write("\n")
             self._stream.flush()
 
@@ -68,6 +69,7 @@ class Progress:
     def _print(self, line: str, *, rewrite: bool) -> None:
         if self._quiet:
             return
+        self._rewriting = rewrite
         start = "\r\x1b[K" if self._terminal else ""
         self._stream.write(start + line + ("" if rewrite else "\n"))
         self._stream.flush()

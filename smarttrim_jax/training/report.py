@@ -61,8 +61,6 @@ def build_report(
     return report
 
 
-def _batches(
-    config: ExperimentConfig, dataset: Dataset, split: str, limit: int | None = None
-) -> EvalBatches:
+def _batches(config: ExperimentConfig, dataset: Dataset, split: str, limit: int | None = None) -> EvalBatches:
     data = dataclasses.replace(config.data, batch_size=config.evaluation.batch_size)
     return eval_batches(dataset, split, data, jax.process_index(), jax.process_count(), limit)

@@ -19,7 +19,16 @@ from smarttrim_jax.training.sharding import make_mesh, place_batch, state_shardi
 from smarttrim_jax.training.step import Steps
 from smarttrim_jax.training.workdir import Workdir, describe
 
-SHOWN = ("loss", "task_full", "task_trimmed", "distillation", "cost", "accuracy", "macs_ratio", "target_ratio")
+SHOWN = (
+    "loss",
+    "task_full",
+    "task_trimmed",
+    "distillation",
+    "cost",
+    "accuracy",
+    "macs_ratio",
+    "target_ratio",
+)
 
 
 def train(config: ExperimentConfig, path: str) -> Report:

@@ -52,7 +52,9 @@ class Steps:
 
         def loss(params: Params) -> tuple[jax.Array, Metrics]:
             full = self._forward(params, batch, None, self._key(state, 0))
-            terms = task_terms(self.config.objective, batch["label"], batch["weight"], full=self._logits(full))
+            terms = task_terms(
+                self.config.objective, batch["label"], batch["weight"], full=self._logits(full)
+            )
             return sum(terms.values()), terms | {"accuracy": self._accuracy(full, batch)}
 
         (total, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"])
@@ -62,9 +64,7 @@ class Steps:
         """One step of trim-tuning: full and trimmed pass, distillation between them, and the cost."""
         config = self.config
         done = state["step"] - config.schedule.full_steps
-        target = target_ratio(
-            config.curriculum, config.cost.target_speedup, done, config.schedule.trim_steps
-        )
+        target = target_ratio(config.curriculum, config.cost.target_speedup, done, config.schedule.trim_steps)
 
         def loss(params: Params) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
             full = self._forward(params, batch, None, self._key(state, 0))

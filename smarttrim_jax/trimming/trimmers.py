@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from smarttrim_jax.nn.layers import gelu, layer_norm
+from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.tokens import Tokens
 from smarttrim_jax.trimming.gates import Gates, Trim, decide, open_gates
@@ -69,7 +70,7 @@ class GateLogits(nnx.Module):
     """The last layer of a trimmer: (keep, drop) logits that start out open."""
 
     def __init__(self, hidden: int, decisions: int, initial_bias: float, *, rngs: nnx.Rngs):
-        self.projection = nnx.Linear(
+        self.projection = Linear(
             hidden,
             2 * decisions,
             kernel_init=nnx.initializers.normal(0.02),
@@ -90,7 +91,7 @@ class TokenTrimmer(nnx.Module):
 
     def __init__(self, width: int, config: TrimmerConfig, *, rngs: nnx.Rngs):
         self.norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs)
-        self.up = nnx.Linear(width, config.hidden, rngs=rngs)
+        self.up = Linear(width, config.hidden, rngs=rngs)
         self.logits = GateLogits(config.hidden, 1, config.initial_bias, rngs=rngs)
 
     def __call__(self, tokens: Tokens, other: Float[Array, "batch width"] | None) -> Float[Array, "... 2"]:
@@ -107,12 +108,12 @@ class CrossModalTokenTrimmer(nnx.Module):
     def __init__(self, width: int, config: TrimmerConfig, *, rngs: nnx.Rngs):
         self.norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs)
         self.other_norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs)
-        self.up = nnx.Linear(width, config.hidden, rngs=rngs)
-        self.guide = nnx.Linear(width, config.hidden, rngs=rngs)
+        self.up = Linear(width, config.hidden, rngs=rngs)
+        self.guide = Linear(width, config.hidden, rngs=rngs)
         # One linear map of [u ; g ; u * g], in its parts: what depends on y alone is computed once per example.
-        self.own = nnx.Linear(config.hidden, config.hidden, rngs=rngs)
-        self.guided = nnx.Linear(config.hidden, config.hidden, use_bias=False, rngs=rngs)
-        self.interaction = nnx.Linear(config.hidden, config.hidden, use_bias=False, rngs=rngs)
+        self.own = Linear(config.hidden, config.hidden, rngs=rngs)
+        self.guided = Linear(config.hidden, config.hidden, use_bias=False, rngs=rngs)
+        self.interaction = Linear(config.hidden, config.hidden, use_bias=False, rngs=rngs)
         self.logits = GateLogits(config.hidden, 1, config.initial_bias, rngs=rngs)
 
     def __call__(self, tokens: Tokens, other: Float[Array, "batch width"]) -> Float[Array, "... 2"]:
@@ -129,7 +130,7 @@ class HeadTrimmer(nnx.Module):
     def __init__(self, width: int, heads: int, sides: int, config: TrimmerConfig, *, rngs: nnx.Rngs):
         self.norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs)
         self.other_norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs) if sides == 2 else None
-        self.up = nnx.Linear(sides * width, config.hidden, rngs=rngs)
+        self.up = Linear(sides * width, config.hidden, rngs=rngs)
         self.logits = GateLogits(config.hidden, heads, config.initial_bias, rngs=rngs)
 
     def __call__(

@@ -39,7 +39,7 @@ def test_sizes_names_and_tokenizer(dataset: Dataset, config: DataConfig) -> None
     assert (dataset.num_images, dataset.num_answers) == (1, 4)
     assert dataset.answer_names == ("circle", "red", "yes", "no")
     assert dataset.text.text_length == config.text_length
-    with pytest.raises(DataError, match="no split 'validation'; it has .*calibration"):
+    with pytest.raises(DataError, match=r"no split 'validation'; it has .*calibration"):
         dataset.records("validation")
 
 
@@ -80,8 +80,25 @@ def test_another_process_may_finish_first(
 
 def test_a_folder_that_cannot_be_written_is_an_error(config: DataConfig, tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match="cannot prepare easy_vqa in '.*file'.*change data_dir"):
+    with pytest.raises(DataError, match=r"cannot prepare easy_vqa in '.*file'.*change data_dir"):
         prepare(dataclasses.replace(config, data_dir=str(tmp_path / "file")))
+
+
+def test_a_damaged_folder_is_an_error(config: DataConfig, tmp_path: pathlib.Path) -> None:
+    config = dataclasses.replace(config, data_dir=str(tmp_path))
+    prepare(config)
+    (tmp_path / "easy_vqa" / "1.0.0" / "dataset_info.json").unlink()
+    with pytest.raises(DataError, match="cannot prepare easy_vqa"):
+        prepare(config)
+
+
+def test_questions_that_are_no_json_are_an_error(
+    raw_makers: dict[str, Callable[..., Any]], config: DataConfig, tmp_path: pathlib.Path
+) -> None:
+    source = raw_makers["easy_vqa"](tmp_path / "raw")
+    (source / "train" / "questions.json").write_text('[["is it')
+    with pytest.raises(DataError, match=r"train/questions\.json' is damaged"):
+        prepare(dataclasses.replace(config, source=str(source), data_dir=str(tmp_path / "prepared")))
 
 
 @pytest.mark.parametrize("missing", ["answers.txt", "train/questions.json", "test/images/0.png"])

@@ -24,7 +24,7 @@ def test_counts_and_answers(easy_vqa: Dataset) -> None:
     assert easy_vqa.num_images == 1
     assert easy_vqa.num_answers == 13
     assert easy_vqa.answer_names[:5] == ("circle", "green", "red", "gray", "yes")
-    words = "what color is the shape ?".split()
+    words = ["what", "color", "is", "the", "shape", "?"]
     ids, _ = easy_vqa.text.encode("What color is the shape?")
     assert easy_vqa.text.tokens(ids)[1:7] == words
 

@@ -38,11 +38,20 @@ def test_transparency_is_dropped_not_blended() -> None:
     assert decoded.getpixel((0, 0)) == (10, 20, 30)
 
 
+def test_a_palette_with_transparency_becomes_its_colours() -> None:
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    file = io.BytesIO()
+    palette.save(file, "PNG", transparency=bytes([0, 128]))
+    decoded = images.decode(file.getvalue(), "x")
+    assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [(10, 20, 30), (40, 50, 60)]
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_a_truncated_file_is_an_error_that_names_it(noise: Image.Image, kind: str) -> None:
     data = encode(noise, kind)
     for length in (0, 1, 20, 40, len(data) // 2, len(data) * 3 // 4):
-        with pytest.raises(DataError, match="cannot read image 'some.file'"):
+        with pytest.raises(DataError, match=r"cannot read image 'some\.file'"):
             images.decode(data[:length], "some.file")
 
 

@@ -69,7 +69,7 @@ def test_unknown_words_become_the_unknown_token(bert: pathlib.Path) -> None:
 def test_training_learns_the_words_and_repeats_itself(tmp_path: pathlib.Path) -> None:
     text = TextEncoder.train(SENTENCES, 10)
     ids, _ = text.encode("Is there a RED shape?")
-    assert text.tokens(ids) == "[CLS] is there a red shape ? [SEP] [PAD] [PAD]".split()
+    assert text.tokens(ids) == ["[CLS]", "is", "there", "a", "red", "shape", "?", "[SEP]", "[PAD]", "[PAD]"]
     assert text.pad_id == 0
     text.save(tmp_path / "one.json")
     TextEncoder.train(reversed(SENTENCES), 10).save(tmp_path / "two.json")

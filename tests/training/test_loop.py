@@ -12,6 +12,7 @@ import toy_run
 
 from smarttrim_jax.errors import TrainingError
 from smarttrim_jax.training.checkpoint_reading import restore, saved_steps
+from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.preemption import Preempted
 
 
@@ -57,13 +58,17 @@ def test_each_step_has_one_line_after_a_crash_and_a_resume(uninterrupted, tmp_pa
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, 21))
 
 
-def test_kill_in_the_middle_of_a_save_loses_only_the_steps_since_the_last_one(uninterrupted, tmp_path):
+def test_kill_in_the_middle_of_a_save_loses_only_the_steps_since_the_last_one(
+    uninterrupted, tmp_path, caplog
+):
     killed = toy_run.run_in_process(tmp_path, "killed")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     names = [entry.name for entry in (tmp_path / "checkpoints").iterdir()]
     assert any("tmp" in name for name in names), names
     assert list(saved_steps(tmp_path / "checkpoints")) == [5]
-    assert_same_end(toy_run.run(tmp_path), uninterrupted)
+    # Other save points than before: the remains go away even where nothing is written in their place.
+    assert_same_end(toy_run.run(tmp_path, every=6), uninterrupted)
+    assert "removing saves that were interrupted: 10.orbax-checkpoint-tmp" in caplog.text
     assert not any("tmp" in entry.name for entry in (tmp_path / "checkpoints").iterdir())
 
 
@@ -86,6 +91,25 @@ def test_ctrl_c_saves_and_handlers_are_given_back(tmp_path):
         toy_run.run(tmp_path, batches=toy_run.Batches(interrupt))
     assert (stopped.value.step, stopped.value.exit_code) == (3, 130)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_preempted_run_whose_save_fails_does_not_claim_to_have_saved(tmp_path):
+    class FailingCheckpoints(Checkpoints):
+        saving = False
+
+        def save(self, *arguments: object) -> None:
+            self.saving = True
+
+        def wait(self) -> None:
+            if self.saving:
+                raise TrainingError("the disk is full")
+
+    def interrupt(step: int) -> None:
+        if step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(TrainingError, match="the disk is full"):
+        toy_run.run(tmp_path, batches=toy_run.Batches(interrupt), checkpoints_class=FailingCheckpoints)
 
 
 def test_a_second_ctrl_c_interrupts_at_once(tmp_path):

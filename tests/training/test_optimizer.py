@@ -19,13 +19,13 @@ from smarttrim_jax.training.optimizer import (
 
 NAMES = {
     "image/layers/mlp/up/kernel": "backbone",
-    "text/embeddings/position": "backbone",
-    "text/layers/attention/head/kernel": "backbone",
-    "fusion_text/layers/cross_attention/query/kernel": "cross_modal",
-    "fusion_image/layers/mlp/down/bias": "cross_modal",
+    "text/position_embedding/embedding": "backbone",
+    "text/layers/head/kernel": "backbone",
+    "fusion_text/cross_attention/query/kernel": "cross_modal",
+    "fusion_image/mlp/down/bias": "cross_modal",
     "text_transform/kernel": "cross_modal",
-    "image_pooler/bias": "cross_modal",
-    "head/norm/scale": "head",
+    "image_pooler/dense/bias": "cross_modal",
+    "head/vqa/net/norm/scale": "head",
     "trimmers/fusion_text/token/up/kernel": "trimmer",
 }
 CONSTANT = OptimizerConfig(learning_rate=1e-2, schedule="constant", warmup_fraction=0.0)

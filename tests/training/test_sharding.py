@@ -1,17 +1,12 @@
 """Meshes and partition rules, on eight devices in a process of their own and on one here."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import jax
 import numpy as np
 import pytest
+import toy_run
 from jax.sharding import AbstractMesh, AxisType
 from jax.sharding import PartitionSpec as P
 
-import smarttrim_jax
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.training.sharding import (
     AXES,
@@ -92,12 +87,13 @@ def fake_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> AbstractMesh:
     ("name", "shape", "expected"),
     [
         ("image/layers/attention/query/kernel", (12, 768, 768), P(None, "fsdp", "tensor")),
-        ("fusion_text/layers/cross_attention/out/kernel", (6, 768, 768), P(None, "tensor", "fsdp")),
+        ("fusion_text/cross_attention/out/kernel", (8, 768, 768), P(None, "tensor", "fsdp")),
+        ("trimmers/fusion_image/token/own/kernel", (128, 64, 64), P(None, "fsdp", None)),
         ("image/layers/mlp/up/bias", (12, 3072), P(None, "tensor")),
         ("opt_state/0/mu/image/layers/mlp/down/kernel", (12, 3072, 768), P(None, "tensor", "fsdp")),
-        ("text/embeddings/word/embedding", (50265, 768), P(None, "fsdp")),
+        ("text/word_embedding/embedding", (50265, 768), P(None, "fsdp")),
         ("image/layers/odd/kernel", (16, 333, 333), P(None, None, None)),
-        ("image/attention_norm/scale", (768,), P(None)),
+        ("image/last_norm/scale", (768,), P(None)),
         ("step", (), P()),
     ],
 )
@@ -126,10 +122,7 @@ def test_a_mesh_that_does_not_fit_is_refused(config):
 
 
 def test_eight_devices_compute_restore_and_refuse(tmp_path):
-    root = pathlib.Path(smarttrim_jax.__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-W", "error", "-c", EIGHT_DEVICES, str(tmp_path / "checkpoints")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    done = toy_run.run_python("-W", "error", "-c", EIGHT_DEVICES, str(tmp_path / "checkpoints"))
     assert done.returncode == 0, done.stderr
     assert "fsdp=3, tensor=1 does not fit 8 devices" in done.stdout
     assert "a batch of 6 examples cannot be split over 4 devices" in done.stdout

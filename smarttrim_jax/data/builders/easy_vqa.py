@@ -68,12 +68,18 @@ def _answers(folder: pathlib.Path) -> list[str]:
 
 def _examples(folder: pathlib.Path, split: str, wanted: Callable[[int], bool]) -> Examples:
     """The questions of one raw split about the wanted images; each carries its image's PNG bytes."""
-    questions: list[Question] = json.loads(_read(folder / split / "questions.json"))
-    for number, (text, answer, image) in enumerate(questions):
+    for number, (text, answer, image) in enumerate(_questions(folder / split / "questions.json")):
         if wanted(image):
             path = folder / split / "images" / f"{image}.png"
             name = f"{split}-{image}-{number}"
             yield name, {"id": name, "images": [str(path)], "text": text, "answer": answer}
+
+
+def _questions(path: pathlib.Path) -> list[Question]:
+    try:
+        return json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"easy-VQA file '{path}' is damaged: {error}; fetch it again") from error
 
 
 def _read(path: pathlib.Path) -> str:

@@ -16,6 +16,7 @@ from smarttrim_jax.models.meter.layers import encoder_step, fusion_step, make_tr
 from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State, fold_stages
 from smarttrim_jax.nn.folding import stack
 from smarttrim_jax.nn.layers import PostNormLayer
+from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.nn.vision import VisionTransformer
@@ -57,8 +58,8 @@ class Meter(nnx.Module):
         dtype, fusion = jnp.dtype(config.dtype), config.fusion
         self.image = VisionTransformer(config.vision, dtype=dtype, rngs=rngs)
         self.text = TextTransformer(config.text, dtype=dtype, rngs=rngs)
-        self.image_transform = nnx.Linear(config.vision.width, fusion.width, dtype=dtype, rngs=rngs)
-        self.text_transform = nnx.Linear(config.text.width, fusion.width, dtype=dtype, rngs=rngs)
+        self.image_transform = Linear(config.vision.width, fusion.width, dtype=dtype, rngs=rngs)
+        self.text_transform = Linear(config.text.width, fusion.width, dtype=dtype, rngs=rngs)
         self.type_embedding = nnx.Embed(
             1 + config.images,
             fusion.width,

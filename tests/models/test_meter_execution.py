@@ -1,0 +1,79 @@
+"""One model, whatever the switches of its execution."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.trimming.gates import Trim
+
+
+def test_all_gates_open_equals_the_plain_backbone(fresh_meter):
+    plain = fresh_meter.with_config(trimming=None)
+    backbone = {name: part for name, part in fresh_meter.params.items() if name != "trimmers"}
+    expected, gated = plain.run(params=backbone), fresh_meter.run(Trim())
+    np.testing.assert_allclose(gated.logits["vqa"], expected.logits["vqa"], atol=1e-6)
+    np.testing.assert_allclose(gated.joint, expected.joint, atol=1e-6)
+    np.testing.assert_array_equal(fresh_meter.run().logits["vqa"], expected.logits["vqa"])
+    for name, gate in gated.record.opened().gates.items():
+        jax.tree.map(np.testing.assert_array_equal, gated.record.gates[name], gate)
+
+
+@pytest.fixture(scope="module")
+def training_pass(tiny_meter) -> Any:
+    """Logits, gates and gradients of a training pass (dropout and sampled gates), by execution switches."""
+
+    @functools.cache
+    def run(scan: bool, remat: str) -> Any:
+        model = tiny_meter.with_config(scan=scan, remat=remat).model
+
+        def loss(params: Any) -> Any:
+            output = model.apply(params, *tiny_meter.batch, trim=Trim(offset=2.0), key=jax.random.key(3))
+            return jnp.mean(output.logits["vqa"] ** 2), (output.logits["vqa"], output.record.gates)
+
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(tiny_meter.params)
+
+    return run
+
+
+@pytest.mark.parametrize(("scan", "remat"), [(True, "none"), (True, "full"), (False, "dots")])
+def test_scan_and_remat_change_no_number(training_pass, scan, remat):
+    (expected, (logits, gates)), gradients = training_pass(False, "none")
+    (loss, (other_logits, other_gates)), other_gradients = training_pass(scan, remat)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    np.testing.assert_allclose(other_logits, logits, atol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, other_gates, gates)
+    jax.tree.map(
+        lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=1e-6), other_gradients, gradients
+    )
+
+
+def test_bfloat16_follows_float32(fresh_meter):
+    exact = fresh_meter.run(Trim())
+    rounded = fresh_meter.with_config(dtype="bfloat16").run(Trim())
+    assert rounded.text.values.dtype == jnp.bfloat16
+    assert rounded.logits["vqa"].dtype == jnp.float32
+    spread = np.abs(exact.logits["vqa"]).max()
+    np.testing.assert_allclose(rounded.logits["vqa"], exact.logits["vqa"], atol=0.03 * spread)
+
+
+def test_a_text_shared_by_two_images_gives_the_same_logits(two_images):
+    shared = two_images.run()
+    repeated = two_images.with_config(share_text=False).run()
+    np.testing.assert_allclose(shared.logits["vqa"], repeated.logits["vqa"], atol=1e-6)
+    assert shared.text.values.shape[0] == 2 * len(two_images.ids)
+
+
+def test_inputs_that_do_not_fit_are_refused(fresh_meter):
+    with pytest.raises(ConfigError, match="2 images per example, but the model takes 1"):
+        fresh_meter.run(images=np.repeat(fresh_meter.images, 2, axis=1))
+    with pytest.raises(ConfigError, match="texts of 39 tokens do not fit a position table for 38"):
+        fresh_meter.run(ids=np.ones((4, 39), np.int32), mask=np.ones((4, 39), np.int32))
+    with pytest.raises(ConfigError, match="33 x 32 pixels"):
+        fresh_meter.run(images=np.zeros((4, 1, 33, 32, 3), np.float32))
+    with pytest.raises(ConfigError, match="no trimmers"):
+        fresh_meter.with_config(trimming=None).run(Trim())

@@ -1,0 +1,79 @@
+"""Masked attention: a softmax over the open keys that gradients can still open or close."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smarttrim_jax.tokens import Padded, first_token_open, gated_softmax
+
+KEYS = 6
+softmax = jax.jit(gated_softmax)
+score_lists = st.lists(st.floats(-1e4, 1e4, width=32), min_size=KEYS, max_size=KEYS)
+gate_lists = st.lists(st.booleans(), min_size=KEYS, max_size=KEYS)
+
+
+@settings(max_examples=100, deadline=None)
+@given(score_lists, gate_lists)
+def test_equals_the_plain_softmax_over_the_open_subset(scores: list[float], gate: list[bool]) -> None:
+    scores_array, is_open = np.float32(scores), np.array(gate)
+    weights = np.asarray(softmax(scores_array, np.float32(gate)))
+    expected = np.zeros(KEYS, np.float32)
+    if is_open.any():
+        expected[is_open] = jax.nn.softmax(scores_array[is_open])
+    np.testing.assert_allclose(weights, expected, atol=1e-6)
+    assert (weights[~is_open] == 0).all()
+
+
+def test_a_closed_key_with_an_enormous_score_weighs_nothing_and_disturbs_nothing() -> None:
+    gate = jnp.float32([1, 1, 0])
+    quiet = softmax(jnp.float32([0.3, -0.2, 0.0]), gate)
+    loud = softmax(jnp.float32([0.3, -0.2, 1e30]), gate)
+    assert loud[2] == 0
+    np.testing.assert_array_equal(quiet, loud)
+
+
+def test_gradients_are_finite_and_reach_the_gates_of_closed_keys() -> None:
+    scores = jnp.float32([[0.3, -0.2, 1e30, 0.1], [1.0, 1e30, -1e30, 2.0]])
+    gate = jnp.float32([[1, 1, 0, 0], [1, 0, 0, 0]])
+    values = jnp.float32([1.0, -2.0, 3.0, 4.0])
+
+    def mixed(scores: jax.Array, gate: jax.Array) -> jax.Array:
+        return jnp.sum(gated_softmax(scores, gate) @ values)
+
+    of_scores, of_gate = jax.grad(mixed, argnums=(0, 1))(scores, gate)
+    assert np.isfinite(of_scores).all()
+    assert np.isfinite(of_gate).all()
+    assert (of_gate[0] != 0).all()
+    assert (of_scores[gate == 0] == 0).all()
+
+
+def test_with_every_key_closed_weights_are_zero_and_gradients_finite() -> None:
+    def total(scores: jax.Array, gate: jax.Array) -> jax.Array:
+        return jnp.sum(gated_softmax(scores, gate) ** 2)
+
+    scores, gate = jnp.float32([3.0, -1e30, 1e30]), jnp.zeros(3)
+    assert (softmax(scores, gate) == 0).all()
+    gradients = jax.grad(total, argnums=(0, 1))(scores, gate)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_a_closed_head_gives_zeros_and_leaves_the_others_alone() -> None:
+    query, key, value = jax.random.normal(jax.random.key(0), (3, 1, 4, 2, 3))
+    tokens = Padded(jnp.zeros((1, 4, 6)), jnp.ones((1, 4)))
+    full = tokens.attend(query, key, value)
+    gated = tokens.attend(query, key, value, head_gate=jnp.float32([[1, 0]]))
+    np.testing.assert_array_equal(gated[:, :, 0], full[:, :, 0])
+    assert (gated[:, :, 1] == 0).all()
+
+
+def test_closing_is_cumulative_and_spares_the_first_token() -> None:
+    tokens = Padded(jnp.zeros((1, 4, 2)), jnp.float32([[1, 1, 1, 0]]))
+    once = tokens.close(jnp.float32([[0, 0, 1, 1]]))
+    np.testing.assert_array_equal(once.gate, [[1, 0, 1, 0]])
+    np.testing.assert_array_equal(once.close(jnp.ones((1, 4))).gate, once.gate)
+
+
+def test_an_empty_text_keeps_its_global_token() -> None:
+    np.testing.assert_array_equal(first_token_open(jnp.int32([[0, 0], [1, 1]])), [[1, 0], [1, 1]])

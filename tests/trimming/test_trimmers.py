@@ -1,0 +1,132 @@
+"""Where trimmers stand, what they read, and that every one of them learns."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from flax.traverse_util import flatten_dict
+
+from smarttrim_jax.models.functional import Functional
+from smarttrim_jax.tokens import Padded
+from smarttrim_jax.trimming.cost import CostConfig, cost_loss, macs_ratio
+from smarttrim_jax.trimming.gates import Trim
+from smarttrim_jax.trimming.trimmers import LayerTrimmers, RunTrimming, TrimmerConfig, TrimmingConfig
+
+
+def paths(config: Any) -> set[str]:
+    shapes = jax.eval_shape(Functional(config).init, jax.random.key(0))
+    return {path for path in flatten_dict(shapes, sep="/") if path.startswith("trimmers/")}
+
+
+def depths(config: Any) -> dict[str, set[int]]:
+    """Layers with trimmers, by run."""
+    shapes = jax.eval_shape(Functional(config).init, jax.random.key(0)).get("trimmers", {})
+    return {name: {leaf.shape[0] for leaf in jax.tree.leaves(run)} for name, run in shapes.items()}
+
+
+def trimming(**runs: RunTrimming) -> TrimmingConfig:
+    return TrimmingConfig(trimmers=TrimmerConfig(hidden=8), **runs)
+
+
+def test_by_default_encoders_trim_from_their_second_layer_and_the_fusion_from_its_first(tiny_meter):
+    assert depths(tiny_meter.config) == {"image": {2}, "text": {1}, "fusion_text": {2}, "fusion_image": {2}}
+
+
+def test_placement_follows_the_configuration_of_each_run(tiny_meter):
+    placed = trimming(
+        image=RunTrimming(heads=False),
+        text=RunTrimming(tokens=False, heads=False),
+        cross_modal=RunTrimming(tokens=False, first_layer=1),
+    )
+    config = dataclasses.replace(tiny_meter.config, trimming=placed)
+    assert depths(config) == {"image": {3}, "fusion_text": {1}, "fusion_image": {1}}
+    assert not any("/head/" in path for path in paths(config) if "/image/" in path)
+    assert not any("/token/" in path for path in paths(config) if "/fusion" in path)
+
+
+def test_layers_and_kinds_without_trimmers_keep_everything(tiny_meter):
+    placed = trimming(
+        image=RunTrimming(tokens=False, first_layer=2),
+        text=RunTrimming(first_layer=9),
+        cross_modal=RunTrimming(heads=False, first_layer=1),
+    )
+    model = Functional(dataclasses.replace(tiny_meter.config, trimming=placed))
+    params = model.init(jax.random.key(0))
+    record = jax.jit(model.apply)(params, *tiny_meter.batch, trim=Trim(-1e3)).record
+    full, gates = record.opened().gates, record.gates
+    np.testing.assert_array_equal(gates["image"].tokens, full["image"].tokens)
+    assert gates["image"].heads.mean((1, 2)).tolist() == [1, 1, 0]
+    for part in ("tokens", "heads"):
+        np.testing.assert_array_equal(getattr(gates["text"], part), getattr(full["text"], part))
+    for side in ("fusion_image", "fusion_text"):
+        np.testing.assert_array_equal(gates[side].tokens[0], full[side].tokens[0])
+        assert (gates[side].tokens[1].sum(-1) == 1).all()
+        assert (gates[side].heads == 1).all()
+        assert (gates[side].cross_heads == 1).all()
+
+
+def test_a_new_trimmer_keeps_with_a_probability_above_99_percent(fresh_meter):
+    @jax.jit
+    def kept(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        gates = fresh_meter.model.apply(
+            fresh_meter.params, *fresh_meter.batch, trim=Trim(), key=key
+        ).record.gates
+        image = gates["image"]
+        heads = [
+            part for gate in gates.values() for part in (gate.heads, gate.cross_heads) if part is not None
+        ]
+        return image.tokens[1].mean(), jnp.concatenate([part.reshape(-1) for part in heads]).mean()
+
+    shares = np.mean([kept(key) for key in jax.random.split(jax.random.key(0), 50)], axis=0)
+    assert (shares > 0.988).all()
+    assert (shares < 1).all()
+
+
+@pytest.mark.parametrize("guidance", ["cross_modal", "self"])
+def test_token_decisions_read_the_other_side_only_under_cross_modal_guidance(guidance):
+    config = TrimmerConfig(hidden=8, guidance=guidance, initial_bias=0.0)
+    trimmers = LayerTrimmers(16, 2, cross=True, config=config, trimming=RunTrimming(), rngs=nnx.Rngs(0))
+    tokens = Padded(jax.random.normal(jax.random.key(0), (2, 200, 16)), jnp.ones((2, 200)))
+
+    def decisions(seed: int) -> tuple[jax.Array, jax.Array]:
+        other = jax.random.normal(jax.random.key(seed), (2, 16))
+        closed, gates = trimmers(tokens, Trim(), other=other)
+        return closed.gate, gates.heads
+
+    (first, first_heads), (second, second_heads) = decisions(1), decisions(2)
+    assert 0.05 < first.mean() < 0.95
+    assert bool((first != second).any()) == (guidance == "cross_modal")
+    np.testing.assert_array_equal(first_heads, second_heads)
+
+
+@pytest.fixture(scope="module")
+def gradients(fresh_meter):
+    """Gradients of the task loss alone and of the MACs alone, with sampled gates."""
+
+    def task(params: Any, key: jax.Array) -> jax.Array:
+        output = fresh_meter.model.apply(params, *fresh_meter.batch, trim=Trim(), key=key)
+        return -jax.nn.log_softmax(output.logits["vqa"])[:, 0].mean()
+
+    def cost(params: Any, key: jax.Array) -> jax.Array:
+        record = fresh_meter.model.apply(params, *fresh_meter.batch, trim=Trim(), key=key).record
+        macs = fresh_meter.model.macs
+        ratio = macs_ratio(macs(record), macs(record.opened(), trimmed=False))
+        return cost_loss(CostConfig(), ratio[None] - 0.5, jnp.ones(1))
+
+    def both(params: Any, key: jax.Array) -> tuple[Any, Any]:
+        return jax.grad(task)(params, key), jax.grad(cost)(params, key)
+
+    gradients = jax.jit(both)(fresh_meter.params, jax.random.key(5))
+    return dict(zip(("task", "cost"), gradients, strict=True))
+
+
+@pytest.mark.parametrize("objective", ["task", "cost"])
+def test_gradients_reach_every_trimmer_parameter(gradients, objective):
+    leaves = flatten_dict(gradients[objective]["trimmers"], sep="/")
+    norms = {path: np.linalg.norm(leaf.reshape(leaf.shape[0], -1), axis=1) for path, leaf in leaves.items()}
+    assert all(np.isfinite(norm).all() for norm in norms.values())
+    assert [path for path, norm in norms.items() if not (norm > 0).all()] == []
