@@ -18,6 +18,8 @@ from smarttrim_jax.nn.vision import VisionConfig
 from smarttrim_jax.trimming.gates import Trim
 from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
 
+# Tests compile far more than they compute.
+QUICK = {"xla_backend_optimization_level": 0}
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "shared" / "golden"
 
 
@@ -35,10 +37,6 @@ class TinyMeter:
     def model(self) -> Functional:
         return Functional(self.config)
 
-    @functools.cached_property
-    def jitted(self) -> Any:
-        return jax.jit(self.model.apply)
-
     @property
     def batch(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.images, self.ids, self.mask
@@ -46,11 +44,19 @@ class TinyMeter:
     def run(self, trim: Trim | None = None, **changes: Any) -> MeterOutput:
         """One evaluation pass on the batch, with some of `params`, `images`, `ids`, `mask` replaced."""
         inputs = {"images": self.images, "ids": self.ids, "mask": self.mask} | changes
-        return self.jitted(inputs.pop("params", self.params), **inputs, trim=trim)
+        # One type of number for every dial, so that a shape is compiled once.
+        dial = None if trim is None else jax.tree.map(jnp.float32, trim)
+        return compiled(self.config)(inputs.pop("params", self.params), **inputs, trim=dial)
 
     def with_config(self, **changes: Any) -> "TinyMeter":
         """The same parameters and batch under a changed configuration."""
         return dataclasses.replace(self, config=dataclasses.replace(self.config, **changes))
+
+
+@functools.cache
+def compiled(config: MeterConfig) -> Any:
+    """The jitted forward pass, shared by all tests of this configuration."""
+    return jax.jit(Functional(config).apply, compiler_options=QUICK)
 
 
 def tiny_config(**changes: Any) -> MeterConfig:
@@ -73,18 +79,6 @@ def decisive(trimmers: Any, seed: int = 9) -> Any:
     return jax.tree.unflatten(treedef, drawn)
 
 
-def make_tiny(config: MeterConfig) -> TinyMeter:
-    """A fresh model of this configuration, with its batch."""
-    rng = np.random.default_rng(0)
-    shape = (4, config.images, 32, 32, 3)
-    lengths = np.array([9, 6, 3, 1])
-    mask = (np.arange(10) < lengths[:, None]).astype(np.int32)
-    ids = np.where(mask, rng.integers(3, 50, mask.shape), config.text.pad_id).astype(np.int32)
-    images = rng.normal(size=shape).astype(np.float32)
-    params = jax.jit(Functional(config).init)(jax.random.key(1))
-    return TinyMeter(config, params, images, ids, mask)
-
-
 @pytest.fixture(scope="session")
 def golden() -> pathlib.Path:
     """The folder of the official code's outputs, kept beside the repository."""
@@ -94,25 +88,36 @@ def golden() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def fresh_meter() -> TinyMeter:
-    """Trimmers as initialised: everything open at offset 0."""
-    return make_tiny(tiny_config())
+def quick_jit() -> Any:
+    """`jax.jit` that spends little time on compiling."""
+    return functools.partial(jax.jit, compiler_options=QUICK)
 
 
 @pytest.fixture(scope="session")
-def tiny_meter() -> TinyMeter:
-    """Trimmers that at the offset `closing` close about half of tokens and heads, differently in every example."""
-    tiny = make_tiny(tiny_config())
-    return dataclasses.replace(tiny, params=tiny.params | {"trimmers": decisive(tiny.params["trimmers"])})
+def training_key() -> jax.Array:
+    """A key of the generator that compiles fastest: a training pass draws in a hundred places."""
+    return jax.random.key(1, impl="unsafe_rbg")
+
+
+@pytest.fixture(scope="session")
+def fresh_meter(quick_jit: Any, training_key: jax.Array) -> TinyMeter:
+    """Trimmers as initialised: everything open at offset 0."""
+    config, rng = tiny_config(), np.random.default_rng(0)
+    mask = (np.arange(10) < np.array([9, 6, 3, 1])[:, None]).astype(np.int32)
+    ids = np.where(mask, rng.integers(3, 50, mask.shape), config.text.pad_id).astype(np.int32)
+    images = rng.normal(size=(4, 1, 32, 32, 3)).astype(np.float32)
+    params = quick_jit(Functional(config).init)(training_key)
+    return TinyMeter(config, params, images, ids, mask)
+
+
+@pytest.fixture(scope="session")
+def tiny_meter(fresh_meter: TinyMeter) -> TinyMeter:
+    """Trimmers that at the offset `closing` close about half, differently in every example."""
+    trimmers = decisive(fresh_meter.params["trimmers"])
+    return dataclasses.replace(fresh_meter, params=fresh_meter.params | {"trimmers": trimmers})
 
 
 @pytest.fixture(scope="session")
 def closing() -> Trim:
     """The offset at which `tiny_meter` trims about half."""
-    return Trim(offset=jnp.asarray(-2.5))
-
-
-@pytest.fixture(scope="session")
-def two_images() -> TinyMeter:
-    """A fresh model that reads two images per example, its text encoded once."""
-    return make_tiny(tiny_config(images=2, heads=(HeadConfig("vqa", "classifier", 3),)))
+    return Trim(offset=-2.5)

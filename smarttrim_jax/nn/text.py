@@ -61,6 +61,8 @@ class TextTransformer(nnx.Module):
     """Embeddings with their norm, and a stack of post-norm layers that the model folds over."""
 
     def __init__(self, config: TextConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        if config.vocab_size < 1:
+            raise ConfigError("vocab_size is 0, which the data set fills in; set it to build a model without one")
         self.config = config
 
         def table(rows: int) -> nnx.Embed:

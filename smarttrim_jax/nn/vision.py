@@ -71,7 +71,7 @@ class VisionTransformer(nnx.Module):
     def __init__(self, config: VisionConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.config, self.dtype = config, dtype
         grid = config.position_grid or config.image_size // config.patch_size
-        normal = nnx.initializers.normal(0.02)
+        normal = nnx.initializers.normal(config.width**-0.5)  # CLIP's
         self.patch_embedding = Linear(
             3 * config.patch_size**2, config.width, use_bias=config.patch_bias, dtype=dtype, rngs=rngs
         )

@@ -136,7 +136,7 @@ class HeadTrimmer(nnx.Module):
     def __call__(
         self, own: Float[Array, "batch width"], other: Float[Array, "batch width"] | None = None
     ) -> Float[Array, "batch heads 2"]:
-        """(keep, drop) logits of every head; for cross-attention, `other` is the other side's global token."""
+        """(keep, drop) logits of every head; cross-attention also reads the other global token."""
         context = self.norm(own)
         if self.other_norm is not None:
             context = jnp.concatenate([context, self.other_norm(other)], axis=-1)

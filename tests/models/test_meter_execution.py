@@ -1,5 +1,6 @@
 """One model, whatever the switches of its execution."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -12,10 +13,15 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.trimming.gates import Trim
 
 
-def test_all_gates_open_equals_the_plain_backbone(fresh_meter):
-    plain = fresh_meter.with_config(trimming=None)
-    backbone = {name: part for name, part in fresh_meter.params.items() if name != "trimmers"}
-    expected, gated = plain.run(params=backbone), fresh_meter.run(Trim())
+@pytest.fixture(scope="module")
+def backbone(fresh_meter) -> Any:
+    """The plain model with the same weights."""
+    params = {name: part for name, part in fresh_meter.params.items() if name != "trimmers"}
+    return dataclasses.replace(fresh_meter, params=params).with_config(trimming=None)
+
+
+def test_all_gates_open_equals_the_plain_backbone(fresh_meter, backbone):
+    expected, gated = backbone.run(), fresh_meter.run(Trim())
     np.testing.assert_allclose(gated.logits["vqa"], expected.logits["vqa"], atol=1e-6)
     np.testing.assert_allclose(gated.joint, expected.joint, atol=1e-6)
     np.testing.assert_array_equal(fresh_meter.run().logits["vqa"], expected.logits["vqa"])
@@ -24,7 +30,7 @@ def test_all_gates_open_equals_the_plain_backbone(fresh_meter):
 
 
 @pytest.fixture(scope="module")
-def training_pass(tiny_meter) -> Any:
+def training_pass(tiny_meter, quick_jit, training_key) -> Any:
     """Logits, gates and gradients of a training pass (dropout and sampled gates), by execution switches."""
 
     @functools.cache
@@ -32,24 +38,25 @@ def training_pass(tiny_meter) -> Any:
         model = tiny_meter.with_config(scan=scan, remat=remat).model
 
         def loss(params: Any) -> Any:
-            output = model.apply(params, *tiny_meter.batch, trim=Trim(offset=2.0), key=jax.random.key(3))
+            output = model.apply(params, *tiny_meter.batch, trim=Trim(offset=2.0), key=training_key)
             return jnp.mean(output.logits["vqa"] ** 2), (output.logits["vqa"], output.record.gates)
 
-        return jax.jit(jax.value_and_grad(loss, has_aux=True))(tiny_meter.params)
+        return quick_jit(jax.value_and_grad(loss, has_aux=True))(tiny_meter.params)
 
     return run
 
 
-@pytest.mark.parametrize(("scan", "remat"), [(True, "none"), (True, "full"), (False, "dots")])
+@pytest.mark.parametrize(("scan", "remat"), [(True, "full"), (False, "dots")])
 def test_scan_and_remat_change_no_number(training_pass, scan, remat):
     (expected, (logits, gates)), gradients = training_pass(False, "none")
     (loss, (other_logits, other_gates)), other_gradients = training_pass(scan, remat)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
     np.testing.assert_allclose(other_logits, logits, atol=1e-6)
     jax.tree.map(np.testing.assert_array_equal, other_gates, gates)
-    jax.tree.map(
-        lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=1e-6), other_gradients, gradients
-    )
+    # float32 sums in another order: to 1e-6 of the largest gradient
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradients))
+    for ours, theirs in zip(jax.tree.leaves(other_gradients), jax.tree.leaves(gradients), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6 * largest)
 
 
 def test_bfloat16_follows_float32(fresh_meter):
@@ -61,6 +68,22 @@ def test_bfloat16_follows_float32(fresh_meter):
     np.testing.assert_allclose(rounded.logits["vqa"], exact.logits["vqa"], atol=0.03 * spread)
 
 
+@pytest.fixture(scope="module")
+def two_images(fresh_meter) -> Any:
+    """The same model for two images: one more token type, a head for twice the features."""
+    params, rng = fresh_meter.params, np.random.default_rng(1)
+    kinds = rng.normal(size=(3, 32)).astype(np.float32)
+    kernel = rng.normal(size=(128, 64)).astype(np.float32)
+    dense = params["head"]["vqa"]["net"]["dense"] | {"kernel": kernel}
+    net = params["head"]["vqa"]["net"] | {"dense": dense}
+    tiny = dataclasses.replace(
+        fresh_meter,
+        params=params | {"type_embedding": {"embedding": kinds}, "head": {"vqa": {"net": net}}},
+        images=rng.normal(size=(4, 2, 32, 32, 3)).astype(np.float32),
+    )
+    return tiny.with_config(images=2)
+
+
 def test_a_text_shared_by_two_images_gives_the_same_logits(two_images):
     shared = two_images.run()
     repeated = two_images.with_config(share_text=False).run()
@@ -68,7 +91,7 @@ def test_a_text_shared_by_two_images_gives_the_same_logits(two_images):
     assert shared.text.values.shape[0] == 2 * len(two_images.ids)
 
 
-def test_inputs_that_do_not_fit_are_refused(fresh_meter):
+def test_inputs_that_do_not_fit_are_refused(fresh_meter, backbone):
     with pytest.raises(ConfigError, match="2 images per example, but the model takes 1"):
         fresh_meter.run(images=np.repeat(fresh_meter.images, 2, axis=1))
     with pytest.raises(ConfigError, match="texts of 39 tokens do not fit a position table for 38"):
@@ -76,4 +99,4 @@ def test_inputs_that_do_not_fit_are_refused(fresh_meter):
     with pytest.raises(ConfigError, match="33 x 32 pixels"):
         fresh_meter.run(images=np.zeros((4, 1, 33, 32, 3), np.float32))
     with pytest.raises(ConfigError, match="no trimmers"):
-        fresh_meter.with_config(trimming=None).run(Trim())
+        backbone.run(Trim())

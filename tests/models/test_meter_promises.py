@@ -24,14 +24,12 @@ def test_gates_are_hard_cumulative_deterministic_and_spare_the_global_token(tiny
 
 
 def test_a_lower_offset_closes_more(tiny_meter):
-    macs = [
-        tiny_meter.model.macs(tiny_meter.run(Trim(jnp.asarray(o))).record).mean() for o in (2.0, -2.5, -9.0)
-    ]
+    macs = [tiny_meter.model.macs(tiny_meter.run(Trim(o)).record).mean() for o in (2.0, -2.5, -9.0)]
     assert macs[0] > macs[1] > macs[2]
 
 
 @pytest.fixture(scope="module")
-def poisoned(tiny_meter) -> Any:
+def poisoned(tiny_meter, quick_jit) -> Any:
     """Logits when every token that a layer closes gets other values at the layer that closes it."""
 
     def after(step: Any, amount: float) -> Any:
@@ -45,7 +43,7 @@ def poisoned(tiny_meter) -> Any:
 
         return poison
 
-    @jax.jit
+    @quick_jit
     def run(trim: Trim, amount: jax.Array) -> tuple[jax.Array, Any]:
         model = tiny_meter.model.bind(tiny_meter.params)
         state, gates = model.embed(*tiny_meter.batch), {}
@@ -65,7 +63,7 @@ def test_values_of_closed_tokens_change_no_logit(poisoned, tiny_meter, closing):
     spoilt, spoilt_gates = poisoned(closing, 100.0)
     np.testing.assert_array_equal(spoilt, clean)
     jax.tree.map(np.testing.assert_array_equal, spoilt_gates, gates)
-    np.testing.assert_allclose(clean, tiny_meter.run(closing).logits["vqa"], atol=1e-6)
+    np.testing.assert_allclose(clean, tiny_meter.run(closing).logits["vqa"], atol=1e-5)
 
 
 def test_padding_changes_no_logit_and_no_gate(tiny_meter, closing):
@@ -88,7 +86,7 @@ def test_padding_never_counts_as_kept_or_saved(tiny_meter, closing):
     for record in ("record", "opened"):
         pair = [output.record if record == "record" else output.record.opened() for output in (short, long)]
         np.testing.assert_array_equal(*[tiny_meter.model.macs(part) for part in pair])
-    np.testing.assert_allclose(long.logits["vqa"], short.logits["vqa"], atol=1e-6)
+    np.testing.assert_allclose(long.logits["vqa"], short.logits["vqa"], atol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [[2], [3, 1, 0, 2], [1, 1, 1, 1]])
@@ -97,22 +95,22 @@ def test_neighbours_do_not_matter(tiny_meter, closing, rows):
     some = tiny_meter.run(
         closing, images=tiny_meter.images[rows], ids=tiny_meter.ids[rows], mask=tiny_meter.mask[rows]
     )
-    np.testing.assert_allclose(some.logits["vqa"], expected.logits["vqa"][jnp.array(rows)], atol=1e-6)
+    np.testing.assert_allclose(some.logits["vqa"], expected.logits["vqa"][jnp.array(rows)], atol=1e-5)
     for name, gate in some.record.gates.items():
         np.testing.assert_array_equal(gate.tokens, expected.record.gates[name].tokens[:, jnp.array(rows)])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_with_all_but_the_global_tokens_closed_nothing_is_nan(tiny_meter, dtype):
-    tiny = tiny_meter.with_config(dtype=dtype)
+def test_with_all_but_the_global_tokens_closed_nothing_is_nan(tiny_meter, quick_jit, training_key, dtype):
+    tiny = tiny_meter.with_config(dtype=dtype, scan=True)
 
     def loss(params: Any, trim: Trim) -> Any:
-        output = tiny.model.apply(params, *tiny.batch, trim=trim, key=jax.random.key(0))
+        output = tiny.model.apply(params, *tiny.batch, trim=trim, key=training_key)
         return jnp.mean(output.logits["vqa"] ** 2) + jnp.mean(tiny.model.macs(output.record)), output
 
-    backward = jax.jit(jax.grad(loss, has_aux=True))
-    gradients, output = backward(tiny.params, Trim(offset=jnp.asarray(-1e3)))
-    evaluated = tiny.run(Trim(offset=jnp.asarray(-1e3)))
+    backward = quick_jit(jax.grad(loss, has_aux=True))
+    gradients, output = backward(tiny.params, Trim(offset=-1e3))
+    evaluated = tiny_meter.with_config(dtype=dtype).run(Trim(offset=-1e3))
     for record in (output.record, evaluated.record):
         assert (record.gates["fusion_image"].tokens.sum(-1) == 1).all()
         assert (record.gates["fusion_text"].cross_heads == 0).all()

@@ -10,7 +10,10 @@ from smarttrim_jax.nn.positions import resize_positions, roberta_positions
 # torch 2.13.0: x = torch.arange(16.).mul(1.7).sin().mul(8).round().div(8).reshape(1, 1, 4, 4);
 # torch.nn.functional.interpolate(x, size=(g, g), mode="bicubic").flatten() for g = 6 and g = 3.
 # fmt: off
-SQUARE_4 = [0.0, 1.0, -0.25, -0.875, 0.5, 0.75, -0.75, -0.625, 0.875, 0.375, -1.0, -0.125, 1.0, -0.125, -1.0, 0.375]
+SQUARE_4 = [
+    0.0, 1.0, -0.25, -0.875, 0.5, 0.75, -0.75, -0.625,
+    0.875, 0.375, -1.0, -0.125, 1.0, -0.125, -1.0, 0.375,
+]
 TORCH = {
     6: [
         -0.1358598, 0.6043024, 0.9498559, 0.0480826, -0.6668024, -0.9566064,

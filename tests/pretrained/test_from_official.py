@@ -62,7 +62,7 @@ def test_a_lightning_checkpoint_is_unwrapped(official_weights):
 
 
 def test_heads_are_64_wide_unless_said_otherwise(official_weights):
-    with pytest.raises(ConfigError, match="text width 96 .* 'text_heads'"):
+    with pytest.raises(ConfigError, match=r"text width 96 .* 'text_heads'"):
         from_official(official_weights)
 
 
@@ -178,5 +178,5 @@ def test_a_missing_size_and_damaged_positions_are_named(official_weights):
     with pytest.raises(CheckpointError, match="16 rows"):
         from_official(cut, **SIZES)
     del official_weights["cross_modal_text_transform.weight"]
-    with pytest.raises(CheckpointError, match="'cross_modal_text_transform.weight' is missing"):
+    with pytest.raises(CheckpointError, match=r"'cross_modal_text_transform.weight' is missing"):
         from_official(official_weights, **SIZES)

@@ -87,5 +87,5 @@ def test_a_tensor_that_numpy_cannot_read_is_named(official):
         def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
             raise TypeError("unsupported ScalarType BFloat16")
 
-    with pytest.raises(CheckpointError, match="weight 'head.weight' cannot be read"):
+    with pytest.raises(CheckpointError, match=r"weight 'head.weight' cannot be read"):
         TABLE.read(official | {"head.weight": Foreign()}, SHAPES)
