@@ -2,9 +2,10 @@
 
 from ml_collections import ConfigDict
 
-from smarttrim_jax import CostConfig, DataConfig, ExperimentConfig, HeadConfig, meter_tiny
+from smarttrim_jax import CostConfig, HeadConfig, meter_tiny
 from smarttrim_jax.configuration import to_dict
-from smarttrim_jax.training.experiment import ScheduleConfig
+from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
 
 STEPS = {"": (2000, 2000), "quick": (400, 250)}

@@ -11,9 +11,10 @@ its boxes, which is too little to learn the task from random weights.
 
 from ml_collections import ConfigDict
 
-from smarttrim_jax import CostConfig, DataConfig, ExperimentConfig, HeadConfig, meter_tiny
+from smarttrim_jax import CostConfig, HeadConfig, meter_tiny
 from smarttrim_jax.configuration import to_dict
-from smarttrim_jax.training.experiment import ScheduleConfig
+from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
 
 

@@ -1,8 +1,5 @@
 """Errors a user can mend: one sentence that names the thing and the fix."""
 
-import sys
-from collections.abc import Callable
-
 
 class SmartTrimError(Exception):
     """Base of every error that is the input's fault; commands print it and exit with status 1."""
@@ -22,12 +19,3 @@ class CheckpointError(SmartTrimError, ValueError):
 
 class TrainingError(SmartTrimError, RuntimeError):
     """A run that cannot go on: a loss that is not finite, a disk that is full."""
-
-
-def run_command(main: Callable[[], None]) -> None:
-    """Runs a command; an input error becomes one line on standard error and exit status 1."""
-    try:
-        main()
-    except SmartTrimError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)

@@ -16,8 +16,13 @@ from jaxtyping import Array, Float, Int
 class Tokens(Protocol):
     """The sequences of a batch: their vectors, and which of them are still open."""
 
-    values: Array
-    gate: Array
+    @property
+    def values(self) -> Array:
+        """The vectors, `[..., width]`."""
+
+    @property
+    def gate(self) -> Array:
+        """1 open, 0 closed."""
 
     @property
     def global_token(self) -> Float[Array, "batch width"]:

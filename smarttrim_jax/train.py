@@ -7,11 +7,11 @@ The same command again goes on where the run was stopped.
 
 import sys
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
+from smarttrim_jax.command_line import run_command
 from smarttrim_jax.configuration import build
-from smarttrim_jax.errors import run_command
 from smarttrim_jax.reporting.table import format_report
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.preemption import Preempted
@@ -21,11 +21,10 @@ CONFIG = config_flags.DEFINE_config_file("config", help_string="configs/NAME.py[
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, report.")
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     """Runs the command."""
-    logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
     try:
-        report = train(build(ExperimentConfig, CONFIG.value.to_dict()), WORKDIR.value)
+        report = train(build(ExperimentConfig, CONFIG.value.to_dict()), str(WORKDIR.value))
     except Preempted as stop:
         print(stop, file=sys.stderr)
         sys.exit(stop.exit_code)
@@ -33,5 +32,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(lambda argv: run_command(lambda: main(argv)))
+    run_command(main, required=("config", "workdir"))

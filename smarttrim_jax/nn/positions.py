@@ -9,9 +9,7 @@ from jaxtyping import Array, Float, Int
 from smarttrim_jax.errors import ConfigError
 
 
-def resize_positions(
-    table: Float[Array, "positions width"], grid: tuple[int, int]
-) -> Float[Array, "resized width"]:
+def resize_positions(table: Float[Array, "positions width"], grid: tuple[int, int]) -> Float[Array, "resized width"]:
     """The table of one global and a square grid of patch positions, for another grid of patches.
 
     Equals METER's `adapt_position_encoding` and BLIP's `interpolate_pos_embed`: torch's bicubic

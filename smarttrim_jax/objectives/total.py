@@ -40,7 +40,7 @@ def task_terms(
     full: Float[Array, "batch answers"] | None = None,
     trimmed: Float[Array, "batch answers"] | None = None,
 ) -> dict[str, Float[Array, ""]]:
-    """The weighted terms that a batch's logits give, by name; their sum is the loss (without the cost).
+    """The weighted terms that a batch's logits give, by name; their sum, with the cost, is the loss.
 
     Args:
         config: the weights.
@@ -63,3 +63,8 @@ def task_terms(
         distance = distillation_loss(config.loss, full, trimmed, config.temperature)
         terms["distillation"] = config.distillation * mean(distance)
     return terms
+
+
+def total_loss(terms: dict[str, Float[Array, ""]]) -> Float[Array, ""]:
+    """The sum of all terms."""
+    return jnp.sum(jnp.stack(list(terms.values())))

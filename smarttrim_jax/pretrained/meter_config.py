@@ -153,8 +153,7 @@ def infer_config(tensors: Mapping[str, Any], overrides: MeterOverrides) -> Meter
 def _default_heads(part: str, width: int) -> int:
     if width % HEAD_WIDTH:
         raise ConfigError(
-            f"{part} width {width} does not divide into heads of {HEAD_WIDTH}; "
-            f"say their number as '{part}_heads'"
+            f"{part} width {width} does not divide into heads of {HEAD_WIDTH}; say their number as '{part}_heads'"
         )
     return width // HEAD_WIDTH
 

@@ -51,8 +51,7 @@ def from_official(state_dict: Mapping[str, Any], **overrides: Any) -> tuple[Mete
     fresh = [
         path
         for path in shapes
-        if path.startswith("trimmers/")
-        or (path.startswith("head/") and "/".join(path.split("/")[:2]) not in in_file)
+        if path.startswith("trimmers/") or (path.startswith("head/") and "/".join(path.split("/")[:2]) not in in_file)
     ]
     loaded = METER.read(tensors, {path: shape for path, shape in shapes.items() if path not in fresh})
     params = {path: jnp.asarray(array) for path, array in loaded.items()}

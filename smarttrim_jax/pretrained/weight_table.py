@@ -141,9 +141,7 @@ def _official_shapes(rule: Rule, shapes: Mapping[str, Shape]) -> dict[str, Shape
     return dict.fromkeys(rule.names(first[0] if rule.stacked else 1), rule.join(parts).shape)
 
 
-def _read_rule(
-    rule: Rule, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Shape]
-) -> dict[str, np.ndarray]:
+def _read_rule(rule: Rule, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
     layers = [rule.split(arrays[name]) for name in rule.names(shapes[rule.ours[0]][0])]
     columns = zip(*layers, strict=True)
     params = [np.stack(column) if rule.stacked else column[0] for column in columns]

@@ -49,9 +49,7 @@ def checkpoint_path(directory: str | os.PathLike[str], step: int | None = None) 
     return paths[step]
 
 
-def restore(
-    directory: str | os.PathLike[str], step: int | None = None, params_only: bool = True
-) -> dict[str, Any]:
+def restore(directory: str | os.PathLike[str], step: int | None = None, params_only: bool = True) -> dict[str, Any]:
     """Reads a checkpoint into host memory, to start another run from or to evaluate.
 
     Args:

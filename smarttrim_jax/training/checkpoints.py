@@ -53,9 +53,7 @@ class Checkpoints:
             probe.unlink()
             remains = [entry.name for entry in root.iterdir() if ".orbax-checkpoint-tmp" in entry.name]
             if remains:
-                _log.warning(
-                    "%s: removing saves that were interrupted: %s", self.directory, ", ".join(remains)
-                )
+                _log.warning("%s: removing saves that were interrupted: %s", self.directory, ", ".join(remains))
             self._orbax = ocp.training.Checkpointer(
                 self.directory,
                 preservation_policy=ocp.training.preservation_policies.LatestN(keep),

@@ -54,10 +54,7 @@ class Evaluator:
         """
         rows = self._collect(self._trimmed, batches, params, jnp.float32(offset))
         macs = rows["macs"]
-        kept = {
-            run: {name: _share(counts) for name, counts in parts.items()}
-            for run, parts in rows["kept"].items()
-        }
+        kept = {run: {name: _share(counts) for name, counts in parts.items()} for run, parts in rows["kept"].items()}
         return {
             "accuracy": _mean(rows, "correct"),
             "macs": {

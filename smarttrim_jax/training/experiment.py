@@ -1,7 +1,6 @@
 """Everything a run is made of, as one frozen configuration."""
 
 import dataclasses
-from typing import Any, Literal
 
 from smarttrim_jax.data.dataset import DataConfig, Dataset
 from smarttrim_jax.data.images import Preset

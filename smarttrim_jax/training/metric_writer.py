@@ -27,9 +27,7 @@ class MetricWriter:
         TrainingError: the folder cannot be written.
     """
 
-    def __init__(
-        self, workdir: str | os.PathLike[str], tensorboard: bool = False, start_step: int = 0
-    ) -> None:
+    def __init__(self, workdir: str | os.PathLike[str], tensorboard: bool = False, start_step: int = 0) -> None:
         self._file = self._events = None
         if jax.process_index() != 0:
             return

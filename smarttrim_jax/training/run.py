@@ -135,7 +135,7 @@ def _fit(config: ExperimentConfig, workdir: Workdir, dataset: Dataset) -> Params
     finally:
         progress.close()
         writer.close()
-    checkpoints.close()
+        checkpoints.close()
     return state["params"]
 
 

@@ -120,7 +120,5 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
     for leaf in jax.tree.leaves(batch):
         examples = leaf.shape[0] * jax.process_count()
         if examples % parts:
-            raise ConfigError(
-                f"a batch of {examples} examples cannot be split over {parts} devices; take a multiple"
-            )
+            raise ConfigError(f"a batch of {examples} examples cannot be split over {parts} devices; take a multiple")
     return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch)

@@ -10,7 +10,7 @@ import optax
 from smarttrim_jax.data.images import normalize
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterOutput
-from smarttrim_jax.objectives.total import task_terms
+from smarttrim_jax.objectives.total import task_terms, total_loss
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.trimming.cost import cost_loss, initial_multiplier, macs_ratio, misses, update_multiplier
 from smarttrim_jax.trimming.curriculum import target_ratio
@@ -52,10 +52,8 @@ class Steps:
 
         def loss(params: Params) -> tuple[jax.Array, Metrics]:
             full = self._forward(params, batch, None, self._key(state, 0))
-            terms = task_terms(
-                self.config.objective, batch["label"], batch["weight"], full=self._logits(full)
-            )
-            return sum(terms.values()), terms | {"accuracy": self._accuracy(full, batch)}
+            terms = task_terms(self.config.objective, batch["label"], batch["weight"], full=self._logits(full))
+            return total_loss(terms), terms | {"accuracy": self._accuracy(full, batch)}
 
         (total, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"])
         return self._update(state, gradients, state["multiplier"], metrics | {"loss": total})
@@ -82,7 +80,7 @@ class Steps:
                 "macs_ratio": ratio,
                 "target_ratio": target,
             }
-            return sum(terms.values()), (metrics, miss)
+            return total_loss(terms), (metrics, miss)
 
         (total, (metrics, miss)), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"])
         multiplier = update_multiplier(config.cost, state["multiplier"], miss)
@@ -113,4 +111,4 @@ class Steps:
             "step": state["step"] + 1,
             "multiplier": multiplier,
         }
-        return new, metrics | {"gradient_norm": optax.global_norm(gradients)}
+        return new, metrics | {"gradient_norm": optax.tree.norm(gradients)}

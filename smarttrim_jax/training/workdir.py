@@ -1,6 +1,5 @@
 """What a run leaves in its folder beside checkpoints and metrics: its configuration, speed dial and report."""
 
-import dataclasses
 import json
 from typing import Any
 

@@ -1,6 +1,7 @@
 """The speed dial: which logit offset makes a trained model meet which mean MACs."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 from smarttrim_jax.errors import ConfigError
@@ -33,7 +34,7 @@ class SpeedDial:
                 "train with a larger target_speedup"
             )
         pairs = list(zip(self.offsets, self.ratios, strict=True))
-        for (low, low_ratio), (high, high_ratio) in zip(pairs, pairs[1:], strict=False):
+        for (low, low_ratio), (high, high_ratio) in itertools.pairwise(pairs):
             if low_ratio <= ratio <= high_ratio:
                 if high_ratio == low_ratio:
                     return low

@@ -29,7 +29,9 @@ class CostConfig:
 
     def __post_init__(self) -> None:
         if self.target_speedup < 1:
-            raise ConfigError(f"target_speedup is {self.target_speedup}; a speed-up is at least 1 (2 halves the MACs)")
+            raise ConfigError(
+                f"target_speedup is {self.target_speedup}; a speed-up is at least 1 (2 halves the MACs)"
+            )
 
 
 def macs_ratio(trimmed: Float[Array, " batch"], full: Float[Array, " batch"]) -> Float[Array, ""]:
@@ -42,9 +44,7 @@ def retention(record: TrimRecord) -> tuple[Float[Array, ""], Float[Array, ""]]:
     full = record.opened()
     kept = [jnp.sum(gate.tokens) for gate in record.gates.values()]
     present = [jnp.sum(gate.tokens) for gate in full.gates.values()]
-    heads = [
-        part for gate in record.gates.values() for part in (gate.heads, gate.cross_heads) if part is not None
-    ]
+    heads = [part for gate in record.gates.values() for part in (gate.heads, gate.cross_heads) if part is not None]
     share = sum(jnp.sum(part) for part in heads) / sum(part.size for part in heads)
     return sum(kept) / jnp.maximum(sum(present), 1.0), jnp.asarray(share)
 

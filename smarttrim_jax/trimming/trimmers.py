@@ -100,7 +100,7 @@ class TokenTrimmer(nnx.Module):
 
 
 class CrossModalTokenTrimmer(nnx.Module):
-    """XModal-aware: a token's own importance u and its part in the interaction with the other side's global token y.
+    """XModal-aware: a token's own importance u, and its part in the interaction with the other side's token y.
 
     `g = GELU(LN(y) Wg)`, logits `MLP([u ; g ; u * g])`.
     """
@@ -116,8 +116,10 @@ class CrossModalTokenTrimmer(nnx.Module):
         self.interaction = Linear(config.hidden, config.hidden, use_bias=False, rngs=rngs)
         self.logits = GateLogits(config.hidden, 1, config.initial_bias, rngs=rngs)
 
-    def __call__(self, tokens: Tokens, other: Float[Array, "batch width"]) -> Float[Array, "... 2"]:
+    def __call__(self, tokens: Tokens, other: Float[Array, "batch width"] | None) -> Float[Array, "... 2"]:
         """(keep, drop) logits of every token, given the other side's global token."""
+        if other is None:
+            raise ValueError("a cross-modal token trimmer needs the other side's global token")
         u = gelu(self.up(self.norm(tokens.values)))
         g = gelu(self.guide(self.other_norm(other)))
         mixed = self.own(u) + tokens.spread(self.guided(g)) + self.interaction(u * tokens.spread(g))

@@ -41,9 +41,7 @@ def test_pixel_operations_have_strength_9_of_30(ramp: Image.Image) -> None:
     np.testing.assert_array_equal(apply(ramp, POSTERIZE), values & 0x80)  # one bit is left
     np.testing.assert_array_equal(apply(ramp, SOLARIZE), np.where(values < 76.8, values, 255 - values))
     brighter = np.minimum(values + 33, 255)
-    np.testing.assert_array_equal(
-        apply(ramp, SOLARIZE_ADD), np.where(brighter < 128, brighter, 255 - brighter)
-    )
+    np.testing.assert_array_equal(apply(ramp, SOLARIZE_ADD), np.where(brighter < 128, brighter, 255 - brighter))
     np.testing.assert_allclose(apply(ramp, BRIGHTNESS), values * 0.64, atol=1)
 
 

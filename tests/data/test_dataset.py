@@ -51,9 +51,7 @@ def test_the_second_time_is_silent_and_needs_no_source(
     again = prepare(dataclasses.replace(config, data_dir=str(tmp_path), source="nowhere"))
     assert capsys.readouterr().out == ""
     assert again.split_sizes == first.split_sizes
-    assert (
-        again.text.encode("is shape 3 red?")[0].tolist() == first.text.encode("is shape 3 red?")[0].tolist()
-    )
+    assert again.text.encode("is shape 3 red?")[0].tolist() == first.text.encode("is shape 3 red?")[0].tolist()
 
 
 def test_a_killed_preparation_is_done_again_whole(config: DataConfig, tmp_path: pathlib.Path) -> None:
@@ -111,9 +109,7 @@ def test_an_incomplete_source_is_an_error_that_names_the_file(
         prepare(dataclasses.replace(config, source=str(source), data_dir=str(tmp_path / "prepared")))
 
 
-def test_a_vocabulary_of_the_user_is_read(
-    config: DataConfig, dataset: Dataset, tmp_path: pathlib.Path
-) -> None:
+def test_a_vocabulary_of_the_user_is_read(config: DataConfig, dataset: Dataset, tmp_path: pathlib.Path) -> None:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red"]
     (tmp_path / "vocab.txt").write_text("\n".join(words))
     own = prepare(dataclasses.replace(config, tokenizer=str(tmp_path)))
@@ -134,9 +130,7 @@ def test_a_vocabulary_of_the_user_is_read(
         ("workers", -1, "workers is -1; it must be at least 0"),
     ],
 )
-def test_settings_out_of_range_are_errors(
-    config: DataConfig, setting: str, value: object, message: str
-) -> None:
+def test_settings_out_of_range_are_errors(config: DataConfig, setting: str, value: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         dataclasses.replace(config, **{setting: value})
 

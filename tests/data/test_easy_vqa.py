@@ -48,9 +48,7 @@ def test_a_record_is_the_question_of_its_image(easy_vqa: Dataset) -> None:
             assert answer in ("yes", "no")
 
 
-def test_without_the_package_the_error_says_how_to_get_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: object
-) -> None:
+def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="pip install easy-vqa"):
         prepare(DataConfig(**vars(CONFIG) | {"data_dir": str(tmp_path)}))

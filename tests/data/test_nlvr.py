@@ -18,9 +18,7 @@ ARCHIVES = pathlib.Path(__file__).parents[2].parent / "shared" / "data"
 SHARED = "There is a Blue  square."
 ROWS = {
     # Of the numbers 84 to 103 the hash holds out 85, 92, 93 and 99.
-    "dev": [
-        (f"{i // 2}-{i % 2}", SHARED if i == 173 else f"Sentence {i // 2} is true") for i in range(168, 208)
-    ],
+    "dev": [(f"{i // 2}-{i % 2}", SHARED if i == 173 else f"Sentence {i // 2} is true") for i in range(168, 208)],
     "test": [
         ("900-0", "there is a blue square"),
         ("901-0", "another sentence"),
@@ -53,9 +51,7 @@ def identifiers(dataset: Dataset, split: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(
-    raw_makers: dict[str, Callable[..., Any]], tmp_path_factory: pytest.TempPathFactory
-) -> pathlib.Path:
+def folder(raw_makers: dict[str, Callable[..., Any]], tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return raw_makers["nlvr"](tmp_path_factory.mktemp("nlvr") / "nlvr", ROWS)
 
 
@@ -95,9 +91,7 @@ def test_an_example_has_its_three_boxes_in_its_order_and_its_label(nlvr: Dataset
             assert (box == (row, green, 200)).all()
 
 
-def test_archives_give_what_the_folder_gives(
-    nlvr: Dataset, folder: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+def test_archives_give_what_the_folder_gives(nlvr: Dataset, folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     with tarfile.open(tmp_path / "all.tar.gz", "w:gz") as archive:
         archive.add(folder, "nlvr")
     parts = tmp_path / "parts"
@@ -164,9 +158,7 @@ def test_a_source_too_small_for_calibration_is_an_error(
         open_nlvr(source, tmp_path / "prepared")
 
 
-def test_a_missing_source_and_a_truncated_archive_are_errors(
-    tmp_path: pathlib.Path, folder: pathlib.Path
-) -> None:
+def test_a_missing_source_and_a_truncated_archive_are_errors(tmp_path: pathlib.Path, folder: pathlib.Path) -> None:
     with pytest.raises(DataError, match="no data at"):
         open_nlvr(tmp_path / "nowhere", tmp_path / "prepared")
     with pytest.raises(DataError, match="git clone"):
@@ -184,10 +176,7 @@ def test_the_official_archives(tmp_path: pathlib.Path) -> None:
     nlvr = open_nlvr(ARCHIVES, tmp_path)
     assert nlvr.split_sizes == {"train": 4_560, "calibration": 504, "test": 5_940}
     train, calibration, test = (records(nlvr, split) for split in ("train", "calibration", "test"))
-    texts = [
-        {record["text"].decode().lower().strip(" .") for record in part}
-        for part in (train, calibration, test)
-    ]
+    texts = [{record["text"].decode().lower().strip(" .") for record in part} for part in (train, calibration, test)]
     assert not texts[0] & texts[1]
     assert not texts[0] & texts[2]
     assert not texts[1] & texts[2]

@@ -73,9 +73,7 @@ def test_the_seed_decides_the_order(dataset: Dataset, config: DataConfig) -> Non
     assert examples(first) != examples(other)
 
 
-def test_an_epoch_has_each_example_once_and_the_next_another_order(
-    dataset: Dataset, config: DataConfig
-) -> None:
+def test_an_epoch_has_each_example_once_and_the_next_another_order(dataset: Dataset, config: DataConfig) -> None:
     read = examples(take(train_iterator(dataset, config), 45))  # 180 examples: two epochs of 90
     first, second = read[:90], read[90:]
     assert len(set(first)) == 90
@@ -115,9 +113,7 @@ def test_augmentation_changes_training_images_only(dataset: Dataset, config: Dat
     augmented = dataclasses.replace(config, augment="clip_randaug")
     plain, changed = (take(train_iterator(dataset, c), 5) for c in (config, augmented))
     assert any((a["image"] != b["image"]).any() for a, b in zip(plain, changed, strict=True))
-    assert_equal(
-        list(eval_batches(dataset, "train", config)), list(eval_batches(dataset, "train", augmented))
-    )
+    assert_equal(list(eval_batches(dataset, "train", config)), list(eval_batches(dataset, "train", augmented)))
 
 
 def test_worker_processes_read_the_same_batches(dataset: Dataset, config: DataConfig) -> None:
@@ -132,9 +128,7 @@ def test_evaluation_covers_each_example_once(
     dataset: Dataset, config: DataConfig, processes: int, limit: int | None
 ) -> None:
     size = 10 if limit is None else min(limit, 10)  # of the test split; 4 does not divide 10
-    shares = [
-        eval_batches(dataset, "test", config, process, processes, limit) for process in range(processes)
-    ]
+    shares = [eval_batches(dataset, "test", config, process, processes, limit) for process in range(processes)]
     read = [list(share) for share in shares]
     assert {len(share) for share in shares} == {len(batches) for batches in read} == {-(-size // 4)}
     seen: collections.Counter[int] = collections.Counter()

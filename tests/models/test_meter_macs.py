@@ -72,9 +72,7 @@ def test_a_closed_head_and_a_closed_token_save_their_share(tiny_meter):
     one_token = full - macs(tokens=image.tokens.at[1, 0, 5].set(0))
     products = 2 * width * (tokens**2 - (tokens - 1) ** 2)
     trimmer = 32 * 8 + 2 * 8  # of the next layer, which meets a token less
-    np.testing.assert_allclose(
-        one_token, [4 * width**2 + products + 2 * width * 64 + trimmer, 0, 0, 0], atol=1
-    )
+    np.testing.assert_allclose(one_token, [4 * width**2 + products + 2 * width * 64 + trimmer, 0, 0, 0], atol=1)
 
 
 def test_a_full_capacity_pass_does_not_pay_for_trimmers(tiny_meter):

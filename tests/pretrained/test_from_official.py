@@ -67,9 +67,7 @@ def test_heads_are_64_wide_unless_said_otherwise(official_weights):
 
 
 def test_two_images_and_all_heads_are_recognised(official_weights):
-    weights = {
-        name: part for name, part in official_weights.items() if not name.startswith(("vqa", "snli", "itm"))
-    }
+    weights = {name: part for name, part in official_weights.items() if not name.startswith(("vqa", "snli", "itm"))}
     weights["token_type_embeddings.weight"] = np.arange(240.0).reshape(3, 80)
     weights |= {
         "nlvr2_classifier.0.weight": np.zeros((160, 320)),
@@ -84,18 +82,14 @@ def test_two_images_and_all_heads_are_recognised(official_weights):
     config, params = from_official(weights, **SIZES)
     assert config.images == 2
     assert [head.name for head in config.heads] == ["nlvr2", "rank", "mlm"]
-    np.testing.assert_array_equal(
-        params["type_embedding"]["embedding"], weights["token_type_embeddings.weight"]
-    )
+    np.testing.assert_array_equal(params["type_embedding"]["embedding"], weights["token_type_embeddings.weight"])
 
 
 def test_another_image_size_resizes_the_position_table(official_weights):
     config, params = from_official(official_weights, image_size=96, **SIZES)
     assert config.vision.image_size == 96
     table = official_weights["vit_model.visual.positional_embedding"].astype(np.float32)
-    np.testing.assert_array_equal(
-        params["image"]["position_embedding"], resize_positions(jnp.array(table), (6, 6))
-    )
+    np.testing.assert_array_equal(params["image"]["position_embedding"], resize_positions(jnp.array(table), (6, 6)))
 
 
 def test_trimmers_start_fresh_and_open(official_weights):
@@ -166,9 +160,7 @@ def test_weights_that_do_not_fit_are_listed_all_at_once(official_weights):
 
 
 def test_a_vocabulary_of_another_size_is_refused(official_weights):
-    with pytest.raises(
-        CheckpointError, match=r"word_embeddings.weight is \[500, 96\] instead of \[501, 96\]"
-    ):
+    with pytest.raises(CheckpointError, match=r"word_embeddings.weight is \[500, 96\] instead of \[501, 96\]"):
         from_official(official_weights, vocab_size=501, **SIZES)
 
 

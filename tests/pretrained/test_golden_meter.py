@@ -13,9 +13,7 @@ from smarttrim_jax.pretrained import from_official
 
 @pytest.fixture(scope="module")
 def ours(golden_meter: Any) -> dict[str, np.ndarray]:
-    weights = {
-        key.removeprefix("state_dict/"): golden_meter[key] for key in golden_meter if "state_dict/" in key
-    }
+    weights = {key.removeprefix("state_dict/"): golden_meter[key] for key in golden_meter if "state_dict/" in key}
     config, params = from_official(weights, text_heads=4, fusion_heads=5)
     model = Functional(config)
 

@@ -149,9 +149,7 @@ def test_long_lists_of_differences_are_cut_and_counted(checkpoints):
 
 def test_a_directory_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        CheckpointError, match=r"cannot write checkpoints to '.*file/inside': Not a directory"
-    ):
+    with pytest.raises(CheckpointError, match=r"cannot write checkpoints to '.*file/inside': Not a directory"):
         Checkpoints(tmp_path / "file" / "inside", every=1, keep=1)
     with pytest.raises(ConfigError, match="keep >= 1"):
         Checkpoints(tmp_path, every=1, keep=0)

@@ -58,9 +58,7 @@ def test_each_step_has_one_line_after_a_crash_and_a_resume(uninterrupted, tmp_pa
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, 21))
 
 
-def test_kill_in_the_middle_of_a_save_loses_only_the_steps_since_the_last_one(
-    uninterrupted, tmp_path, caplog
-):
+def test_kill_in_the_middle_of_a_save_loses_only_the_steps_since_the_last_one(uninterrupted, tmp_path, caplog):
     killed = toy_run.run_in_process(tmp_path, "killed")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     names = [entry.name for entry in (tmp_path / "checkpoints").iterdir()]

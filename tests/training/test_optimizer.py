@@ -59,9 +59,7 @@ def test_each_group_gets_exactly_its_multiple_of_the_whole_update_decay_included
     params, gradients = make_params(), make_params(1)
     multipliers = {"trimmer": 20.0, "head": 10.0, "cross_modal": 5.0, "backbone": 1.0}
     plain = updates_of(CONSTANT, params, gradients)
-    scaled = updates_of(
-        dataclasses.replace(CONSTANT, head=10.0, cross_modal=5.0, trimmer=20.0), params, gradients
-    )
+    scaled = updates_of(dataclasses.replace(CONSTANT, head=10.0, cross_modal=5.0, trimmer=20.0), params, gradients)
 
     def check(path, plain, scaled):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -79,9 +77,7 @@ def test_biases_and_norms_do_not_decay_and_everything_else_does():
     }
     assert decayed == {name: not name.endswith(("/bias", "/scale")) for name in NAMES}
     kernel = updates["image"]["layers"]["mlp"]["up"]["kernel"]
-    expected = (
-        -CONSTANT.learning_rate * CONSTANT.weight_decay * params["image"]["layers"]["mlp"]["up"]["kernel"]
-    )
+    expected = -CONSTANT.learning_rate * CONSTANT.weight_decay * params["image"]["layers"]["mlp"]["up"]["kernel"]
     np.testing.assert_allclose(kernel, expected, rtol=1e-6)
 
 

@@ -54,6 +54,4 @@ class AnswerBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         for example in examples:
             yield example
         if example is None:
-            raise DataError(
-                f"the source of {self.name} leaves no example for the split '{split}'; give all of it"
-            )
+            raise DataError(f"the source of {self.name} leaves no example for the split '{split}'; give all of it")

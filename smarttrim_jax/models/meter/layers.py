@@ -84,12 +84,8 @@ def fusion_step(
         heads = layers[side].attention.heads
         return _decide(guides.get(side), tokens, heads, trim, key, other=other.global_token)
 
-    def apply(
-        side: str, tokens: Tokens, source: Tokens, gates: Gates, key: jax.Array | None
-    ) -> Tokens:
-        return layers[side](
-            tokens, source, head_gate=gates.heads, cross_head_gate=gates.cross_heads, key=key
-        )
+    def apply(side: str, tokens: Tokens, source: Tokens, gates: Gates, key: jax.Array | None) -> Tokens:
+        return layers[side](tokens, source, head_gate=gates.heads, cross_head_gate=gates.cross_heads, key=key)
 
     open_text, text_gates = decide("fusion_text", text, image, keys[0])
     open_image, image_gates = decide("fusion_image", image, text, keys[1])

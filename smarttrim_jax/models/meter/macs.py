@@ -10,9 +10,7 @@ from smarttrim_jax.trimming.macs import LayerShape, layer_macs, trimmer_macs
 from smarttrim_jax.trimming.trimmers import RunTrimming
 
 
-def meter_macs(
-    config: MeterConfig, record: TrimRecord, *, trimmed: bool = True
-) -> Float[Array, " batch"]:
+def meter_macs(config: MeterConfig, record: TrimRecord, *, trimmed: bool = True) -> Float[Array, " batch"]:
     """MACs of every example, differentiable in the gates.
 
     Args:
@@ -32,8 +30,7 @@ def meter_macs(
     }
     sources = {"fusion_text": gates["fusion_image"], "fusion_image": gates["fusion_text"]}
     layers = {
-        name: jnp.sum(layer_macs(gates[name], shape, sources.get(name)), axis=0)
-        for name, shape in shapes.items()
+        name: jnp.sum(layer_macs(gates[name], shape, sources.get(name)), axis=0) for name, shape in shapes.items()
     }
     trimming = config.trimming
     if trimmed and trimming is not None:
@@ -56,7 +53,7 @@ def meter_macs(
         "text": kept["text"] * config.text.width * fusion.width,
     }
     parts = [*layers.values(), patches, *joined.values()]
-    total = sum(part.reshape(batch, -1).sum(axis=1) for part in parts)
+    total = jnp.sum(jnp.stack([part.reshape(batch, -1).sum(axis=1) for part in parts]), axis=0)
     poolers = 2 * fusion.width**2 * config.images
     heads = sum(head_macs(head, fusion.width, config.images) for head in config.heads)
     return total + poolers + heads

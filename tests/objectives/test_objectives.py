@@ -1,0 +1,91 @@
+"""The task losses, self-distillation and their weighted terms, against their definitions."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.objectives.distillation import distillation_loss
+from smarttrim_jax.objectives.task import task_loss
+from smarttrim_jax.objectives.total import ObjectiveConfig, task_terms, total_loss
+
+LOGITS = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+OTHER = np.random.default_rng(1).normal(size=(6, 5)).astype(np.float32)
+LABELS = np.array([0, 4, 2, 2, 1, 3])
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    exponents = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponents / exponents.sum(-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
+
+
+def test_the_softmax_loss_is_cross_entropy() -> None:
+    expected = -np.log(softmax(LOGITS)[np.arange(6), LABELS])
+    chex.assert_trees_all_close(task_loss("softmax", LOGITS, LABELS), expected, rtol=1e-5)
+
+
+def test_the_sigmoid_loss_is_the_official_mean_times_the_number_of_answers() -> None:
+    targets = np.eye(5)[LABELS]
+    p = sigmoid(LOGITS)
+    each = -(targets * np.log(p) + (1 - targets) * np.log(1 - p))
+    per_batch = each.mean() * 5
+    chex.assert_trees_all_close(np.mean(task_loss("sigmoid", LOGITS, LABELS)), per_batch, rtol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+def test_softmax_distillation_is_the_scaled_divergence(temperature: float) -> None:
+    teacher, student = softmax(LOGITS / temperature), softmax(OTHER / temperature)
+    expected = temperature**2 * np.sum(teacher * np.log(teacher / student), axis=-1)
+    chex.assert_trees_all_close(distillation_loss("softmax", LOGITS, OTHER, temperature), expected, rtol=1e-4)
+
+
+def test_sigmoid_distillation_is_the_divergence_of_every_answer() -> None:
+    p, q = sigmoid(LOGITS), sigmoid(OTHER)
+    expected = np.sum(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)), axis=-1)
+    chex.assert_trees_all_close(distillation_loss("sigmoid", LOGITS, OTHER, 1.0), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_distillation_is_zero_at_the_teacher_and_gives_it_no_gradient(kind: str) -> None:
+    chex.assert_trees_all_close(distillation_loss(kind, LOGITS, LOGITS, 2.0), np.zeros(6), atol=1e-6)
+
+    def total(teacher: jax.Array, student: jax.Array) -> jax.Array:
+        return jnp.sum(distillation_loss(kind, teacher, student, 2.0))
+
+    to_teacher, to_student = jax.grad(total, argnums=(0, 1))(jnp.asarray(LOGITS), jnp.asarray(OTHER))
+    chex.assert_trees_all_equal(to_teacher, jnp.zeros_like(to_teacher))
+    assert float(jnp.abs(to_student).max()) > 0
+
+
+def test_every_term_is_named_and_weighted() -> None:
+    config = ObjectiveConfig(full=0.5, distillation=3.0, temperature=1.0)
+    terms = task_terms(config, LABELS, jnp.ones(6), full=LOGITS, trimmed=OTHER)
+    chex.assert_trees_all_close(terms["task_full"], 0.5 * np.mean(task_loss("softmax", LOGITS, LABELS)), rtol=1e-6)
+    chex.assert_trees_all_close(terms["task_trimmed"], np.mean(task_loss("softmax", OTHER, LABELS)), rtol=1e-6)
+    distance = 3.0 * np.mean(distillation_loss("softmax", LOGITS, OTHER, 1.0))
+    chex.assert_trees_all_close(terms["distillation"], distance, rtol=1e-6)
+    chex.assert_trees_all_close(total_loss(terms), sum(terms.values()), rtol=1e-6)
+
+
+def test_fine_tuning_alone_ignores_the_weight_of_the_full_pass() -> None:
+    terms = task_terms(ObjectiveConfig(full=0.1), LABELS, jnp.ones(6), full=LOGITS)
+    chex.assert_trees_all_close(terms, {"task_full": np.mean(task_loss("softmax", LOGITS, LABELS))}, rtol=1e-6)
+
+
+def test_fillers_do_not_count() -> None:
+    weights = jnp.array([1.0, 1, 1, 1, 0, 0])
+    filled = task_terms(ObjectiveConfig(), LABELS, weights, full=LOGITS, trimmed=OTHER)
+    alone = task_terms(ObjectiveConfig(), LABELS[:4], jnp.ones(4), full=LOGITS[:4], trimmed=OTHER[:4])
+    chex.assert_trees_all_close(filled, alone, rtol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"full": -1.0}, {"distillation": -0.1}, {"temperature": 0.0}])
+def test_weights_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="objective"):
+        ObjectiveConfig(**wrong)

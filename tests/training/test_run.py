@@ -1,0 +1,204 @@
+"""Whole runs of a tiny METER on tiny data: resumed, repeated, started from another run, evaluated."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+from typing import Any
+
+import chex
+import pytest
+from raw_data import make_easy_vqa
+
+from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
+from smarttrim_jax.models.heads import HeadConfig
+from smarttrim_jax.models.meter import FusionConfig, MeterConfig
+from smarttrim_jax.nn.text import TextConfig
+from smarttrim_jax.nn.vision import VisionConfig
+from smarttrim_jax.training.checkpoint_reading import restore
+from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
+from smarttrim_jax.training.optimizer import OptimizerConfig
+from smarttrim_jax.training.preemption import Preempted
+from smarttrim_jax.training.progress import Progress
+from smarttrim_jax.training.run import evaluate, train
+from smarttrim_jax.training.workdir import Workdir
+from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
+
+TOTAL = 20
+
+
+def tiny_model(**changes: Any) -> MeterConfig:
+    config = MeterConfig(
+        vision=VisionConfig(image_size=8, patch_size=4, width=16, depth=2, heads=2, mlp_width=16),
+        text=TextConfig(
+            vocab_size=0, width=16, depth=1, heads=2, mlp_width=16, max_positions=12, position_rule="bert", pad_id=0
+        ),
+        fusion=FusionConfig(width=16, depth=1, heads=2, mlp_width=16),
+        heads=(HeadConfig("vqa", "classifier", 0),),
+        trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=4)),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    folder = tmp_path_factory.mktemp("tiny")
+    return ExperimentConfig(
+        model=tiny_model(),
+        data=DataConfig(
+            dataset="easy_vqa",
+            image_size=8,
+            text_length=10,
+            batch_size=8,
+            data_dir=str(folder / "prepared"),
+            source=str(make_easy_vqa(folder / "raw")),
+        ),
+        optimizer=OptimizerConfig(learning_rate=1e-2, clip_norm=1.0),
+        schedule=ScheduleConfig(full_steps=8, trim_steps=12, log_every=1, save_every=10, tensorboard=False),
+        evaluation=EvaluationConfig(batch_size=4, speedups=(2.0,)),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(experiment: ExperimentConfig, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a run that nobody disturbed."""
+    path = str(tmp_path_factory.mktemp("finished"))
+    train(experiment, path)
+    return path
+
+
+def metrics(path: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (pathlib.Path(path) / "metrics.jsonl").read_text().splitlines()]
+
+
+def state(path: str) -> dict[str, Any]:
+    return restore(Workdir(path).checkpoints, params_only=False)
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(
+    experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = Progress.update
+
+    def stop_at_ten(self: Progress, step: int, values: Any) -> None:
+        update(self, step, values)
+        if step == 9:  # reported while step 10 runs
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "update", stop_at_ten)
+        with pytest.raises(Preempted, match="step 10"):
+            train(experiment, str(tmp_path))
+    train(experiment, str(tmp_path))
+
+    chex.assert_trees_all_equal(state(str(tmp_path)), state(finished))
+    assert metrics(str(tmp_path)) == metrics(finished)
+    assert [line["step"] for line in metrics(finished)] == list(range(1, TOTAL + 1))
+
+
+def test_another_seed_gives_another_run(
+    experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path
+) -> None:
+    short = ScheduleConfig(full_steps=1, trim_steps=0, log_every=1, tensorboard=False)
+    other = dataclasses.replace(experiment, seed=1, schedule=short)
+    train(other, str(tmp_path))
+    assert metrics(str(tmp_path))[0]["loss"] != metrics(finished)[0]["loss"]
+
+
+def test_every_term_of_the_loss_is_logged_by_name(finished: str) -> None:
+    fine_tuning, trimming = metrics(finished)[0], metrics(finished)[-1]
+    assert {"loss", "task_full"} <= fine_tuning.keys()
+    assert "task_trimmed" not in fine_tuning
+    terms = ("task_full", "task_trimmed", "distillation", "cost")
+    assert trimming["loss"] == pytest.approx(sum(trimming[term] for term in terms), rel=1e-5)
+    assert trimming["target_ratio"] == pytest.approx(0.5)
+
+
+def test_the_report_says_what_was_kept_and_what_it_cost(finished: str) -> None:
+    report = json.loads((pathlib.Path(finished) / "report.json").read_text())
+    assert report["examples"] == 10
+    assert {"full", "trimmed"} == report["accuracy"].keys()
+    assert {"mean", "p50", "p90"} == report["macs"]["trimmed"].keys()
+    assert report["speedup"]["asked"] == 2.0
+    ratio = report["macs"]["full"]["mean"] / report["macs"]["trimmed"]["mean"]
+    assert report["speedup"]["macs"] == pytest.approx(ratio, rel=1e-5)
+    assert {"image": 2, "text": 1, "fusion_image": 1, "fusion_text": 1} == {
+        run: len(parts["tokens"]) for run, parts in report["kept"].items()
+    }
+
+
+def test_the_speed_dial_turns_one_model_faster_and_slower(finished: str) -> None:
+    slow, fast = (evaluate(finished, speedup=speedup) for speedup in (1.2, 3.0))
+    assert slow["offset"] > fast["offset"]
+    assert slow["macs"]["trimmed"]["mean"] > fast["macs"]["trimmed"]["mean"]
+    with pytest.raises(ConfigError, match="beyond this model"):
+        evaluate(finished, speedup=1e6)
+
+
+def test_a_run_starts_from_the_parameters_of_another(
+    experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path
+) -> None:
+    still = OptimizerConfig(learning_rate=0.0)
+    short = ScheduleConfig(full_steps=0, trim_steps=1, tensorboard=False)
+    tuned = dataclasses.replace(experiment, init_from=finished, optimizer=still, schedule=short)
+    train(tuned, str(tmp_path / "same"))
+    chex.assert_trees_all_equal(state(str(tmp_path / "same"))["params"], state(finished)["params"])
+
+    wider = dataclasses.replace(tuned, model=tiny_model(fusion=FusionConfig(16, 1, 2, mlp_width=32)))
+    with pytest.raises(CheckpointError, match="another model"):
+        train(wider, str(tmp_path / "wider"))
+
+
+def test_a_plain_checkpoint_gets_fresh_open_trimmers(
+    experiment: ExperimentConfig, tmp_path: pathlib.Path
+) -> None:
+    plain = dataclasses.replace(
+        experiment,
+        model=tiny_model(trimming=None),
+        schedule=ScheduleConfig(full_steps=1, trim_steps=0, tensorboard=False),
+    )
+    report = train(plain, str(tmp_path / "plain"))
+    assert report["accuracy"].keys() == {"full"}
+
+    tuned = dataclasses.replace(
+        experiment,
+        init_from=str(tmp_path / "plain"),
+        optimizer=OptimizerConfig(learning_rate=0.0),
+        schedule=ScheduleConfig(full_steps=0, trim_steps=1, tensorboard=False),
+    )
+    train(tuned, str(tmp_path / "tuned"))
+    params = state(str(tmp_path / "tuned"))["params"]
+    assert params.pop("trimmers").keys() == {"image", "text", "fusion_text", "fusion_image"}
+    chex.assert_trees_all_equal(params, state(str(tmp_path / "plain"))["params"])
+
+
+def test_sizes_that_do_not_fit_the_data_are_named(experiment: ExperimentConfig, tmp_path: pathlib.Path) -> None:
+    vocabulary = dataclasses.replace(experiment.model.text, vocab_size=7)
+    wrong = {
+        "vocab_size": tiny_model(text=vocabulary),
+        "outputs": tiny_model(heads=(HeadConfig("vqa", "classifier", 3129),)),
+        "images": tiny_model(images=2),
+    }
+    for name, model in wrong.items():
+        with pytest.raises(ConfigError, match=name):
+            train(dataclasses.replace(experiment, model=model), str(tmp_path / name))
+
+
+def test_a_folder_keeps_to_one_configuration(experiment: ExperimentConfig, finished: str) -> None:
+    with pytest.raises(ConfigError, match=r"config\.seed = 0, not 5"):
+        train(dataclasses.replace(experiment, seed=5), finished)
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(CheckpointError, match="no run"):
+        evaluate(str(tmp_path / "nothing"))
+
+
+def test_a_workdir_that_cannot_be_written_is_named_before_anything_else(
+    experiment: ExperimentConfig, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="workdir"):
+        train(experiment, str(tmp_path / "file" / "run"))
