@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import pathlib
 from typing import Any
 
@@ -18,8 +19,8 @@ from smarttrim_jax.nn.vision import VisionConfig
 from smarttrim_jax.trimming.gates import Trim
 from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
 
-# Tests compile far more than they compute.
-QUICK = {"xla_backend_optimization_level": 0}
+# Tests compile far more than they compute; set before the first test touches a device.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "shared" / "golden"
 
 
@@ -56,7 +57,7 @@ class TinyMeter:
 @functools.cache
 def compiled(config: MeterConfig) -> Any:
     """The jitted forward pass, shared by all tests of this configuration."""
-    return jax.jit(Functional(config).apply, compiler_options=QUICK)
+    return jax.jit(Functional(config).apply)
 
 
 def tiny_config(**changes: Any) -> MeterConfig:
@@ -79,6 +80,14 @@ def decisive(trimmers: Any, seed: int = 9) -> Any:
     return jax.tree.unflatten(treedef, drawn)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Programs compiled by one test serve all others."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
 @pytest.fixture(scope="session")
 def golden() -> pathlib.Path:
     """The folder of the official code's outputs, kept beside the repository."""
@@ -88,25 +97,19 @@ def golden() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def quick_jit() -> Any:
-    """`jax.jit` that spends little time on compiling."""
-    return functools.partial(jax.jit, compiler_options=QUICK)
-
-
-@pytest.fixture(scope="session")
 def training_key() -> jax.Array:
     """A key of the generator that compiles fastest: a training pass draws in a hundred places."""
     return jax.random.key(1, impl="unsafe_rbg")
 
 
 @pytest.fixture(scope="session")
-def fresh_meter(quick_jit: Any, training_key: jax.Array) -> TinyMeter:
+def fresh_meter(training_key: jax.Array) -> TinyMeter:
     """Trimmers as initialised: everything open at offset 0."""
     config, rng = tiny_config(), np.random.default_rng(0)
     mask = (np.arange(10) < np.array([9, 6, 3, 1])[:, None]).astype(np.int32)
     ids = np.where(mask, rng.integers(3, 50, mask.shape), config.text.pad_id).astype(np.int32)
     images = rng.normal(size=(4, 1, 32, 32, 3)).astype(np.float32)
-    params = quick_jit(Functional(config).init)(training_key)
+    params = jax.jit(Functional(config).init)(training_key)
     return TinyMeter(config, params, images, ids, mask)
 
 

@@ -30,7 +30,7 @@ def test_all_gates_open_equals_the_plain_backbone(fresh_meter, backbone):
 
 
 @pytest.fixture(scope="module")
-def training_pass(tiny_meter, quick_jit, training_key) -> Any:
+def training_pass(tiny_meter, training_key) -> Any:
     """Logits, gates and gradients of a training pass (dropout and sampled gates), by execution switches."""
 
     @functools.cache
@@ -41,7 +41,7 @@ def training_pass(tiny_meter, quick_jit, training_key) -> Any:
             output = model.apply(params, *tiny_meter.batch, trim=Trim(offset=2.0), key=training_key)
             return jnp.mean(output.logits["vqa"] ** 2), (output.logits["vqa"], output.record.gates)
 
-        return quick_jit(jax.value_and_grad(loss, has_aux=True))(tiny_meter.params)
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(tiny_meter.params)
 
     return run
 

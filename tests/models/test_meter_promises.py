@@ -29,7 +29,7 @@ def test_a_lower_offset_closes_more(tiny_meter):
 
 
 @pytest.fixture(scope="module")
-def poisoned(tiny_meter, quick_jit) -> Any:
+def poisoned(tiny_meter) -> Any:
     """Logits when every token that a layer closes gets other values at the layer that closes it."""
 
     def after(step: Any, amount: float) -> Any:
@@ -43,7 +43,7 @@ def poisoned(tiny_meter, quick_jit) -> Any:
 
         return poison
 
-    @quick_jit
+    @jax.jit
     def run(trim: Trim, amount: jax.Array) -> tuple[jax.Array, Any]:
         model = tiny_meter.model.bind(tiny_meter.params)
         state, gates = model.embed(*tiny_meter.batch), {}
@@ -101,14 +101,14 @@ def test_neighbours_do_not_matter(tiny_meter, closing, rows):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_with_all_but_the_global_tokens_closed_nothing_is_nan(tiny_meter, quick_jit, training_key, dtype):
+def test_with_all_but_the_global_tokens_closed_nothing_is_nan(tiny_meter, training_key, dtype):
     tiny = tiny_meter.with_config(dtype=dtype, scan=True)
 
     def loss(params: Any, trim: Trim) -> Any:
         output = tiny.model.apply(params, *tiny.batch, trim=trim, key=training_key)
         return jnp.mean(output.logits["vqa"] ** 2) + jnp.mean(tiny.model.macs(output.record)), output
 
-    backward = quick_jit(jax.grad(loss, has_aux=True))
+    backward = jax.jit(jax.grad(loss, has_aux=True))
     gradients, output = backward(tiny.params, Trim(offset=-1e3))
     evaluated = tiny_meter.with_config(dtype=dtype).run(Trim(offset=-1e3))
     for record in (output.record, evaluated.record):

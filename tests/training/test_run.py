@@ -98,9 +98,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     assert [line["step"] for line in metrics(finished)] == list(range(1, TOTAL + 1))
 
 
-def test_another_seed_gives_another_run(
-    experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path
-) -> None:
+def test_another_seed_gives_another_run(experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path) -> None:
     short = ScheduleConfig(full_steps=1, trim_steps=0, log_every=1, tensorboard=False)
     other = dataclasses.replace(experiment, seed=1, schedule=short)
     train(other, str(tmp_path))
@@ -124,13 +122,13 @@ def test_the_report_says_what_was_kept_and_what_it_cost(finished: str) -> None:
     assert report["speedup"]["asked"] == 2.0
     ratio = report["macs"]["full"]["mean"] / report["macs"]["trimmed"]["mean"]
     assert report["speedup"]["macs"] == pytest.approx(ratio, rel=1e-5)
-    assert {"image": 2, "text": 1, "fusion_image": 1, "fusion_text": 1} == {
+    assert {
         run: len(parts["tokens"]) for run, parts in report["kept"].items()
-    }
+    } == {"image": 2, "text": 1, "fusion_image": 1, "fusion_text": 1}
 
 
 def test_the_speed_dial_turns_one_model_faster_and_slower(finished: str) -> None:
-    slow, fast = (evaluate(finished, speedup=speedup) for speedup in (1.2, 3.0))
+    slow, fast = (evaluate(finished, speedup=speedup) for speedup in (1.2, 2.2))
     assert slow["offset"] > fast["offset"]
     assert slow["macs"]["trimmed"]["mean"] > fast["macs"]["trimmed"]["mean"]
     with pytest.raises(ConfigError, match="beyond this model"):
@@ -151,9 +149,7 @@ def test_a_run_starts_from_the_parameters_of_another(
         train(wider, str(tmp_path / "wider"))
 
 
-def test_a_plain_checkpoint_gets_fresh_open_trimmers(
-    experiment: ExperimentConfig, tmp_path: pathlib.Path
-) -> None:
+def test_a_plain_checkpoint_gets_fresh_open_trimmers(experiment: ExperimentConfig, tmp_path: pathlib.Path) -> None:
     plain = dataclasses.replace(
         experiment,
         model=tiny_model(trimming=None),
@@ -170,7 +166,7 @@ def test_a_plain_checkpoint_gets_fresh_open_trimmers(
     )
     train(tuned, str(tmp_path / "tuned"))
     params = state(str(tmp_path / "tuned"))["params"]
-    assert params.pop("trimmers").keys() == {"image", "text", "fusion_text", "fusion_image"}
+    assert params.pop("trimmers").keys() == {"image", "fusion_text", "fusion_image"}  # one text layer: none
     chex.assert_trees_all_equal(params, state(str(tmp_path / "plain"))["params"])
 
 

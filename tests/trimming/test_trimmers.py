@@ -56,14 +56,14 @@ def test_placement_follows_the_configuration_of_each_run(tiny_meter):
     assert not any("/token/" in path for path in paths(config) if "/fusion" in path)
 
 
-def test_layers_and_kinds_without_trimmers_keep_everything(tiny_meter, quick_jit, training_key):
+def test_layers_and_kinds_without_trimmers_keep_everything(tiny_meter, training_key):
     placed = trimming(
         image=RunTrimming(tokens=False, first_layer=2),
         text=RunTrimming(first_layer=9),
         cross_modal=RunTrimming(heads=False, first_layer=1),
     )
     tiny = tiny_meter.with_config(trimming=placed)
-    params = quick_jit(tiny.model.init)(training_key)
+    params = jax.jit(tiny.model.init)(training_key)
     record = tiny.run(Trim(-1e3), params=params).record
     full, gates = record.opened().gates, record.gates
     np.testing.assert_array_equal(gates["image"].tokens, full["image"].tokens)
@@ -110,7 +110,7 @@ def test_token_decisions_read_the_other_side_only_under_cross_modal_guidance(gui
 
 
 @pytest.fixture(scope="module")
-def gradients(fresh_meter, quick_jit, training_key):
+def gradients(fresh_meter, training_key):
     """Gradients of the task loss alone and of the MACs alone, with sampled gates."""
 
     model = fresh_meter.with_config(scan=True).model
@@ -127,7 +127,7 @@ def gradients(fresh_meter, quick_jit, training_key):
     def both(params: Any, key: jax.Array) -> tuple[Any, Any]:
         return jax.grad(task)(params, key), jax.grad(cost)(params, key)
 
-    gradients = quick_jit(both)(fresh_meter.params, training_key)
+    gradients = jax.jit(both)(fresh_meter.params, training_key)
     return dict(zip(("task", "cost"), gradients, strict=True))
 
 
