@@ -13,7 +13,7 @@ from smarttrim_jax.models.meter import MeterOutput
 from smarttrim_jax.objectives.total import task_terms, total_loss
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.trimming.cost import cost_loss, initial_multiplier, macs_ratio, misses, update_multiplier
-from smarttrim_jax.trimming.curriculum import target_ratio
+from smarttrim_jax.trimming.curriculum import noise_level, target_ratio
 from smarttrim_jax.trimming.gates import Trim
 
 Batch = dict[str, jax.Array]
@@ -63,10 +63,11 @@ class Steps:
         config = self.config
         done = state["step"] - config.schedule.full_steps
         target = target_ratio(config.curriculum, config.cost.target_speedup, done, config.schedule.trim_steps)
+        noise = noise_level(config.curriculum, done, config.schedule.trim_steps)
 
         def loss(params: Params) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
             full = self._forward(params, batch, None, self._key(state, 0))
-            mode = Trim(temperature=config.temperature)
+            mode = Trim(temperature=config.temperature, noise=noise)
             trimmed = self._forward(params, batch, mode, self._key(state, 1))
             record = trimmed.record
             ratio = macs_ratio(self.model.macs(record), self.model.macs(record.opened(), trimmed=False))

@@ -1,4 +1,4 @@
-"""The curriculum: from full capacity to the asked budget."""
+"""The curriculum: from full capacity to the asked budget, then from sampled gates to those of evaluation."""
 
 import dataclasses
 
@@ -14,9 +14,12 @@ class CurriculumConfig:
 
     Attributes:
         fraction: share of the trim-tuning steps over which the target moves; then it stays.
+        anneal: let the gates' noise fade over the remaining steps, so that the model ends on the decisions that
+            evaluation takes.
     """
 
-    fraction: float = 0.6
+    fraction: float = 0.5
+    anneal: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.fraction <= 1:
@@ -37,3 +40,18 @@ def target_ratio(
     span = max(config.fraction * total_steps, 1.0)
     progress = jnp.clip(jnp.asarray(step, jnp.float32) / span, 0.0, 1.0)
     return 1.0 - (1.0 - 1.0 / target_speedup) * 0.5 * (1.0 - jnp.cos(jnp.pi * progress))
+
+
+def noise_level(config: CurriculumConfig, step: Int[Array, ""] | int, total_steps: int) -> Float[Array, ""]:
+    """The scale of the gates' noise: 1 while the target moves, then falling linearly to 0 at the last step.
+
+    Args:
+        config: where the target stops moving.
+        step: of trim-tuning, from 0.
+        total_steps: of trim-tuning.
+    """
+    if not config.anneal:
+        return jnp.ones(())
+    start = config.fraction * total_steps
+    left = jnp.clip((jnp.asarray(step, jnp.float32) - start) / jnp.maximum(total_steps - 1 - start, 1.0), 0.0, 1.0)
+    return 1.0 - left

@@ -12,15 +12,17 @@ from smarttrim_jax.tokens import Tokens
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Trim:
-    """How the trimmers decide in one pass; both values may be traced, so that turning them compiles nothing.
+    """How the trimmers decide in one pass; all values may be traced, so that turning them compiles nothing.
 
     Attributes:
         offset: added to every `keep - drop` logit: the speed dial (see `trimming.calibration`).
         temperature: of the Gumbel-softmax in training.
+        noise: scale of the Gumbel noise in training; at 0 the decisions are those of evaluation.
     """
 
     offset: Float[Array, ""] | float = 0.0
     temperature: Float[Array, ""] | float = 1.0
+    noise: Float[Array, ""] | float = 1.0
 
 
 @jax.tree_util.register_dataclass
@@ -76,7 +78,8 @@ def decide(logits: Float[Array, "... 2"], trim: Trim, key: jax.Array | None) -> 
     if key is None:
         return (margin >= 0).astype(jnp.float32)
     # The difference of two Gumbel samples is one logistic sample.
-    soft = jax.nn.sigmoid((margin + jax.random.logistic(key, margin.shape)) / trim.temperature)
+    noise = trim.noise * jax.random.logistic(key, margin.shape)
+    soft = jax.nn.sigmoid((margin + noise) / trim.temperature)
     hard: Bool[Array, "..."] = soft >= 0.5
     return hard.astype(jnp.float32) + (soft - jax.lax.stop_gradient(soft))
 

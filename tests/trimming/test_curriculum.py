@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.trimming.curriculum import CurriculumConfig, target_ratio
+from smarttrim_jax.trimming.curriculum import CurriculumConfig, noise_level, target_ratio
 
 
 def test_it_starts_at_full_capacity_and_ends_at_the_budget() -> None:
@@ -29,3 +29,12 @@ def test_without_a_fraction_only_the_first_step_is_full() -> None:
 def test_a_fraction_outside_zero_to_one_is_refused(fraction: float) -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):
         CurriculumConfig(fraction)
+
+
+def test_the_noise_lasts_while_the_target_moves_and_is_gone_at_the_end() -> None:
+    config = CurriculumConfig(fraction=0.5)
+    levels = np.array([float(noise_level(config, step, 101)) for step in range(101)])
+    np.testing.assert_array_equal(levels[:51], 1.0)
+    assert (np.diff(levels[51:]) < 0).all()
+    assert levels[-1] == 0.0
+    assert noise_level(CurriculumConfig(anneal=False), 100, 101) == 1.0

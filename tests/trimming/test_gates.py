@@ -57,3 +57,9 @@ def test_opened_is_full_capacity_without_padding() -> None:
     np.testing.assert_array_equal(opened.tokens, [[[1, 1, 0]], [[1, 1, 0]]])
     assert (opened.heads == 1).all()
     assert opened.cross_heads is None
+
+
+def test_without_noise_training_decides_as_evaluation_does() -> None:
+    logits = jax.random.normal(jax.random.key(0), (1000, 2))
+    trained = decide(logits, Trim(offset=0.3, noise=0.0), jax.random.key(1))
+    np.testing.assert_array_equal(trained, decide(logits, Trim(offset=0.3), None))

@@ -52,20 +52,20 @@ def meter_small(image_size: int = 112, **overrides: Any) -> MeterConfig:
 def meter_tiny(image_size: int = 64, dropout: float = 0.0, **overrides: Any) -> MeterConfig:
     """Small enough to train on two CPU cores in minutes: width 128; the vocabulary is the data's."""
     config = MeterConfig(
-        vision=VisionConfig(image_size=image_size, patch_size=8, width=128, depth=3, heads=4, mlp_width=512),
+        vision=VisionConfig(image_size=image_size, patch_size=8, width=128, depth=2, heads=4, mlp_width=256),
         text=TextConfig(
             vocab_size=0,
             width=128,
-            depth=2,
+            depth=1,
             heads=4,
-            mlp_width=512,
+            mlp_width=256,
             max_positions=64,
             position_rule="bert",
             pad_id=0,
             epsilon=1e-12,
             dropout=dropout,
         ),
-        fusion=FusionConfig(width=128, depth=2, heads=4, mlp_width=512, dropout=dropout),
+        fusion=FusionConfig(width=128, depth=2, heads=4, mlp_width=256, dropout=dropout),
         trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=32)),
     )
     return dataclasses.replace(config, **overrides)
