@@ -1,5 +1,7 @@
 """What all commands share: flags, quiet libraries, and errors in one sentence."""
 
+import ast
+import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -22,11 +24,31 @@ def run_command(main: Callable[[], None], required: tuple[str, ...]) -> None:
 
 
 def _parse(arguments: list[str]) -> list[str]:
-    """absl's parser, with the errors of config files and their keys in one sentence."""
+    """The flags; errors of a config file and its keys, which come as tracebacks, become one sentence."""
     try:
-        return app.parse_flags_with_usage(arguments)
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        _fail(" ".join(str(error.args[0] if error.args else error).split()))
+        rest = flags.FLAGS(arguments)
+        if "config" in flags.FLAGS:
+            flags.FLAGS.config.to_dict()  # a file that cannot be loaded fails when first used
+    except (AttributeError, KeyError) as error:
+        _fail(f"unknown config key {_unquoted(str(error))}")
+    except (flags.Error, OSError) as error:
+        _fail(_last_words(str(error)))
+    return rest
+
+
+def _unquoted(message: str) -> str:
+    """A KeyError's message is the repr of a message, here of another one."""
+    while len(message) > 1 and message[0] in "'\"" and message[0] == message[-1]:
+        message = str(ast.literal_eval(message))
+    return " ".join(message.split())
+
+
+def _last_words(message: str) -> str:
+    """What a message says, without the traceback it may carry."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if any(line.startswith(("Traceback", "Attempted")) for line in lines):
+        return re.sub(r"^[\w.]+(Error|Exception): ", "", lines[-1])
+    return " ".join(lines)
 
 
 def _guarded(main: Callable[[], None]) -> None:

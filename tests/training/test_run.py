@@ -122,9 +122,12 @@ def test_the_report_says_what_was_kept_and_what_it_cost(finished: str) -> None:
     assert report["speedup"]["asked"] == 2.0
     ratio = report["macs"]["full"]["mean"] / report["macs"]["trimmed"]["mean"]
     assert report["speedup"]["macs"] == pytest.approx(ratio, rel=1e-5)
-    assert {
-        run: len(parts["tokens"]) for run, parts in report["kept"].items()
-    } == {"image": 2, "text": 1, "fusion_image": 1, "fusion_text": 1}
+    assert {run: len(parts["tokens"]) for run, parts in report["kept"].items()} == {
+        "image": 2,
+        "text": 1,
+        "fusion_image": 1,
+        "fusion_text": 1,
+    }
 
 
 def test_the_speed_dial_turns_one_model_faster_and_slower(finished: str) -> None:
