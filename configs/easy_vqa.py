@@ -1,20 +1,32 @@
 """easy-VQA (4,000 images of one shape, 38,575 questions, 13 answers) with a small METER."""
 
+from typing import NamedTuple
+
 from ml_collections import ConfigDict
 
 from smarttrim_jax import CostConfig, HeadConfig, meter_tiny
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
+from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
 
-# Steps at full capacity, steps of trim-tuning, peak learning rate, speed-up aimed at.
+
+class Variant(NamedTuple):
+    """What the variants differ in."""
+
+    full_steps: int
+    trim_steps: int
+    learning_rate: float = 5e-4
+    speedup: float = 2.0
+    calibration_examples: int = 4096
+
+
 VARIANTS = {
-    "": (5000, 2500, 5e-4, 2.0),
-    "finetune": (5000, 0, 5e-4, 2.0),
-    "trim": (0, 2500, 3e-4, 2.0),
-    "quick": (450, 220, 5e-4, 2.1),
+    "": Variant(5000, 2500),
+    "finetune": Variant(5000, 0),
+    "trim": Variant(0, 2500, learning_rate=3e-4),
+    "quick": Variant(450, 220, speedup=2.1, calibration_examples=1536),
 }
 
 
@@ -22,12 +34,13 @@ def get_config(argument: str = "") -> ConfigDict:
     """The experiment; `argument` chooses among those above."""
     if argument not in VARIANTS:
         raise ConfigError(f"configs/easy_vqa.py has no variant '{argument}'; it has: quick, finetune, trim, or none")
-    full_steps, trim_steps, learning_rate, speedup = VARIANTS[argument]
+    variant = VARIANTS[argument]
     config = ExperimentConfig(
         model=meter_tiny(64, heads=(HeadConfig("vqa", "classifier", 0),)),
         data=DataConfig(dataset="easy_vqa", image_size=64, text_length=12, batch_size=64),
-        optimizer=OptimizerConfig(learning_rate=learning_rate, trimmer=5.0, clip_norm=1.0),
-        cost=CostConfig(target_speedup=speedup),
-        schedule=ScheduleConfig(full_steps=full_steps, trim_steps=trim_steps),
+        optimizer=OptimizerConfig(learning_rate=variant.learning_rate, trimmer=5.0, clip_norm=1.0),
+        cost=CostConfig(target_speedup=variant.speedup),
+        schedule=ScheduleConfig(full_steps=variant.full_steps, trim_steps=variant.trim_steps),
+        evaluation=EvaluationConfig(calibration_examples=variant.calibration_examples),
     )
     return ConfigDict(to_dict(config))

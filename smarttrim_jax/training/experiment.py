@@ -58,7 +58,7 @@ class EvaluationConfig:
 
     split: str = "test"
     batch_size: int = 128
-    calibration_examples: int = 1024
+    calibration_examples: int = 4096
     speedups: tuple[float, ...] = (1.5, 2.0, 2.5, 3.0)
 
 

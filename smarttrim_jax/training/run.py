@@ -133,6 +133,7 @@ def _fit(config: ExperimentConfig, workdir: Workdir, dataset: Dataset) -> Params
                 finite_terms=("loss", *SHOWN, "gradient_norm"),
             )
     finally:
+        batches.close()
         progress.close()
         writer.close()
         checkpoints.close()
@@ -175,3 +176,7 @@ class _Batches:
     def set_state(self, state: Any) -> None:
         """Goes to a position."""
         self._iterator.set_state(state)
+
+    def close(self) -> None:
+        """Ends the reading threads and processes."""
+        self._iterator.close()

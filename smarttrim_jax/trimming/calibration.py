@@ -46,11 +46,13 @@ def calibrate(
     measure: Callable[[float], float],
     speedups: Sequence[float],
     *,
-    limit: float = 32.0,
+    limit: float = 16.0,
     tolerance: float = 0.005,
     iterations: int = 12,
 ) -> SpeedDial:
-    """Measures the dial: by bisection at the asked speed-ups, each reusing all points found before.
+    """Measures the dial at the asked speed-ups, each search reusing all points found before.
+
+    A search halves its bracket and interpolates in it by turns: the one copes with jumps, the other is fast.
 
     Args:
         measure: mean MAC ratio at an offset, never falling as the offset grows.
@@ -62,13 +64,14 @@ def calibrate(
     points = {offset: measure(offset) for offset in (-limit, 0.0, limit)}
     for speedup in speedups:
         goal = 1.0 / speedup
-        for _ in range(iterations):
+        for turn in range(iterations):
             below = max((o for o, r in points.items() if r <= goal), default=None)
             above = min((o for o, r in points.items() if r > goal), default=None)
             if below is None or above is None or min(abs(r / goal - 1) for r in points.values()) <= tolerance:
                 break
-            middle = (below + above) / 2
-            points[middle] = measure(middle)
+            share = 0.5 if turn % 2 == 0 else (goal - points[below]) / (points[above] - points[below])
+            offset = below + share * (above - below)
+            points[offset] = measure(offset)
     ordered = sorted(points.items())
     ratios = [ratio for _, ratio in ordered]
     for index in range(1, len(ratios)):  # float noise of a mean must not break the interpolation

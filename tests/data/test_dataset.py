@@ -35,7 +35,7 @@ prepare(DataConfig("easy_vqa", 8, 10, 4, source=sys.argv[1], data_dir=sys.argv[2
 
 
 def test_sizes_names_and_tokenizer(dataset: Dataset, config: DataConfig) -> None:
-    assert dataset.split_sizes == {"train": 90, "calibration": 4, "test": 10}
+    assert dataset.split_sizes == {"train": 84, "calibration": 10, "test": 10}
     assert (dataset.num_images, dataset.num_answers) == (1, 4)
     assert dataset.answer_names == ("circle", "red", "yes", "no")
     assert dataset.text.text_length == config.text_length

@@ -20,7 +20,7 @@ def easy_vqa(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def test_counts_and_answers(easy_vqa: Dataset) -> None:
-    assert easy_vqa.split_sizes == {"train": 37_620, "calibration": 955, "test": 9_673}
+    assert easy_vqa.split_sizes == {"train": 34_676, "calibration": 3_899, "test": 9_673}
     assert easy_vqa.num_images == 1
     assert easy_vqa.num_answers == 13
     assert easy_vqa.answer_names[:5] == ("circle", "green", "red", "gray", "yes")
@@ -34,7 +34,7 @@ def test_calibration_shares_no_image_with_train(easy_vqa: Dataset) -> None:
     for split in ("train", "calibration"):
         records = easy_vqa.records(split)
         pixels[split] = {record["images"][0] for record in records.__getitems__(range(len(records)))}
-    assert (len(pixels["train"]), len(pixels["calibration"])) == (3_900, 100)
+    assert (len(pixels["train"]), len(pixels["calibration"])) == (3_600, 400)
     assert not pixels["train"] & pixels["calibration"]
 
 
