@@ -1,6 +1,5 @@
 """Exact evaluation over a split: accuracy and MACs, full and trimmed, and what every layer kept."""
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,25 +18,19 @@ from smarttrim_jax.trimming.gates import Gates, Trim
 Report = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
 class Evaluator:
     """Evaluates one model; its two programs are compiled once, whatever the offset.
 
-    Attributes:
+    Args:
         config: of the run, with its sizes fitted to the data.
         mesh: where it runs.
     """
 
-    config: ExperimentConfig
-    mesh: Mesh
-
-    def __post_init__(self) -> None:
-        whole = replicated(self.mesh)
-        object.__setattr__(self, "_full", jax.jit(self._full_pass, out_shardings=whole))
-        object.__setattr__(self, "_trimmed", jax.jit(self._trimmed_pass, out_shardings=whole))
-
-    _full: Callable[..., dict[str, Any]] = dataclasses.field(init=False, repr=False)
-    _trimmed: Callable[..., dict[str, Any]] = dataclasses.field(init=False, repr=False)
+    def __init__(self, config: ExperimentConfig, mesh: Mesh):
+        self.config, self.mesh = config, mesh
+        self._model = Functional(config.model)
+        self._full = jax.jit(self._full_pass, out_shardings=replicated(mesh))
+        self._trimmed = jax.jit(self._trimmed_pass, out_shardings=replicated(mesh))
 
     def full(self, params: Params, batches: Iterable[dict[str, Any]]) -> Report:
         """Accuracy and mean MACs at full capacity."""
@@ -69,24 +62,23 @@ class Evaluator:
 
     def _forward(self, params: Params, batch: dict[str, Any], trim: Trim | None) -> MeterOutput:
         images = normalize(batch["image"], self.config.pixels)
-        model = Functional(self.config.model)
-        return model.apply(params, images, batch["text_ids"], batch["text_mask"], trim=trim)
+        return self._model.apply(params, images, batch["text_ids"], batch["text_mask"], trim=trim)
 
     def _full_pass(self, params: Params, batch: dict[str, Any]) -> dict[str, Any]:
         output = self._forward(params, batch, None)
-        macs = Functional(self.config.model).macs(output.record, trimmed=False)
+        macs = self._model.macs(output.record, trimmed=False)
         return {"correct": self._correct(output, batch), "full_macs": macs}
 
     def _trimmed_pass(self, params: Params, batch: dict[str, Any], offset: jax.Array) -> dict[str, Any]:
         output = self._forward(params, batch, Trim(offset=offset))
-        model, record = Functional(self.config.model), output.record
+        record = output.record
         full = record.opened()
         examples = batch["label"].shape[0]
         kept = {run: _kept(record.gates[run], full.gates[run], examples) for run in record.gates}
         return {
             "correct": self._correct(output, batch),
-            "macs": model.macs(record),
-            "full_macs": model.macs(full, trimmed=False),
+            "macs": self._model.macs(record),
+            "full_macs": self._model.macs(full, trimmed=False),
             "kept": kept,
         }
 

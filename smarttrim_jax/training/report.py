@@ -10,15 +10,14 @@ from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.training.evaluation import Evaluator
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.sharding import make_mesh
 from smarttrim_jax.trimming.calibration import SpeedDial, calibrate
 
 Report = dict[str, Any]
 
 
-def measure_dial(config: ExperimentConfig, params: Params, dataset: Dataset) -> SpeedDial:
+def measure_dial(evaluator: Evaluator, params: Params, dataset: Dataset) -> SpeedDial:
     """Calibrates on held-out training examples; no test example is seen."""
-    evaluator = Evaluator(config, make_mesh(config.mesh))
+    config = evaluator.config
     batches = list(_batches(config, dataset, "calibration", config.evaluation.calibration_examples))
 
     def ratio(offset: float) -> float:
@@ -28,7 +27,7 @@ def measure_dial(config: ExperimentConfig, params: Params, dataset: Dataset) -> 
 
 
 def build_report(
-    config: ExperimentConfig,
+    evaluator: Evaluator,
     params: Params,
     dataset: Dataset,
     dial: SpeedDial | None,
@@ -41,8 +40,8 @@ def build_report(
         ConfigError: a speed-up beyond the dial.
         DataError: no such split.
     """
+    config = evaluator.config
     offset = None if dial is None else dial.offset_for(speedup)
-    evaluator = Evaluator(config, make_mesh(config.mesh))
     full = evaluator.full(params, _batches(config, dataset, split))
     report: Report = {
         "dataset": config.data.dataset,

@@ -9,6 +9,7 @@ from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore
 from smarttrim_jax.training.checkpoints import Checkpoints
+from smarttrim_jax.training.evaluation import Evaluator
 from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
 from smarttrim_jax.training.loop import State, TrainStep, fit
 from smarttrim_jax.training.metric_writer import MetricWriter
@@ -51,40 +52,45 @@ def train(config: ExperimentConfig, path: str) -> Report:
     config = fit_to_data(config, dataset)
     workdir.claim(config)
     params = _fit(config, workdir, dataset)
+    evaluator = Evaluator(config, make_mesh(config.mesh))
     if config.schedule.trim_steps:
-        workdir.write_dial(measure_dial(config, params, dataset))
-    return evaluate(path, params=params, dataset=dataset)
+        workdir.write_dial(measure_dial(evaluator, params, dataset))
+    return _report(workdir, evaluator, params, dataset)
 
 
-def evaluate(
-    path: str,
-    *,
-    split: str | None = None,
-    speedup: float | None = None,
-    params: Params | None = None,
-    dataset: Dataset | None = None,
-) -> Report:
-    """Evaluates a run at full capacity and trimmed.
+def evaluate(path: str, *, split: str | None = None, speedup: float | None = None) -> Report:
+    """Evaluates a finished run at full capacity and trimmed.
 
     Args:
         path: the run's folder.
-        split: of the data; the configured one by default, whose report is written as `report.json`.
-        speedup: in MACs; the one it was trained for by default.
-        params: of its last checkpoint, if they are at hand.
-        dataset: its data, if at hand.
+        split: of the data; the configured one by default.
+        speedup: in MACs; the one it was trained for by default. With both defaults `report.json` is written anew.
 
     Raises:
         CheckpointError: there is no finished run in the folder.
         ConfigError: a speed-up beyond the run's dial.
+        DataError: no such split.
     """
     workdir = Workdir(path)
     config = workdir.config()
-    params = jax.device_put(restore(workdir.checkpoints)) if params is None else params
+    params = jax.device_put(restore(workdir.checkpoints))
+    evaluator = Evaluator(config, make_mesh(config.mesh))
+    return _report(workdir, evaluator, params, prepare(config.data), split, speedup)
+
+
+def _report(
+    workdir: Workdir,
+    evaluator: Evaluator,
+    params: Params,
+    dataset: Dataset,
+    split: str | None = None,
+    speedup: float | None = None,
+) -> Report:
+    config = evaluator.config
     dial = workdir.dial() if config.schedule.trim_steps else None
-    dataset = prepare(config.data) if dataset is None else dataset
-    report = build_report(
-        config, params, dataset, dial, split or config.evaluation.split, speedup or config.cost.target_speedup
-    )
+    where = config.evaluation.split if split is None else split
+    target = config.cost.target_speedup if speedup is None else speedup
+    report = build_report(evaluator, params, dataset, dial, where, target)
     if split is None and speedup is None:
         workdir.write_report(report)
     return report
