@@ -74,9 +74,9 @@ def test_the_seed_decides_the_order(dataset: Dataset, config: DataConfig) -> Non
 
 
 def test_an_epoch_has_each_example_once_and_the_next_another_order(dataset: Dataset, config: DataConfig) -> None:
-    read = examples(take(train_iterator(dataset, config), 45))  # 180 examples: two epochs of 90
-    first, second = read[:90], read[90:]
-    assert len(set(first)) == 90
+    read = examples(take(train_iterator(dataset, config), 42))  # 168 examples: two epochs of 84
+    first, second = read[:84], read[84:]
+    assert len(set(first)) == 84
     assert set(first) == set(second)
     assert first != second
 
