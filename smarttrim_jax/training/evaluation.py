@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from smarttrim_jax.data.images import normalize
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.meter import MeterOutput
 from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.forward import correct, forward
 from smarttrim_jax.training.sharding import place_batch, replicated
 from smarttrim_jax.trimming.gates import Gates, Trim
 
@@ -60,30 +59,23 @@ class Evaluator:
             "examples": len(macs),
         }
 
-    def _forward(self, params: Params, batch: dict[str, Any], trim: Trim | None) -> MeterOutput:
-        images = normalize(batch["image"], self.config.pixels)
-        return self._model.apply(params, images, batch["text_ids"], batch["text_mask"], trim=trim)
-
     def _full_pass(self, params: Params, batch: dict[str, Any]) -> dict[str, Any]:
-        output = self._forward(params, batch, None)
+        output = forward(self.config, params, batch)
         macs = self._model.macs(output.record, trimmed=False)
-        return {"correct": self._correct(output, batch), "full_macs": macs}
+        return {"correct": correct(self.config, output, batch), "full_macs": macs}
 
     def _trimmed_pass(self, params: Params, batch: dict[str, Any], offset: jax.Array) -> dict[str, Any]:
-        output = self._forward(params, batch, Trim(offset=offset))
+        output = forward(self.config, params, batch, trim=Trim(offset=offset))
         record = output.record
         full = record.opened()
         examples = batch["label"].shape[0]
         kept = {run: _kept(record.gates[run], full.gates[run], examples) for run in record.gates}
         return {
-            "correct": self._correct(output, batch),
+            "correct": correct(self.config, output, batch),
             "macs": self._model.macs(record),
             "full_macs": self._model.macs(full, trimmed=False),
             "kept": kept,
         }
-
-    def _correct(self, output: MeterOutput, batch: dict[str, Any]) -> jax.Array:
-        return jnp.argmax(output.logits[self.config.task], axis=-1) == batch["label"]
 
     def _collect(
         self,

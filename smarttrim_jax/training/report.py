@@ -1,18 +1,15 @@
 """The final report of a run, and the measurement of its speed dial."""
 
 import dataclasses
-from typing import Any
 
 import jax
 
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.models.functional import Params
-from smarttrim_jax.training.evaluation import Evaluator
+from smarttrim_jax.training.evaluation import Evaluator, Report
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.trimming.calibration import SpeedDial, calibrate
-
-Report = dict[str, Any]
 
 
 def measure_dial(evaluator: Evaluator, params: Params, dataset: Dataset) -> SpeedDial:

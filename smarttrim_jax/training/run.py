@@ -9,13 +9,13 @@ from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore
 from smarttrim_jax.training.checkpoints import Checkpoints
-from smarttrim_jax.training.evaluation import Evaluator
+from smarttrim_jax.training.evaluation import Evaluator, Report
 from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
 from smarttrim_jax.training.loop import State, TrainStep, fit
 from smarttrim_jax.training.metric_writer import MetricWriter
 from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.progress import Progress
-from smarttrim_jax.training.report import Report, build_report, measure_dial
+from smarttrim_jax.training.report import build_report, measure_dial
 from smarttrim_jax.training.sharding import make_mesh, place_batch, state_shardings
 from smarttrim_jax.training.step import Steps
 from smarttrim_jax.training.workdir import Workdir, describe
@@ -136,7 +136,7 @@ def _fit(config: ExperimentConfig, workdir: Workdir, dataset: Dataset) -> Params
                 progress=progress,
                 log_every=schedule.log_every,
                 save_metadata=describe(config),
-                finite_terms=("loss", *SHOWN, "gradient_norm"),
+                finite_terms=(*SHOWN, "gradient_norm"),
             )
     finally:
         batches.close()

@@ -7,16 +7,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from smarttrim_jax.data.images import normalize
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterOutput
 from smarttrim_jax.objectives.total import task_terms, total_loss
 from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.forward import Batch, correct, forward
 from smarttrim_jax.trimming.cost import cost_loss, initial_multiplier, macs_ratio, misses, update_multiplier
 from smarttrim_jax.trimming.curriculum import noise_level, target_ratio
 from smarttrim_jax.trimming.gates import Trim
 
-Batch = dict[str, jax.Array]
 State = dict[str, Any]
 Metrics = dict[str, jax.Array]
 
@@ -51,7 +50,7 @@ class Steps:
         """One step of plain fine-tuning at full capacity."""
 
         def loss(params: Params) -> tuple[jax.Array, Metrics]:
-            full = self._forward(params, batch, None, self._key(state, 0))
+            full = forward(self.config, params, batch, key=self._key(state, 0))
             terms = task_terms(self.config.objective, batch["label"], batch["weight"], full=self._logits(full))
             return total_loss(terms), terms | {"accuracy": self._accuracy(full, batch)}
 
@@ -66,9 +65,9 @@ class Steps:
         noise = noise_level(config.curriculum, done, config.schedule.trim_steps)
 
         def loss(params: Params) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
-            full = self._forward(params, batch, None, self._key(state, 0))
+            full = forward(self.config, params, batch, key=self._key(state, 0))
             mode = Trim(temperature=config.temperature, noise=noise)
-            trimmed = self._forward(params, batch, mode, self._key(state, 1))
+            trimmed = forward(config, params, batch, trim=mode, key=self._key(state, 1))
             record = trimmed.record
             ratio = macs_ratio(self.model.macs(record), self.model.macs(record.opened(), trimmed=False))
             miss = misses(config.cost, record, ratio, target)
@@ -88,10 +87,6 @@ class Steps:
         metrics |= {"loss": total, "multiplier": jnp.max(multiplier)}
         return self._update(state, gradients, multiplier, metrics)
 
-    def _forward(self, params: Params, batch: Batch, trim: Trim | None, key: jax.Array) -> MeterOutput:
-        images = normalize(batch["image"], self.config.pixels)
-        return self.model.apply(params, images, batch["text_ids"], batch["text_mask"], trim=trim, key=key)
-
     def _key(self, state: State, number: int) -> jax.Array:
         """A pure function of seed and step, so that a resumed run draws what the unbroken one would."""
         return jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config.seed), state["step"]), number)
@@ -100,7 +95,7 @@ class Steps:
         return output.logits[self.config.task]
 
     def _accuracy(self, output: MeterOutput, batch: Batch) -> jax.Array:
-        return jnp.mean(jnp.argmax(self._logits(output), axis=-1) == batch["label"])
+        return jnp.mean(correct(self.config, output, batch))
 
     def _update(
         self, state: State, gradients: Params, multiplier: jax.Array, metrics: Metrics

@@ -1,0 +1,27 @@
+"""One pass over a batch of the data pipeline, the same for training and evaluation."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from smarttrim_jax.data.images import normalize
+from smarttrim_jax.models.functional import Functional, Params
+from smarttrim_jax.models.meter import MeterOutput
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.trimming.gates import Trim
+
+Batch = dict[str, jax.Array]
+
+
+def forward(
+    config: ExperimentConfig, params: Params, batch: Batch, *, trim: Trim | None = None, key: jax.Array | None = None
+) -> MeterOutput:
+    """The model on a batch, its images normalised; `trim` and `key` as in `Meter.__call__`."""
+    images = normalize(batch["image"], config.pixels)
+    model = Functional(config.model)
+    return model.apply(params, images, batch["text_ids"], batch["text_mask"], trim=trim, key=key)
+
+
+def correct(config: ExperimentConfig, output: MeterOutput, batch: Batch) -> Bool[Array, " batch"]:
+    """Whether the trained head's first choice is the label."""
+    return jnp.argmax(output.logits[config.task], axis=-1) == batch["label"]
