@@ -21,7 +21,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["smarttrim_jax", "smarttrim_jax.*"]),
-    package_data={"smarttrim_jax": ["py.typed"]},
+    package_data={"smarttrim_jax": ["py.typed", "reporting/page.html"]},
     install_requires=[
         "jax>=0.10.2",
         "flax>=0.12.8",
@@ -35,6 +35,7 @@ setup(
         "tensorboardX>=2.6.4",
         "jaxtyping>=0.3.3",
         "pillow>=11",
+        "flatbuffers>=25",
         "numpy>=2",
     ],
     extras_require={

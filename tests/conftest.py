@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_run import decisive, tiny_experiment
 
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig, MeterConfig, MeterOutput
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
+from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.trimming.gates import Trim
 from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
 
@@ -72,14 +74,6 @@ def tiny_config(**changes: Any) -> MeterConfig:
     return dataclasses.replace(config, **changes)
 
 
-def decisive(trimmers: Any, seed: int = 9) -> Any:
-    """Trimmer parameters whose decisions differ from token to token, head to head, example to example."""
-    leaves, treedef = jax.tree.flatten(trimmers)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    drawn = [leaf + 0.5 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(treedef, drawn)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Programs compiled by one test serve all others."""
@@ -124,3 +118,9 @@ def tiny_meter(fresh_meter: TinyMeter) -> TinyMeter:
 def closing() -> Trim:
     """The offset at which `tiny_meter` trims about half."""
     return Trim(offset=-2.5)
+
+
+@pytest.fixture(scope="session")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    """A whole experiment on tiny data."""
+    return tiny_experiment(tmp_path_factory.mktemp("tiny"))

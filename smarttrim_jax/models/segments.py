@@ -1,7 +1,7 @@
 """A model as a sequence of stages over a state of Tokens; calling it folds over them.
 
-A `Segment` never trims; a `Run` is a stretch of equal layers with trimmers, which an executor may also take
-layer by layer and do as it likes with the closed tokens in between.
+A `Segment` never trims; a `Run` is a stretch of equal layers, each of which first decides what it closes and then
+computes: between the two an executor may do as it likes with the closed tokens.
 """
 
 import dataclasses
@@ -43,18 +43,22 @@ class Run:
 
     Attributes:
         name: of the stage.
-        step: one layer: (layers, trimmers or None, state, trim, key, **inputs) to (state, gates).
+        sides: which tokens of the state it changes.
+        decide: what one layer closes: (trimmers or None, state, trim, key) to (state, gates).
+        compute: the layer itself: (layers, state, gates, key, **inputs) to state; the same key as `decide`.
         layers: the stacked layers, a module or a dict of them.
         trimmers: the stacked trimmers of the layers from `first_layer` on, or None.
         depth: number of layers.
         first_layer: the first layer that trims.
-        inputs: further arguments of the step, with a leading axis of layers.
+        inputs: further arguments of `compute`, with a leading axis of layers.
         scan: fold with `lax.scan`.
         remat: what the backward pass recomputes.
     """
 
     name: str
-    step: Callable[..., tuple[State, GatesByRun]]
+    sides: tuple[str, ...]
+    decide: Callable[..., tuple[State, GatesByRun]]
+    compute: Callable[..., State]
     layers: Any
     trimmers: Any
     depth: int
@@ -70,7 +74,8 @@ class Run:
 
         def step(layer: Any, trimmers: Any, state: State, inputs: Any) -> tuple[State, GatesByRun]:
             layer_key, more = inputs
-            return self.step(layer, trimmers, state, mode, layer_key, **more)
+            state, gates = self.decide(trimmers, state, mode, layer_key)
+            return self.compute(layer, state, gates, layer_key, **more), gates
 
         with jax.named_scope(self.name):
             return fold(

@@ -1,13 +1,14 @@
 """Multi-head attention over Tokens, with a gate on every head."""
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import dropout
-from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.tokens import Tokens, attend
 
 
 class Attention(nnx.Module):
@@ -24,7 +25,8 @@ class Attention(nnx.Module):
     """
 
     def __init__(self, width: int, heads: int, *, dropout_rate: float, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.heads, self.dropout_rate = heads, dropout_rate
+        self.head_width, self.dropout_rate = width // heads, dropout_rate
+        self.kept: nnx.Variable | None = nnx.data(None)
         self.query = Linear(width, width, dtype=dtype, rngs=rngs)
         self.key = Linear(width, width, dtype=dtype, rngs=rngs)
         self.value = Linear(width, width, dtype=dtype, rngs=rngs)
@@ -44,19 +46,37 @@ class Attention(nnx.Module):
             tokens: the queries.
             source: the keys and values; `tokens` by default.
             head_gate: 1 open, 0 closed; multiplies a head's output before the output projection.
-            key: of the dropout; None turns it off.
+            key: of the dropout in training; None for evaluation.
         """
         context = tokens if source is None else source
+        if head_gate is not None and self.kept is not None:
+            head_gate = head_gate[:, self.kept[...]]
         with jax.named_scope("attention"):
-            mixed = tokens.attend(
+            mixed = attend(
+                tokens,
                 self._split(self.query(tokens.values)),
                 self._split(self.key(context.values)),
                 self._split(self.value(context.values)),
                 source=context,
                 head_gate=head_gate,
-                drop=lambda weights: dropout(weights, self.dropout_rate, key),
+                drop=None if key is None else lambda weights: dropout(weights, self.dropout_rate, key),
             )
         return self.out(mixed.reshape(*mixed.shape[:-2], -1))
 
+    def narrowed(self, kept: Int[Array, " fewer"]) -> "Attention":
+        """The same attention without the weights of all heads but `kept`: equal wherever the others are closed.
+
+        Gates stay those of all heads.
+        """
+        columns = (kept[:, None] * self.head_width + jnp.arange(self.head_width)).reshape(-1)
+        narrow = nnx.clone(self)
+        for linear in (narrow.query, narrow.key, narrow.value):
+            linear.kernel, linear.bias = (
+                nnx.Param(part[...][..., columns]) for part in (linear.kernel, linear.bias) if part is not None
+            )
+        narrow.out.kernel = nnx.Param(narrow.out.kernel[...][columns])
+        narrow.kept = nnx.Variable(kept)
+        return narrow
+
     def _split(self, values: Array) -> Array:
-        return values.reshape(*values.shape[:-1], self.heads, -1)
+        return values.reshape(*values.shape[:-1], -1, self.head_width)

@@ -81,10 +81,10 @@ class PreNormLayer(nnx.Module):
         drop_path_rate: Array | float = 0.0,
         key: jax.Array | None = None,
     ) -> T:
-        """One layer; `key` None turns stochastic depth off."""
+        """One layer; `key` None is evaluation, without stochastic depth."""
         keys = split_key(key, 2)
         x = tokens.values
-        branch = self.attention(tokens.replace(self.attention_norm(x)), head_gate=head_gate)
+        branch = self.attention(tokens.replace(self.attention_norm(x)), head_gate=head_gate, key=keys[0])
         x = x + drop_path(_scaled(branch, self.attention_scale), tokens, drop_path_rate, keys[0])
         branch = self.mlp(self.mlp_norm(x))
         return tokens.replace(x + drop_path(_scaled(branch, self.mlp_scale), tokens, drop_path_rate, keys[1]))

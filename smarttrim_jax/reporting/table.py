@@ -14,14 +14,14 @@ def format_report(report: dict[str, Any]) -> str:
             rows.append([f"MACs, {name}", "", _millions(report["macs"]["trimmed"][name])])
         rows.append(["speed-up in MACs", "1.00x", f"{report['speedup']['macs']:.2f}x"])
         rows.append(["  asked for", "", f"{report['speedup']['asked']:.2f}x"])
-    lines = [f"{report['dataset']}, {report['split']} split, {report['examples']:,} examples", *_aligned(rows)]
+    lines = [f"{report['dataset']}, {report['split']} split, {report['examples']:,} examples", *aligned(rows)]
     if trimmed:
         kept = [["kept by layer", "tokens", "heads", "cross heads"]]
         for run, parts in sorted(report["kept"].items()):
             for layer, share in enumerate(parts["tokens"]):
                 cross = f"{parts['cross_heads'][layer]:.2f}" if "cross_heads" in parts else ""
                 kept.append([f"{run} {layer}", f"{share:.2f}", f"{parts['heads'][layer]:.2f}", cross])
-        lines += ["", *_aligned(kept)]
+        lines += ["", *aligned(kept)]
     return "\n".join(lines)
 
 
@@ -29,7 +29,8 @@ def _millions(macs: float) -> str:
     return f"{macs / 1e9:.2f} G" if macs >= 1e9 else f"{macs / 1e6:.2f} M"
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Rows of cells as lines with even columns, the first to the left."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])

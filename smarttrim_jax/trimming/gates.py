@@ -87,4 +87,4 @@ def decide(logits: Float[Array, "... 2"], trim: Trim, key: jax.Array | None) -> 
 def open_gates(tokens: Tokens, heads: int, *, cross: bool) -> Gates:
     """The gates of a layer that trims nothing."""
     gate = jnp.ones((tokens.global_token.shape[0], heads), jnp.float32)
-    return Gates(tokens.gate, gate, gate if cross else None)
+    return Gates(tokens.padded_gate, gate, gate if cross else None)

@@ -1,5 +1,6 @@
 """What trimming never does: read closed tokens, depend on neighbours, count padding, or end in NaN."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -32,9 +33,9 @@ def test_a_lower_offset_closes_more(tiny_meter):
 def poisoned(tiny_meter) -> Any:
     """Logits when every token that a layer closes gets other values at the layer that closes it."""
 
-    def after(step: Any, amount: float) -> Any:
-        def poison(layer: Any, trimmers: Any, state: Any, trim: Trim, key: Any, **inputs: Any) -> Any:
-            state, gates = step(layer, trimmers, state, trim, key, **inputs)
+    def after(decide: Any, amount: float) -> Any:
+        def poison(trimmers: Any, state: Any, trim: Trim, key: Any) -> Any:
+            state, gates = decide(trimmers, state, trim, key)
             state = {
                 side: tokens.replace(tokens.values + amount * (1 - tokens.gate[..., None]))
                 for side, tokens in state.items()
@@ -50,7 +51,7 @@ def poisoned(tiny_meter) -> Any:
         present = {side: tokens.gate for side, tokens in state.items()}
         for stage in model.stages():
             if isinstance(stage, Run):
-                stage = Run(**{**vars(stage), "step": after(stage.step, amount)})
+                stage = dataclasses.replace(stage, decide=after(stage.decide, amount))
             state, more = stage(state, trim, None)
             gates |= more
         return model.read_out(state, gates, present).logits["vqa"], gates

@@ -9,56 +9,20 @@ from typing import Any
 
 import chex
 import pytest
-from raw_data import make_easy_vqa
+from tiny_run import tiny_model
 
-from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
 from smarttrim_jax.models.heads import HeadConfig
-from smarttrim_jax.models.meter import FusionConfig, MeterConfig
-from smarttrim_jax.nn.text import TextConfig
-from smarttrim_jax.nn.vision import VisionConfig
+from smarttrim_jax.models.meter import FusionConfig
 from smarttrim_jax.training.checkpoint_reading import restore
-from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
+from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
 from smarttrim_jax.training.preemption import Preempted
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.run import evaluate, train
 from smarttrim_jax.training.workdir import Workdir
-from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
 
 TOTAL = 20
-
-
-def tiny_model(**changes: Any) -> MeterConfig:
-    config = MeterConfig(
-        vision=VisionConfig(image_size=8, patch_size=4, width=16, depth=2, heads=2, mlp_width=16),
-        text=TextConfig(
-            vocab_size=0, width=16, depth=1, heads=2, mlp_width=16, max_positions=12, position_rule="bert", pad_id=0
-        ),
-        fusion=FusionConfig(width=16, depth=1, heads=2, mlp_width=16),
-        heads=(HeadConfig("vqa", "classifier", 0),),
-        trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=4)),
-    )
-    return dataclasses.replace(config, **changes)
-
-
-@pytest.fixture(scope="module")
-def experiment(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
-    folder = tmp_path_factory.mktemp("tiny")
-    return ExperimentConfig(
-        model=tiny_model(),
-        data=DataConfig(
-            dataset="easy_vqa",
-            image_size=8,
-            text_length=10,
-            batch_size=8,
-            data_dir=str(folder / "prepared"),
-            source=str(make_easy_vqa(folder / "raw")),
-        ),
-        optimizer=OptimizerConfig(learning_rate=1e-2, clip_norm=1.0),
-        schedule=ScheduleConfig(full_steps=8, trim_steps=12, log_every=1, save_every=10, tensorboard=False),
-        evaluation=EvaluationConfig(batch_size=4, speedups=(2.0,)),
-    )
 
 
 @pytest.fixture(scope="module")

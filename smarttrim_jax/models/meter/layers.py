@@ -1,4 +1,4 @@
-"""One layer of each of METER's runs, with its trimmers."""
+"""One layer of each of METER's runs: what it closes, then what it computes."""
 
 from typing import Any, TypeVar
 
@@ -42,58 +42,67 @@ def make_trimmers(config: MeterConfig, trimming: TrimmingConfig, rngs: nnx.Rngs)
     return {name: trimmers for name, trimmers in runs.items() if trimmers is not None}
 
 
-def encoder_step(
+def encoder_decide(
     side: str,
-    layer: Any,
+    heads: int,
     trimmers: LayerTrimmers | None,
     state: State,
     trim: Trim,
     key: jax.Array | None,
-    **inputs: Array,
 ) -> tuple[State, GatesByRun]:
-    """One layer of the image or text encoder.
+    """What one layer of the image or text encoder closes.
 
     Args:
         side: "image" or "text".
-        layer: with self-attention only.
+        heads: of its attention.
         trimmers: of this layer, or None.
         state: the model's state.
         trim: how the trimmers decide.
         key: None for evaluation.
-        **inputs: what else the layer takes.
     """
-    keys = split_key(key, 2)
-    tokens, gates = _decide(trimmers, state[side], layer.attention.heads, trim, keys[0])
-    tokens = layer(tokens, head_gate=gates.heads, key=keys[1], **inputs)
+    tokens, gates = _decide(trimmers, state[side], heads, trim, split_key(key, 2)[0])
     return state | {side: tokens}, {side: gates}
 
 
-def fusion_step(
-    layers: dict[str, PostNormLayer],
+def encoder_layer(
+    side: str, layer: Any, state: State, gates: GatesByRun, key: jax.Array | None, **inputs: Array
+) -> State:
+    """One layer of the image or text encoder, with the gates it decided on; `inputs` are what else it takes."""
+    tokens = layer(state[side], head_gate=gates[side].heads, key=split_key(key, 2)[1], **inputs)
+    return state | {side: tokens}
+
+
+def fusion_decide(
+    heads: int,
     trimmers: dict[str, LayerTrimmers] | None,
     state: State,
     trim: Trim,
     key: jax.Array | None,
 ) -> tuple[State, GatesByRun]:
-    """One layer of both sides in lock-step: both decide, then both read the other's previous state."""
-    keys = split_key(key, 4)
+    """What one fusion layer closes on both sides, each guided by the other's global token."""
+    keys, guides = split_key(key, 4), trimmers or {}
     image, text = state["image"], state["text"]
-    guides = trimmers or {}
 
-    def decide(side: str, tokens: Tokens, other: Tokens, key: jax.Array | None) -> tuple[Tokens, Gates]:
-        heads = layers[side].attention.heads
-        return _decide(guides.get(side), tokens, heads, trim, key, other=other.global_token)
-
-    def apply(side: str, tokens: Tokens, source: Tokens, gates: Gates, key: jax.Array | None) -> Tokens:
-        return layers[side](tokens, source, head_gate=gates.heads, cross_head_gate=gates.cross_heads, key=key)
+    def decide(name: str, tokens: Tokens, other: Tokens, key: jax.Array | None) -> tuple[Tokens, Gates]:
+        return _decide(guides.get(name), tokens, heads, trim, key, other=other.global_token)
 
     open_text, text_gates = decide("fusion_text", text, image, keys[0])
     open_image, image_gates = decide("fusion_image", image, text, keys[1])
-    state = {
-        "text": apply("fusion_text", open_text, open_image, text_gates, keys[2]),
-        "image": apply("fusion_image", open_image, open_text, image_gates, keys[3]),
+    return {"text": open_text, "image": open_image}, {"fusion_text": text_gates, "fusion_image": image_gates}
+
+
+def fusion_layer(layers: dict[str, PostNormLayer], state: State, gates: GatesByRun, key: jax.Array | None) -> State:
+    """One layer of both sides in lock-step, each reading the other's previous state."""
+    keys = split_key(key, 4)
+
+    def compute(name: str, tokens: Tokens, source: Tokens, key: jax.Array | None) -> Tokens:
+        gate = gates[name]
+        return layers[name](tokens, source, head_gate=gate.heads, cross_head_gate=gate.cross_heads, key=key)
+
+    return {
+        "text": compute("fusion_text", state["text"], state["image"], keys[2]),
+        "image": compute("fusion_image", state["image"], state["text"], keys[3]),
     }
-    return state, {"fusion_text": text_gates, "fusion_image": image_gates}
 
 
 def _decide(

@@ -12,7 +12,13 @@ from jaxtyping import Array, Float, Int
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.heads import Pooler, TaskHead
 from smarttrim_jax.models.meter.config import MeterConfig
-from smarttrim_jax.models.meter.layers import encoder_step, fusion_step, make_trimmers
+from smarttrim_jax.models.meter.layers import (
+    encoder_decide,
+    encoder_layer,
+    fusion_decide,
+    fusion_layer,
+    make_trimmers,
+)
 from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State, fold_stages
 from smarttrim_jax.nn.folding import stack
 from smarttrim_jax.nn.layers import PostNormLayer
@@ -145,7 +151,9 @@ class Meter(nnx.Module):
         return [
             Run(
                 "image",
-                functools.partial(encoder_step, "image"),
+                ("image",),
+                functools.partial(encoder_decide, "image", config.vision.heads),
+                functools.partial(encoder_layer, "image"),
                 self.image.layers,
                 trimmers.get("image"),
                 depth=config.vision.depth,
@@ -155,7 +163,9 @@ class Meter(nnx.Module):
             ),
             Run(
                 "text",
-                functools.partial(encoder_step, "text"),
+                ("text",),
+                functools.partial(encoder_decide, "text", config.text.heads),
+                functools.partial(encoder_layer, "text"),
                 self.text.layers,
                 trimmers.get("text"),
                 depth=config.text.depth,
@@ -165,7 +175,9 @@ class Meter(nnx.Module):
             Segment("join", self.join),
             Run(
                 "fusion",
-                fusion_step,
+                ("image", "text"),
+                functools.partial(fusion_decide, config.fusion.heads),
+                fusion_layer,
                 fusion,
                 guides or None,
                 depth=config.fusion.depth,
@@ -177,7 +189,7 @@ class Meter(nnx.Module):
     def join(self, state: State) -> State:
         """Both sides at the fusion's width with their token types; the text once per image."""
         image, text, images = state["image"], state["text"], self.config.images
-        text = self._per_image(text)
+        text = text.repeat(self._text_copies)
         kinds = self.type_embedding(jnp.arange(1 + images))
         rows = image.global_token.shape[0]
         image_kind = image.spread(jnp.tile(kinds[1:], (rows // images, 1)))
@@ -198,13 +210,12 @@ class Meter(nnx.Module):
         image, text, images = state["image"], state["text"], self.config.images
         pooled = [self.text_pooler(text.global_token), self.image_pooler(image.global_token)]
         joint = jnp.concatenate(pooled, axis=-1).reshape(image.global_token.shape[0] // images, -1)
-        logits = {name: head(joint, text.values) for name, head in self.head.items()}
-        fused_text = self._per_image(present["text"])
+        logits = {name: head(joint, text.pad(text.values)) for name, head in self.head.items()}
+        fused_text = jnp.repeat(present["text"], self._text_copies, axis=0)
         by_run = present | {"fusion_image": present["image"], "fusion_text": fused_text}
         return MeterOutput(logits, joint, text, image, TrimRecord(gates, by_run))
 
-    def _per_image(self, text: Any) -> Any:
-        """What is known per text, for every image the text meets in the fusion."""
-        if not self.config.share_text or self.config.images == 1:
-            return text
-        return jax.tree.map(lambda leaf: jnp.repeat(leaf, self.config.images, axis=0), text)
+    @property
+    def _text_copies(self) -> int:
+        """How many images each encoded text meets in the fusion."""
+        return self.config.images if self.config.share_text else 1

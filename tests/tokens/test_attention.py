@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smarttrim_jax.tokens import Padded, first_token_open, gated_softmax
+from smarttrim_jax.tokens import Padded, attend, attention, first_token_open, gated_softmax
 
 KEYS = 6
 softmax = jax.jit(gated_softmax)
@@ -62,8 +63,8 @@ def test_with_every_key_closed_weights_are_zero_and_gradients_finite() -> None:
 def test_a_closed_head_gives_zeros_and_leaves_the_others_alone() -> None:
     query, key, value = jax.random.normal(jax.random.key(0), (3, 1, 4, 2, 3))
     tokens = Padded(jnp.zeros((1, 4, 6)), jnp.ones((1, 4)))
-    full = tokens.attend(query, key, value)
-    gated = tokens.attend(query, key, value, head_gate=jnp.float32([[1, 0]]))
+    full = attend(tokens, query, key, value)
+    gated = attend(tokens, query, key, value, head_gate=jnp.float32([[1, 0]]))
     np.testing.assert_array_equal(gated[:, :, 0], full[:, :, 0])
     assert (gated[:, :, 1] == 0).all()
 
@@ -77,3 +78,17 @@ def test_closing_is_cumulative_and_spares_the_first_token() -> None:
 
 def test_an_empty_text_keeps_its_global_token() -> None:
     np.testing.assert_array_equal(first_token_open(jnp.int32([[0, 0], [1, 1]])), [[1, 0], [1, 1]])
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("row_by_row", [False, True])
+def test_evaluation_and_training_mix_alike(monkeypatch: pytest.MonkeyPatch, batch: int, row_by_row: bool) -> None:
+    monkeypatch.setattr(attention, "ROW_BY_ROW", 0 if row_by_row else 2**20)
+    random = np.random.default_rng(0)
+    query, key, value = (jnp.asarray(random.normal(size=(batch, 7, 2, 3)), jnp.float32) for _ in range(3))
+    tokens = Padded(jnp.zeros((batch, 7, 6)), jnp.asarray(random.integers(0, 2, (batch, 7)), jnp.float32))
+    tokens = Padded(tokens.values, tokens.gate.at[:, 0].set(1.0))
+    loud = key * jnp.where(tokens.gate > 0, 1.0, 1e30)[..., None, None]
+    evaluated = attend(tokens, query, loud, value)
+    trained = attend(tokens, query, key, value, drop=lambda weights: weights)
+    np.testing.assert_allclose(evaluated, trained, atol=1e-6)

@@ -1,0 +1,36 @@
+"""Models of realistic sizes for `python -m smarttrim_jax.benchmark`; no data set of theirs is needed.
+
+python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_base --keep=1,0.5,0.3 --batch_sizes=1,8,16
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from smarttrim_jax import TrimmingConfig, meter_base, meter_small, meter_tiny
+from smarttrim_jax.configuration import to_dict
+from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.training.experiment import ExperimentConfig
+
+# Preset, pixels, text tokens, words.
+MODELS = {
+    "meter_base": (meter_base, 384, 50, 50265),
+    "meter_small": (meter_small, 112, 50, 30522),
+    "meter_tiny": (meter_tiny, 64, 12, 100),
+}
+
+
+def get_config(argument: str = "meter_base") -> ConfigDict:
+    """The model to measure, as part of an experiment."""
+    if argument not in MODELS:
+        raise ConfigError(f"configs/benchmark.py has no model '{argument}'; it has: {', '.join(MODELS)}")
+    preset, pixels, length, words = MODELS[argument]
+    model = preset(pixels)
+    model = dataclasses.replace(
+        model,
+        text=dataclasses.replace(model.text, vocab_size=words),
+        trimming=model.trimming or TrimmingConfig(),
+    )
+    data = DataConfig(dataset="easy_vqa", image_size=pixels, text_length=length, batch_size=8)
+    return ConfigDict(to_dict(ExperimentConfig(model=model, data=data)))

@@ -1,0 +1,59 @@
+"""Measures what trimming saves: full, padded and packed execution in one run.
+
+    python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_base --keep=0.5,0.3 --batch_sizes=1,8
+    python -m smarttrim_jax.benchmark --workdir=runs/quick --batch_sizes=1,8,64 [--output=FILE.json]
+
+With a config the model is untrained and its token gates are forced: every example draws the share it keeps. With a
+workdir the trained model trims real examples, at the speed-ups of its dial.
+"""
+
+import json
+
+from absl import flags
+from ml_collections import config_flags
+
+from smarttrim_jax.command_line import run_command
+from smarttrim_jax.configuration import build
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.inference.benchmarking import measure_forced, measure_run
+from smarttrim_jax.inference.buckets import ExecutionConfig
+from smarttrim_jax.inference.finished import open_run
+from smarttrim_jax.inference.measurement import describe_machine
+from smarttrim_jax.reporting.speed_table import format_speed
+from smarttrim_jax.training.experiment import ExperimentConfig
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="configs/NAME.py[:argument], for an untrained model")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run, for a trained one.")
+BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8"], "Examples at a time.")
+KEEP = flags.DEFINE_list("keep", ["0.5", "0.3"], "Mean shares of tokens kept, with --config.")
+SPEEDUPS = flags.DEFINE_list("speedups", [], "Of the dial, with --workdir; the one it was trained for by default.")
+REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each execution.")
+OUTPUT = flags.DEFINE_string("output", None, "Write the figures here, as JSON.")
+
+
+def main() -> None:
+    """Runs the command."""
+    if (CONFIG.value is None) == (WORKDIR.value is None):
+        raise ConfigError("give either --config (an untrained model) or --workdir (a finished run)")
+    sizes = _numbers("batch_sizes", BATCH_SIZES.value, int)
+    if WORKDIR.value is None:
+        config = build(ExperimentConfig, CONFIG.value.to_dict())
+        results = measure_forced(config, sizes, _numbers("keep", KEEP.value, float), REPEATS.value, ExecutionConfig())
+    else:
+        speedups = _numbers("speedups", SPEEDUPS.value, float)
+        results = measure_run(open_run(WORKDIR.value), sizes, speedups, REPEATS.value, ExecutionConfig())
+    print(format_speed(results))
+    if OUTPUT.value:
+        with open(OUTPUT.value, "w", encoding="utf-8") as file:
+            json.dump({"machine": describe_machine(), "results": results}, file, indent=1)
+
+
+def _numbers(flag: str, words: list[str], kind: type) -> list:
+    try:
+        return [kind(word) for word in words]
+    except ValueError:
+        raise ConfigError(f"--{flag}={','.join(words)} is no list of numbers") from None
+
+
+if __name__ == "__main__":
+    run_command(main, required=())

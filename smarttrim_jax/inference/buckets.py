@@ -1,0 +1,48 @@
+"""Counts rounded up to a short ladder, so that few programs are compiled."""
+
+import dataclasses
+import functools
+
+from smarttrim_jax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutionConfig:
+    """How kept tokens are packed.
+
+    Attributes:
+        every: layers between two points where closed tokens leave memory.
+        line_growth: ratio between neighbouring sizes of the line that holds a batch's tokens.
+        places_growth: ratio between neighbouring widths of the rows that attention works on.
+        multiple: all sizes are multiples of it; 128 suits TPUs.
+        gain: a compaction must shorten the line by at least this share.
+    """
+
+    every: int = 1
+    line_growth: float = 1.06
+    places_growth: float = 1.15
+    multiple: int = 8
+    gain: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.multiple < 1:
+            raise ConfigError(f"every is {self.every} and multiple {self.multiple}; both must be at least 1")
+        if min(self.line_growth, self.places_growth) <= 1:
+            raise ConfigError("line_growth and places_growth must be above 1")
+
+
+@functools.cache
+def ladder(most: int, growth: float, multiple: int) -> tuple[int, ...]:
+    """The rungs from `most` down, each at most `1 / growth` of the one above, in multiples; ascending."""
+    rungs, size = [most], float(most)
+    while size > multiple:
+        size /= growth
+        rung = -(-int(size) // multiple) * multiple
+        if rung < rungs[-1]:
+            rungs.append(rung)
+    return tuple(reversed(rungs))
+
+
+def bucket(count: int, rungs: tuple[int, ...]) -> int:
+    """The lowest rung that holds `count`."""
+    return next(rung for rung in rungs if rung >= count)

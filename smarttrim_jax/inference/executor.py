@@ -1,0 +1,200 @@
+"""Packed execution: a model's stages folded with closed tokens leaving memory between layers.
+
+The layers, their parameters and their decisions are those of the padded execution; only where tokens lie differs.
+Before a layer that closes tokens the host reads two counts for every side, chooses buckets, and goes on with
+programs compiled for them; layers of one shape share these.
+"""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from smarttrim_jax.inference.buckets import ExecutionConfig, bucket, ladder
+from smarttrim_jax.inference.heads import OpenHeads, open_heads, together
+from smarttrim_jax.inference.programs import Counts, FramePrograms, LayerGates, RunPrograms, count, read_counts
+from smarttrim_jax.models.functional import Functional, Params
+from smarttrim_jax.models.meter import MeterOutput
+from smarttrim_jax.models.segments import Run, State
+from smarttrim_jax.tokens import Tokens, compact
+from smarttrim_jax.trimming.gates import Trim
+
+Batch = tuple[Any, Any, Any]
+"""Images, ids and mask, as `Meter.__call__` takes them."""
+
+
+OPEN = 1e9
+"""A turn of the dial at which everything stays open."""
+
+
+class PackedExecutor:
+    """Evaluates a model, leaving out of memory what it trims.
+
+    Args:
+        model: whose parameters these are.
+        params: of the model; the layers are copied one by one, so that the given ones may be dropped.
+        config: of the packing.
+    """
+
+    def __init__(self, model: Functional, params: Params, config: ExecutionConfig | None = None):
+        self.config = config or ExecutionConfig()
+        stages = model.bind(params).stages()
+        self._stages = [RunPrograms(stage) if isinstance(stage, Run) else stage.name for stage in stages]
+        self._frame = FramePrograms(model, params, [stage for stage in stages if isinstance(stage, Run)])
+
+    @property
+    def runs(self) -> list[RunPrograms]:
+        """The programs of the model's runs of layers."""
+        return [stage for stage in self._stages if isinstance(stage, RunPrograms)]
+
+    @property
+    def compiled(self) -> int:
+        """Programs of layers made so far."""
+        return sum(run.compiled for run in self.runs)
+
+    def __call__(self, images: Any, ids: Any, mask: Any, *, trim: Trim | None = None) -> MeterOutput:
+        """The output of `Meter.__call__` for the same arguments, but that its `image` and `text` may be packed."""
+        (output,) = self.stream([(images, ids, mask)], trim=trim, in_flight=1)
+        return output
+
+    def stream(
+        self, batches: Iterable[Batch], *, trim: Trim | None = None, in_flight: int = 2
+    ) -> Iterator[MeterOutput]:
+        """The outputs of many batches in order; while one waits for its counts, another computes.
+
+        Args:
+            batches: each as `Meter.__call__` takes it.
+            trim: how the trimmers decide; None runs at full capacity, without the padding.
+            in_flight: batches computed by turns.
+        """
+        mode = None if trim is None else jax.tree.map(jnp.float32, trim)
+        going: list[_Flight] = []
+        for batch in batches:
+            going.append(_Flight(self._way(batch, mode)))
+            if len(going) == in_flight:
+                yield going.pop(0).land(going)
+        while going:
+            yield going.pop(0).land(going)
+
+    def warmup(self, batch: Batch, *, shares: tuple[float, float] = (0.1, 1.0), longest: float = 1.3) -> int:
+        """Compiles the programs for all buckets between two shares of kept tokens, so that no batch waits for them.
+
+        With a persistent compilation cache (`JAX_COMPILATION_CACHE_DIR`) a later process only reads them.
+
+        Args:
+            batch: any of the size and text length to come.
+            shares: least and most of the tokens that batches are expected to keep, on average.
+            longest: how much more than the average the longest example may keep.
+
+        Returns:
+            Buckets compiled for.
+        """
+        state, *_ = self._frame.embed(*batch)
+        examples, tokens = max((tokens.shape for tokens in state.values()), key=lambda shape: shape[0] * shape[1])
+        rungs = ladder(examples * tokens, self.config.line_growth, self.config.multiple)
+        wanted = [rung / rungs[-1] for rung in rungs if shares[0] <= rung / rungs[-1] <= shares[1]]
+        everything_open = Trim(offset=jnp.float32(OPEN))
+        for share in wanted:
+            for factor in (1.0,) if examples == 1 else (1.0, longest):
+                _Flight(self._way(batch, everything_open, share, factor)).land()
+        return len(wanted)
+
+    def calibrate(self, batches: Iterable[Batch], *, trim: Trim) -> OpenHeads:
+        """Takes the heads that no example of these batches opens out of the weights.
+
+        Outputs stay exactly those of all heads: where another example opens one, the layer runs with all of them.
+
+        Args:
+            batches: of examples like those to come.
+            trim: how the trimmers will decide.
+
+        Returns:
+            Which heads any example opens, `[layers, heads]`.
+        """
+        kept: OpenHeads = {}
+        for output in self.stream(batches, trim=trim):
+            kept = together(kept, open_heads(output.record.gates))
+        for run in self.runs:
+            run.narrow(kept)
+        return kept
+
+    def _way(
+        self, batch: Batch, trim: Trim | None, share: float = 1.0, longest: float = 1.0
+    ) -> Generator[jax.Array, np.ndarray, MeterOutput]:
+        """One batch's way through the model: yields counts that are still being computed, and is sent their values.
+
+        Args:
+            batch: images, ids and mask.
+            trim: how the trimmers decide.
+            share: of all tokens that is kept from the start, whatever they are.
+            longest: how much more of them the first example keeps.
+        """
+        state, present, numbers = self._frame.embed(*batch)
+        if share < 1:
+            state = {name: _shortened(tokens, share, longest) for name, tokens in state.items()}
+            numbers = count(state, {})
+        state = self._without_closed(state, read_counts((yield numbers), state, {}))
+        gates: LayerGates = {}
+        for stage in self._stages:
+            if isinstance(stage, str):
+                state = self._frame.segment(stage, state)
+                continue
+            for start, stop in stage.stretches(self.config.every):
+                state, decided, numbers = stage.decide(start, state, trim)
+                wanted = None
+                if trim is not None and stage.trims(start):
+                    counts = read_counts((yield numbers), state, decided)
+                    state, wanted = self._without_closed(state, counts), counts.heads
+                state, more = stage.compute(start, stop, state, decided, trim, wanted)
+                for name, layers in more.items():
+                    gates.setdefault(name, []).extend(layers)
+        return self._frame.read_out(state, gates, present)
+
+    def _without_closed(self, state: State, counts: Counts) -> State:
+        """The state with every side compacted that has become small enough for a lower rung."""
+        return {name: self._compacted(tokens, *counts.tokens[name]) for name, tokens in state.items()}
+
+    def _compacted(self, tokens: Tokens, total: int, longest: int) -> Tokens:
+        config, (batch, length) = self.config, tokens.shape
+        line = bucket(total, ladder(batch * length, config.line_growth, config.multiple))
+        places = line if batch == 1 else bucket(longest, ladder(length, config.places_growth, config.multiple))
+        if line > (1 - config.gain) * tokens.gate.size:
+            return tokens
+        return _compact(tokens, line, places)
+
+
+class _Flight:
+    """A batch under way: the generator that leads it, the counts it waits for, its output at the end."""
+
+    def __init__(self, way: Generator[jax.Array, np.ndarray, MeterOutput]):
+        self._way, self._waiting = way, next(way)
+        self._output: MeterOutput | None = None
+
+    def step(self) -> MeterOutput | None:
+        """Hands over the counts and goes on to the next wait; the output once there is one."""
+        if self._output is None:
+            try:
+                self._waiting = self._way.send(np.asarray(self._waiting))
+            except StopIteration as end:
+                self._output = end.value
+        return self._output
+
+    def land(self, others: Sequence["_Flight"] = ()) -> MeterOutput:
+        """Goes to the end, giving the others a step for each of its own."""
+        while (output := self.step()) is None:
+            for other in others:
+                other.step()
+        return output
+
+
+def _shortened(tokens: Tokens, share: float, longest: float) -> Tokens:
+    """With only the first tokens of every example open."""
+    examples, length = tokens.shape
+    kept = np.full(examples, max(int(share * length), 1))
+    kept[0] = min(int(longest * share * length) + 1, length) if longest > 1 else kept[0]
+    return tokens.close(jnp.asarray(np.arange(length) < kept[:, None], jnp.float32))
+
+
+_compact = jax.jit(compact, static_argnums=(1, 2))

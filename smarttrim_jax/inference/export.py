@@ -1,0 +1,66 @@
+"""A trained model as one file: adaptive for every example, and read by jax alone."""
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from smarttrim_jax.data.images import normalize
+from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.inference.adaptive import AdaptiveConfig, adaptive_apply
+from smarttrim_jax.inference.finished import FinishedRun
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_run(
+    run: FinishedRun,
+    path: str,
+    *,
+    batch_size: int,
+    speedup: float | None = None,
+    config: AdaptiveConfig | None = None,
+    platforms: tuple[str, ...] = PLATFORMS,
+) -> int:
+    """Writes the program with its parameters.
+
+    `jax.export.deserialize(bytearray(file)).call(images, ids, mask)` runs it: images uint8
+    `[batch, images, size, size, 3]`, ids and mask int32 `[batch, text_length]`, to a dict of float32 logits
+    `[batch, outputs]` by head name, and `macs_ratio` `[batch]`, each example's share of the full model's MACs.
+
+    Args:
+        run: a finished one.
+        path: of the file.
+        batch_size: of every call.
+        speedup: in MACs; the one the run was trained for by default.
+        config: of the program's branches.
+        platforms: on which it shall run.
+
+    Returns:
+        Bytes written.
+
+    Raises:
+        ConfigError: a speed-up beyond the run's dial, or a run that never trimmed.
+        DataError: the file cannot be written.
+    """
+    trim, model, branches = run.trim(speedup), run.model, config or AdaptiveConfig()
+    if trim is None:
+        raise ConfigError("this run never trimmed; there is no adaptive program to export")
+
+    def program(images: jax.Array, ids: jax.Array, mask: jax.Array) -> dict[str, Any]:
+        pixels = normalize(images, run.config.pixels)
+        output = adaptive_apply(model, branches, run.params, pixels, ids, mask, trim)
+        full = model.macs(output.record.opened(), trimmed=False)
+        return {**output.logits, "macs_ratio": model.macs(output.record) / full}
+
+    data, images = run.config.data, run.config.model.images
+    text = jax.ShapeDtypeStruct((batch_size, data.text_length), jnp.int32)
+    pixels = jax.ShapeDtypeStruct((batch_size, images, data.image_size, data.image_size, 3), jnp.uint8)
+    exported = jax.export.export(jax.jit(program), platforms=platforms)(pixels, text, text)
+    content = exported.serialize()
+    try:
+        pathlib.Path(path).write_bytes(content)
+    except OSError as error:
+        raise DataError(f"cannot write '{path}': {error.strerror}; choose another --export") from None
+    return len(content)

@@ -1,0 +1,67 @@
+"""A finished run as inference needs it: configuration, parameters, speed dial, data."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from smarttrim_jax.data.dataset import Dataset, prepare
+from smarttrim_jax.data.pipeline import eval_batches
+from smarttrim_jax.models.functional import Functional, Params
+from smarttrim_jax.training.checkpoint_reading import restore
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.workdir import Workdir
+from smarttrim_jax.trimming.calibration import SpeedDial
+from smarttrim_jax.trimming.gates import Trim
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """What a run left in its folder.
+
+    Attributes:
+        config: with all sizes resolved.
+        params: of the model.
+        dial: from speed-up to logit offset; None if the run never trimmed.
+        dataset: of the run.
+    """
+
+    config: ExperimentConfig
+    params: Params
+    dial: SpeedDial | None
+    dataset: Dataset
+
+    @property
+    def model(self) -> Functional:
+        """The model as pure functions."""
+        return Functional(self.config.model)
+
+    def trim(self, speedup: float | None = None) -> Trim | None:
+        """How the trimmers decide at a speed-up in MACs; by default at the one the run was trained for.
+
+        Raises:
+            ConfigError: a speed-up beyond the dial.
+        """
+        if self.dial is None:
+            return None
+        return Trim(offset=self.dial.offset_for(self.config.cost.target_speedup if speedup is None else speedup))
+
+    def batches(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """Batches of a split, the last one filled up; `weight` is 0 for fillers."""
+        data = dataclasses.replace(self.config.data, batch_size=batch_size)
+        return iter(eval_batches(self.dataset, split, data, 0, 1, limit))
+
+
+def open_run(path: str) -> FinishedRun:
+    """Reads a run's folder.
+
+    Raises:
+        CheckpointError: there is no finished run in the folder.
+        DataError: its data cannot be prepared.
+    """
+    workdir = Workdir(path)
+    config = workdir.config()
+    params = jax.device_put(restore(workdir.checkpoints))
+    dial = workdir.dial() if config.schedule.trim_steps else None
+    return FinishedRun(config, params, dial, prepare(config.data))

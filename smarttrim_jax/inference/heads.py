@@ -1,0 +1,71 @@
+"""Heads that leave the weights: those that no example of a calibration set opened.
+
+Exact all the same: where a later example opens one of them, the layer runs with all its heads.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from flax import nnx
+from jaxtyping import Bool
+
+from smarttrim_jax.trimming.gates import Gates
+
+PARTS = {"heads": "attention", "cross_heads": "cross_attention"}
+"""The gates of a layer, and the module that each belongs to."""
+
+OpenHeads = dict[tuple[str, str], Bool[np.ndarray, "*layers heads"]]
+"""Whether any example opens a head, by the gates' name and part."""
+
+
+def open_heads(gates: dict[str, Gates]) -> OpenHeads:
+    """Which heads of a record any of its examples opens, for every layer."""
+    return {
+        (name, part): np.asarray(getattr(gate, part)).any(axis=-2)
+        for name, gate in gates.items()
+        for part in PARTS
+        if getattr(gate, part) is not None
+    }
+
+
+def together(first: OpenHeads, second: OpenHeads) -> OpenHeads:
+    """What either opens."""
+    return {key: first[key] | second[key] for key in first} if first else second
+
+
+@dataclasses.dataclass(frozen=True)
+class NarrowLayer:
+    """A layer without the weights of some heads.
+
+    Attributes:
+        graphdef: of the module, or dict of modules.
+        params: of it.
+        kept: the heads it still has.
+    """
+
+    graphdef: Any
+    params: Any
+    kept: OpenHeads
+
+    def serves(self, wanted: OpenHeads) -> bool:
+        """Whether it has every head that is wanted."""
+        return all(not (wanted[key] & ~kept).any() for key, kept in self.kept.items())
+
+
+def narrow_layer(layer: Any, kept: OpenHeads) -> NarrowLayer | None:
+    """The layer with only these heads, or None where it would keep them all.
+
+    Args:
+        layer: a module with an `attention`, or a dict of such by the gates' names.
+        kept: of this layer; at least one head of a module always stays.
+    """
+    if all(mask.all() for mask in kept.values()):
+        return None
+    layer = {name: nnx.clone(part) for name, part in layer.items()} if isinstance(layer, dict) else nnx.clone(layer)
+    kept = {key: mask if mask.any() else np.arange(len(mask)) == 0 for key, mask in kept.items()}
+    for (name, part), mask in kept.items():
+        module = layer[name] if isinstance(layer, dict) else layer
+        setattr(module, PARTS[part], getattr(module, PARTS[part]).narrowed(np.flatnonzero(mask)))
+    graphdef, params = nnx.split(layer)
+    return NarrowLayer(graphdef, params, kept)

@@ -1,0 +1,113 @@
+"""Answers to questions about images, with what was saved on each."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from smarttrim_jax.data.images import decode, normalize, to_array
+from smarttrim_jax.errors import DataError
+from smarttrim_jax.inference.buckets import ExecutionConfig
+from smarttrim_jax.inference.executor import PackedExecutor
+from smarttrim_jax.inference.finished import FinishedRun
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        images: files, as many as the model takes.
+        text: the question or statement.
+    """
+
+    images: tuple[str, ...]
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What is answered.
+
+    Attributes:
+        images: of the question.
+        text: of the question.
+        answer: the class's name.
+        confidence: its probability.
+        macs_saved: share of the full model's MACs that was not spent.
+        seconds: of the batch it was in, per question.
+    """
+
+    images: tuple[str, ...]
+    text: str
+    answer: str
+    confidence: float
+    macs_saved: float
+    seconds: float
+
+
+class Predictor:
+    """Answers with packed execution.
+
+    Args:
+        run: a finished one.
+        speedup: in MACs; the one it was trained for by default.
+        execution: of the packing.
+    """
+
+    def __init__(self, run: FinishedRun, speedup: float | None = None, execution: ExecutionConfig | None = None):
+        self._run, self._trim = run, run.trim(speedup)
+        self._executor = PackedExecutor(run.model, run.params, execution)
+
+    def __call__(self, questions: Sequence[Question], batch_size: int = 32) -> Iterator[Answer]:
+        """Answers in the order of the questions.
+
+        Args:
+            questions: any number of them.
+            batch_size: questions at a time.
+
+        Raises:
+            DataError: an image that cannot be read, another number of images than the model takes, an empty text.
+        """
+        for start in range(0, len(questions), batch_size):
+            yield from self._answer(questions[start : start + batch_size])
+
+    def _answer(self, questions: Sequence[Question]) -> Iterator[Answer]:
+        run, model = self._run, self._run.model
+        start = time.perf_counter()
+        images = normalize(jnp.stack([self._read(question) for question in questions]), run.config.pixels)
+        ids, mask = (np.stack(part) for part in zip(*(self._encode(each) for each in questions), strict=True))
+        output = self._executor(images, ids, mask, trim=self._trim)
+        probabilities = np.asarray(jax.nn.softmax(output.logits[run.config.task], axis=-1))
+        full = model.macs(output.record.opened(), trimmed=False)
+        saved = np.asarray(1 - model.macs(output.record, trimmed=self._trim is not None) / full)
+        seconds = (time.perf_counter() - start) / len(questions)
+        for question, row, share in zip(questions, probabilities, saved, strict=True):
+            best = int(row.argmax())
+            name = run.dataset.answer_names[best]
+            yield Answer(question.images, question.text, name, float(row[best]), float(share), seconds)
+
+    def _read(self, question: Question) -> np.ndarray:
+        needed, data = self._run.config.model.images, self._run.config.data
+        if len(question.images) != needed:
+            raise DataError(f"'{question.text}' comes with {len(question.images)} images; the model takes {needed}")
+        return np.stack(
+            [to_array(decode(_bytes(file), file), data.image_size, data.resize) for file in question.images]
+        )
+
+    def _encode(self, question: Question) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            return self._run.dataset.text.encode(question.text)
+        except DataError as error:
+            raise DataError(f"text '{question.text}': {error}") from None
+
+
+def _bytes(file: str) -> bytes:
+    try:
+        return pathlib.Path(file).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read image '{file}': {error.strerror}") from None

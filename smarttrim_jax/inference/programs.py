@@ -1,0 +1,212 @@
+"""The stages of a model as jitted functions; programs are cached by jit for every shape they meet."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from smarttrim_jax.inference.heads import PARTS, NarrowLayer, OpenHeads, narrow_layer
+from smarttrim_jax.models.functional import Functional, Params
+from smarttrim_jax.models.meter import MeterOutput
+from smarttrim_jax.models.segments import GatesByRun, Run, State
+from smarttrim_jax.nn.folding import unstack
+from smarttrim_jax.trimming.gates import Gates, Trim
+
+LayerGates = dict[str, list[Gates]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """What the host learns before a layer.
+
+    Attributes:
+        tokens: open tokens of the whole batch and of its longest example, by side.
+        heads: which heads of the layer any example opens.
+    """
+
+    tokens: dict[str, tuple[int, int]]
+    heads: OpenHeads
+
+
+def count(state: State, gates: GatesByRun) -> jax.Array:
+    """`Counts` as one line of numbers, for a single transfer."""
+    tokens = [state[name].counts for name in sorted(state)]
+    numbers = [jnp.stack([jnp.sum(part), jnp.max(part)]) for part in tokens]
+    heads = [(jnp.max(getattr(gates[name], part), axis=0) > 0).astype(jnp.int32) for name, part in _modules(gates)]
+    return jnp.concatenate([*numbers, *heads])
+
+
+def read_counts(numbers: np.ndarray, state: State, gates: GatesByRun) -> Counts:
+    """What `count` wrote about the same state and gates."""
+    sides = sorted(state)
+    tokens = {name: (int(numbers[2 * i]), int(numbers[2 * i + 1])) for i, name in enumerate(sides)}
+    heads, start = {}, 2 * len(sides)
+    for name, part in _modules(gates):
+        width = getattr(gates[name], part).shape[-1]
+        heads[name, part] = numbers[start : start + width] > 0
+        start += width
+    return Counts(tokens, heads)
+
+
+def _modules(gates: GatesByRun) -> list[tuple[str, str]]:
+    return [(name, part) for name in sorted(gates) for part in PARTS if getattr(gates[name], part) is not None]
+
+
+class RunPrograms:
+    """A run of equal layers, taken apart.
+
+    Args:
+        run: of the model, with its parameters.
+
+    Attributes:
+        depth: number of layers.
+        first_layer: the first that closes anything.
+        narrow_layers: copies of the layers without some heads; see `narrow`.
+        compiled: programs made so far.
+    """
+
+    def __init__(self, run: Run):
+        self.depth, self.first_layer = run.depth, run.first_layer if run.trimmers is not None else run.depth
+        self._run = run
+        self._layer_def, layers = nnx.split(run.layers)
+        self._layers = unstack(layers)
+        self.narrow_layers: list[NarrowLayer | None] = [None] * run.depth
+        self.compiled = 0
+        self._trimmer_def, trimmers = nnx.split(run.trimmers)
+        self._trimmers = [None] * self.first_layer + (unstack(trimmers) if run.trimmers is not None else [])
+        self._inputs = [jax.tree.map(lambda leaf, index=index: leaf[index], run.inputs) for index in range(run.depth)]
+        self._decide_program = jax.jit(self._decide_and_count)
+        self._compute_programs = functools.cache(lambda first: jax.jit(functools.partial(self._compute, first)))
+
+    def trims(self, layer: int) -> bool:
+        """Whether a layer closes anything."""
+        return layer >= self.first_layer
+
+    def stretches(self, every: int) -> list[tuple[int, int]]:
+        """The layers, cut at the first that trims and `every` layers from there."""
+        cuts = sorted({0, *range(self.first_layer % every, self.depth, every)} - {self.depth})
+        return list(zip(cuts, [*cuts[1:], self.depth], strict=True))
+
+    def narrow(self, kept: OpenHeads) -> None:
+        """Takes all heads but `kept`, `[layers, heads]`, out of a copy of the layers, used wherever it serves."""
+        for index, params in enumerate(self._layers):
+            mine = {key: mask[index] for key, mask in kept.items() if key[0] in self._gate_names}
+            self.narrow_layers[index] = narrow_layer(nnx.merge(self._layer_def, params), mine)
+
+    def decide(self, layer: int, state: State, trim: Trim | None) -> tuple[State, GatesByRun, jax.Array]:
+        """What a layer closes, and the counts of what is left; see `count`."""
+        trimmers = None if trim is None else self._trimmers[layer]
+        return self._decide_program(trimmers, state, Trim() if trim is None else trim)
+
+    def compute(
+        self, start: int, stop: int, state: State, gates: GatesByRun, trim: Trim | None, wanted: OpenHeads | None
+    ) -> tuple[State, LayerGates]:
+        """Layers `start` to `stop`, the first with given gates; and the gates of all of them.
+
+        Args:
+            start: the first layer.
+            stop: the layer behind the last.
+            state: with the tokens that layer `start` closes closed.
+            gates: of layer `start`.
+            trim: how the others decide.
+            wanted: the heads that layer `start` opens, if known.
+        """
+        trimmers = [None if trim is None else part for part in self._trimmers[start + 1 : stop]]
+        layers, inputs, first = self._layers[start:stop], self._inputs[start:stop], self._layer_def
+        narrow = self.narrow_layers[start]
+        if narrow is not None and wanted is not None and narrow.serves(wanted):
+            layers, first = [narrow.params, *layers[1:]], narrow.graphdef
+        program = self._compute_programs(first)
+        return program(layers, inputs, trimmers, state, gates, Trim() if trim is None else trim)
+
+    @property
+    def _gate_names(self) -> set[str]:
+        return set(self._run.layers) if isinstance(self._run.layers, dict) else {self._run.name}
+
+    def _decide(self, trimmers: Any, state: State, trim: Trim) -> tuple[State, GatesByRun]:
+        module = None if trimmers is None else nnx.merge(self._trimmer_def, trimmers)
+        return self._run.decide(module, state, trim, None)
+
+    def _decide_and_count(self, trimmers: Any, state: State, trim: Trim) -> tuple[State, GatesByRun, jax.Array]:
+        self.compiled += 1  # runs when jit traces
+        state, gates = self._decide(trimmers, state, trim)
+        return state, gates, count(state, gates)
+
+    def _compute(
+        self,
+        first: Any,
+        layers: list[Any],
+        inputs: list[Any],
+        trimmers: list[Any],
+        state: State,
+        gates: GatesByRun,
+        trim: Trim,
+    ) -> tuple[State, LayerGates]:
+        self.compiled += 1  # runs when jit traces
+        every = {name: [gate] for name, gate in gates.items()}
+        for index, (layer, more) in enumerate(zip(layers, inputs, strict=True)):
+            if index > 0:
+                state, gates = self._decide(trimmers[index - 1], state, trim)
+                for name, gate in gates.items():
+                    every[name].append(gate)
+            module = nnx.merge(first if index == 0 else self._layer_def, layer)
+            state = self._run.compute(module, state, gates, None, **more)
+        return state, every
+
+
+class FramePrograms:
+    """What surrounds the runs: embeddings, segments, heads.
+
+    Args:
+        model: whose parameters these are.
+        params: of the model.
+        runs: of the model with these parameters; what belongs to them is not held.
+    """
+
+    def __init__(self, model: Functional, params: Params, runs: list[Run]):
+        leaves, self._treedef = jax.tree.flatten(params)
+        elsewhere = {id(leaf) for run in runs for leaf in jax.tree.leaves(nnx.split((run.layers, run.trimmers))[1])}
+        self._leaves = [None if id(leaf) in elsewhere else leaf for leaf in leaves]
+        self._shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
+        self._model = model
+        self._embed = jax.jit(self._embed_and_count)
+        self._segment = jax.jit(self._apply_segment, static_argnums=0)
+        self._read_out = jax.jit(self._stack_and_read_out)
+
+    def embed(self, *batch: Any) -> tuple[State, dict[str, jax.Array], jax.Array]:
+        """The first tokens, which of them are no padding, and their counts."""
+        return self._embed(self._leaves, *batch)
+
+    def segment(self, name: str, state: State) -> State:
+        """One segment by its name."""
+        return self._segment(name, self._leaves, state)
+
+    def read_out(self, state: State, gates: LayerGates, present: dict[str, jax.Array]) -> MeterOutput:
+        """The heads' output."""
+        return self._read_out(self._leaves, state, gates, present)
+
+    def _bind(self, leaves: list[Any]) -> Any:
+        """The module; what belongs to the runs is zero, and not computed with."""
+        filled = [
+            jnp.zeros(shape.shape, shape.dtype) if leaf is None else leaf
+            for leaf, shape in zip(leaves, self._shapes, strict=True)
+        ]
+        return self._model.bind(jax.tree.unflatten(self._treedef, filled))
+
+    def _embed_and_count(self, leaves: list[Any], *batch: Any) -> tuple[State, dict[str, jax.Array], jax.Array]:
+        state = self._bind(leaves).embed(*batch)
+        return state, {name: tokens.padded_gate for name, tokens in state.items()}, count(state, {})
+
+    def _apply_segment(self, name: str, leaves: list[Any], state: State) -> State:
+        (stage,) = (stage for stage in self._bind(leaves).stages() if stage.name == name)
+        return stage.apply(state)
+
+    def _stack_and_read_out(
+        self, leaves: list[Any], state: State, gates: LayerGates, present: dict[str, jax.Array]
+    ) -> MeterOutput:
+        by_run = {name: jax.tree.map(lambda *layers: jnp.stack(layers), *layers) for name, layers in gates.items()}
+        return self._bind(leaves).read_out(state, by_run, present)

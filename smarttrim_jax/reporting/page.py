@@ -1,0 +1,58 @@
+"""A whole evaluation set as one self-contained HTML page."""
+
+import base64
+import io
+import json
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+TEMPLATE = pathlib.Path(__file__).with_name("page.html")
+
+
+def build_page(examples: Iterable[Any], title: str) -> str:
+    """The page: distribution of MACs, and a card for every example, sortable by cost and by error.
+
+    Args:
+        examples: of `inference.explanation`.
+        title: its heading.
+    """
+    records, names = [], {}
+    for example in examples:
+        names = {"layers": example.layers, "text_layers": example.text_layers, "heads": list(example.heads)}
+        records.append(
+            {
+                "index": example.index,
+                "images": [_encoded(image) for image in example.images],
+                "words": example.words,
+                "dropped": example.dropped,
+                "answer": example.answer,
+                "label": example.label,
+                "confidence": round(example.confidence, 4),
+                "macs": round(example.macs, 4),
+                "patches": [[_bits(grid) for grid in layer] for layer in example.patches],
+                "grid": list(example.patches.shape[-2:]),
+                "heads": [round(share, 3) for share in example.heads.values()],
+            }
+        )
+    data = json.dumps({"title": title, **names, "examples": records}, separators=(",", ":"))
+    # "</" would end the script element that holds the data.
+    return TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", data.replace("</", "<\\/"))
+
+
+def _encoded(image: np.ndarray) -> str:
+    file = io.BytesIO()
+    small = image.shape[0] <= 128
+    Image.fromarray(image).save(file, "PNG" if small else "JPEG", **({} if small else {"quality": 85}))
+    kind = "png" if small else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _bits(grid: np.ndarray) -> str:
+    """Which patches are kept, as hexadecimal digits of four patches each, row by row."""
+    flat = grid.reshape(-1)
+    padded = np.concatenate([flat, np.zeros(-len(flat) % 4, bool)]).reshape(-1, 4)
+    return "".join("0123456789abcdef"[int(four @ (8, 4, 2, 1))] for four in padded)

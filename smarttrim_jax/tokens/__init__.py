@@ -1,0 +1,12 @@
+"""How tokens lie in memory: the only package that knows.
+
+Norms, projections and MLPs act on `[..., width]`; whatever mixes tokens, or meets one vector per example
+with many tokens, asks the tokens themselves.
+"""
+
+from smarttrim_jax.tokens.attention import attend, gated_softmax
+from smarttrim_jax.tokens.layout import Tokens
+from smarttrim_jax.tokens.packed import Packed, compact
+from smarttrim_jax.tokens.padded import Padded, first_token_open
+
+__all__ = ["Packed", "Padded", "Tokens", "attend", "compact", "first_token_open", "gated_softmax"]

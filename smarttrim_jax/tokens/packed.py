@@ -1,0 +1,156 @@
+"""The inference layout: only kept tokens, those of the whole batch end to end."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from smarttrim_jax.tokens.layout import Tokens
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """The kept tokens of all examples on one line, an example's in their order; fillers at its end.
+
+    Projections and MLPs cost what the batch keeps on average, not what its longest example keeps.
+
+    Attributes:
+        values: `[line, width]`.
+        gate: `[line]`, 1 open, 0 closed since the last compaction, or a filler.
+        row: `[line]`, the example of every token; the number of examples for fillers.
+        position: `[line]`, the token's place in its example at first.
+        start: `[batch]`, where each example starts.
+        places: at least the longest example's length on the line: the width of `rows`.
+        length: tokens of an example at first: the width of `pad`.
+    """
+
+    values: Float[Array, "line width"]
+    gate: Float[Array, " line"]
+    row: Int[Array, " line"]
+    position: Int[Array, " line"]
+    start: Int[Array, " batch"]
+    places: int = dataclasses.field(metadata={"static": True})
+    length: int = dataclasses.field(metadata={"static": True})
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Examples, and tokens of each at first."""
+        return self.start.shape[0], self.length
+
+    @property
+    def padded_gate(self) -> Float[Array, "batch tokens"]:
+        """The gate of every token that the example had at first."""
+        return self.pad(self.gate)
+
+    @property
+    def counts(self) -> Int[Array, " batch"]:
+        """Open tokens of every example."""
+        opened = (self.gate > 0).astype(jnp.int32)
+        return jnp.zeros(self.start.shape[0], jnp.int32).at[self.row].add(opened, mode="drop")
+
+    @property
+    def global_token(self) -> Float[Array, "batch width"]:
+        """The first token of every example."""
+        return self.values[self.start]
+
+    def replace(self, values: Float[Array, "line width"]) -> "Packed":
+        """The same sequences with other vectors."""
+        return dataclasses.replace(self, values=values)
+
+    def spread(self, per_example: Float[Array, "batch ..."]) -> Float[Array, "line ..."]:
+        """One array per example, for each of its tokens."""
+        return per_example.at[self.row].get(mode="clip")
+
+    def look_up(self, table: Float[Array, "batch tokens"]) -> Float[Array, " line"]:
+        """The entry of every token in a table of all tokens that the examples had at first."""
+        return table.at[self.row, self.position].get(mode="clip")
+
+    def pad(self, values: Float[Array, "line *features"]) -> Float[Array, "batch tokens *features"]:
+        """Any vectors of these tokens, every example in a row of its own; 0 for tokens no longer here."""
+        empty = jnp.zeros((self.start.shape[0], self.length, *values.shape[1:]), values.dtype)
+        return empty.at[self.row, self.position].set(values, mode="drop")
+
+    def repeat(self, times: int) -> "Packed":
+        """Every example `times` times, one after the other."""
+        lengths = jnp.zeros(self.start.shape[0], jnp.int32).at[self.row].add(1, mode="drop")
+        longer = jnp.repeat(lengths, times)
+        start = jnp.cumsum(longer) - longer
+        total, rows = times * self.row.shape[0], longer.shape[0]
+        line = jnp.arange(total)
+        row = jnp.searchsorted(start, line, side="right") - 1
+        taken = self.start[row // times] + line - start[row]
+        real = line < jnp.sum(longer)
+        return Packed(
+            self.values.at[taken].get(mode="clip"),
+            jnp.where(real, self.gate.at[taken].get(mode="clip"), 0.0),
+            jnp.where(real, row, rows),
+            self.position.at[taken].get(mode="clip"),
+            start,
+            self.places,
+            self.length,
+        )
+
+    def close(self, decision: Float[Array, " line"]) -> "Packed":
+        """Multiplies the gate by `decision` (0 or 1); the first token of every example stays open."""
+        return dataclasses.replace(self, gate=self.gate * jnp.where(self.position == 0, 1.0, decision))
+
+    def rows(self, values: Float[Array, "line *features"]) -> Float[Array, "batch places *features"]:
+        """The vectors of an example side by side; behind them whatever comes next on the line."""
+        if self._is_one_row:
+            return values[None]
+        return values.at[self._taken].get(mode="clip")
+
+    @property
+    def row_gate(self) -> Float[Array, "batch places"]:
+        """The gate, laid out by `rows`; 0 where a place holds no token of the example."""
+        # What lies beyond the line's end belongs to no example, or the last one would read its last token twice.
+        row = self.row.at[self._taken].get(mode="fill", fill_value=-1)
+        own = row == jnp.arange(self.start.shape[0])[:, None]
+        return jnp.where(own, self.rows(self.gate), 0.0)
+
+    def unrow(self, values: Float[Array, "batch places *features"]) -> Float[Array, "line *features"]:
+        """From the layout of `rows` back to the line."""
+        if self._is_one_row:
+            return values[0]
+        first = self.row * self.places - self.start.at[self.row].get(mode="clip")
+        flat = values.reshape(-1, *values.shape[2:])
+        return flat.at[first + jnp.arange(self.row.shape[0])].get(mode="clip")
+
+    @property
+    def _taken(self) -> Int[Array, "batch places"]:
+        """Where on the line the tokens of an example lie."""
+        return self.start[:, None] + jnp.arange(self.places)
+
+    @property
+    def _is_one_row(self) -> bool:
+        """A single example needs no gathering: the line is its row."""
+        return self.start.shape[0] == 1 and self.places == self.row.shape[0]
+
+
+def compact(tokens: Tokens, line: int, places: int) -> Packed:
+    """The open tokens alone, in their order.
+
+    Args:
+        tokens: in any layout.
+        line: at least the number of open tokens of the batch.
+        places: at least the number of open tokens of any example.
+    """
+    batch, length = tokens.shape
+    if isinstance(tokens, Packed):
+        values, gate, row, position = tokens.values, tokens.gate, tokens.row, tokens.position
+    else:
+        values, gate = tokens.values.reshape(batch * length, -1), tokens.gate.reshape(-1)
+        row, position = (part.reshape(-1) for part in jnp.indices((batch, length)))
+    taken = jnp.nonzero(gate > 0, size=line, fill_value=gate.shape[0])[0]
+    counts = tokens.counts
+    return Packed(
+        values.at[taken].get(mode="fill", fill_value=0),
+        gate.at[taken].get(mode="fill", fill_value=0),
+        row.at[taken].get(mode="fill", fill_value=batch),
+        position.at[taken].get(mode="fill", fill_value=0),
+        jnp.cumsum(counts) - counts,
+        places,
+        length,
+    )

@@ -1,0 +1,83 @@
+"""The training layout, and the reference of every other."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Padded:
+    """Every example in a row of its own, closed and padding tokens in place: static shapes, differentiable gates.
+
+    Attributes:
+        values: `[batch, tokens, width]`.
+        gate: `[batch, tokens]`, 1 open, 0 closed (padding starts closed); only ever closes.
+    """
+
+    values: Float[Array, "batch tokens width"]
+    gate: Float[Array, "batch tokens"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Examples, and tokens of each."""
+        return self.gate.shape[0], self.gate.shape[1]
+
+    @property
+    def padded_gate(self) -> Float[Array, "batch tokens"]:
+        """The gate itself."""
+        return self.gate
+
+    @property
+    def counts(self) -> Int[Array, " batch"]:
+        """Open tokens of every example."""
+        return jnp.sum(self.gate > 0, axis=1, dtype=jnp.int32)
+
+    @property
+    def global_token(self) -> Float[Array, "batch width"]:
+        """The first token of every example."""
+        return self.values[:, 0]
+
+    def replace(self, values: Float[Array, "batch tokens width"]) -> "Padded":
+        """The same sequences with other vectors."""
+        return Padded(values, self.gate)
+
+    def spread(self, per_example: Float[Array, "batch ..."]) -> Float[Array, "batch 1 ..."]:
+        """One array per example, to broadcast against `values`."""
+        return per_example[:, None]
+
+    def look_up(self, table: Float[Array, "batch tokens"]) -> Float[Array, "batch tokens"]:
+        """The table itself."""
+        return table
+
+    def pad(self, values: Float[Array, "batch tokens *features"]) -> Float[Array, "batch tokens *features"]:
+        """The vectors as they are."""
+        return values
+
+    def repeat(self, times: int) -> "Padded":
+        """Every example `times` times, one after the other."""
+        return Padded(jnp.repeat(self.values, times, axis=0), jnp.repeat(self.gate, times, axis=0))
+
+    def close(self, decision: Float[Array, "batch tokens"]) -> "Padded":
+        """Multiplies the gate by `decision` (0 or 1, differentiable); the first token stays open."""
+        return Padded(self.values, self.gate * decision.at[:, 0].set(1.0))
+
+    def rows(self, values: Float[Array, "batch tokens *features"]) -> Float[Array, "batch tokens *features"]:
+        """The vectors as they are."""
+        return values
+
+    @property
+    def row_gate(self) -> Float[Array, "batch tokens"]:
+        """The gate itself."""
+        return self.gate
+
+    def unrow(self, values: Float[Array, "batch tokens *features"]) -> Float[Array, "batch tokens *features"]:
+        """The vectors as they are."""
+        return values
+
+
+def first_token_open(mask: Int[Array, "batch tokens"]) -> Float[Array, "batch tokens"]:
+    """The initial gate of a padding mask: 1 where it is set, and for the global token."""
+    return jnp.asarray(mask > 0, jnp.float32).at[:, 0].set(1.0)

@@ -1,0 +1,66 @@
+"""Trimmers that are overruled: given gates on an untrained model, at the cost of the real ones."""
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from smarttrim_jax.tokens import Tokens
+
+CERTAIN = 1e3
+"""A logit that no speed dial turns."""
+
+
+class ForcedTokenTrimmer(nnx.Module):
+    """A token trimmer that computes as ever, and then decides by a table.
+
+    Args:
+        trimmer: whose place it takes.
+        keep: `[batch, tokens]`, 1 keep, 0 drop, for the tokens that the examples had at first.
+    """
+
+    def __init__(self, trimmer: nnx.Module, keep: Array):
+        self.trimmer, self.keep = trimmer, nnx.Param(keep)
+
+    def __call__(self, tokens: Tokens, other: Float[Array, "batch width"] | None) -> Float[Array, "... 2"]:
+        """(keep, drop) logits of every token."""
+        return _overruled(self.trimmer(tokens, other), tokens.look_up(self.keep[...]))
+
+
+class ForcedHeadTrimmer(nnx.Module):
+    """A head trimmer that computes as ever, and then decides by a table.
+
+    Args:
+        trimmer: whose place it takes.
+        keep: `[batch, heads]`.
+    """
+
+    def __init__(self, trimmer: nnx.Module, keep: Array):
+        self.trimmer, self.keep = trimmer, nnx.Param(keep)
+
+    def __call__(self, own: Array, other: Array | None = None) -> Float[Array, "batch heads 2"]:
+        """(keep, drop) logits of every head."""
+        return _overruled(self.trimmer(own, other), self.keep[...])
+
+
+def _overruled(logits: Float[Array, "... 2"], keep: Float[Array, "..."]) -> Float[Array, "... 2"]:
+    """The table's decision; the trimmer's own stays in it, too small to matter, so that it is computed."""
+    wish = CERTAIN * (2.0 * keep - 1.0)
+    return 1e-9 * logits + jnp.stack([wish, -wish], axis=-1)
+
+
+def draw_keep(
+    random: np.random.Generator, batch: int, tokens: int, mean: float, spread: float = 0.25
+) -> Float[np.ndarray, "batch tokens"]:
+    """Random gates: every example draws the share of its tokens that it keeps, then which.
+
+    Args:
+        random: the source.
+        batch: examples.
+        tokens: of each.
+        mean: share kept on average.
+        spread: standard deviation of the share, relative to its mean.
+    """
+    share = np.clip(random.normal(mean, spread * mean, (batch, 1)), 0.0, 1.0)
+    rank = np.argsort(np.argsort(random.random((batch, tokens)), axis=1), axis=1)
+    return (rank < np.round(share * tokens)).astype(np.float32)

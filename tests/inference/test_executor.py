@@ -1,0 +1,157 @@
+"""Packed execution gives what padded execution gives, whatever is closed and whoever shares the batch."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.inference import ExecutionConfig, PackedExecutor
+from smarttrim_jax.inference.heads import narrow_layer
+from smarttrim_jax.models.forced import ForcedFunctional
+from smarttrim_jax.nn.folding import unstack
+from smarttrim_jax.tokens import Packed
+from smarttrim_jax.trimming.forced import draw_keep
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
+
+COARSE = ExecutionConfig(line_growth=1.5, places_growth=1.5)
+
+
+def same(packed, padded, rows=None, atol=1e-5):
+    """The same decisions and logits, of all examples or of some."""
+    rows = slice(None) if rows is None else jnp.asarray(rows)
+    for name, expected in padded.logits.items():
+        np.testing.assert_allclose(packed.logits[name], expected[rows], atol=atol)
+    for name, gates in padded.record.gates.items():
+        ours = packed.record.gates[name]
+        for part in ("tokens", "heads", "cross_heads"):
+            if getattr(gates, part) is not None:
+                np.testing.assert_array_equal(getattr(ours, part), getattr(gates, part)[:, rows], err_msg=name)
+
+
+@pytest.mark.parametrize("offset", [None, -2.5, -9.0])
+def test_equals_the_padded_execution_at_every_turn_of_the_dial(tiny_meter, offset):
+    trim = None if offset is None else Trim(offset=offset)
+    executor = PackedExecutor(tiny_meter.model, tiny_meter.params, COARSE)
+    same(executor(*tiny_meter.batch, trim=trim), tiny_meter.run(trim))
+
+
+@pytest.mark.parametrize(
+    ("batch", "images", "share_text", "rule", "dtype"),
+    [
+        (1, 1, True, "roberta", "float32"),
+        (3, 2, True, "bert", "float32"),
+        (2, 2, False, "roberta", "float32"),
+        (16, 1, True, "bert", "bfloat16"),
+        (64, 1, True, "roberta", "float32"),
+    ],
+)
+def test_equals_the_padded_execution_under_random_gates(tiny_meter, batch, images, share_text, rule, dtype):
+    random = np.random.default_rng(batch)
+    config = tiny_meter.config
+    text = dataclasses.replace(config.text, position_rule=rule, pad_id=1)
+    config = dataclasses.replace(config, images=images, share_text=share_text, text=text, dtype=dtype)
+    mask = (np.arange(10) < random.integers(1, 11, (batch, 1))).astype(np.int32)
+    ids = np.where(mask, random.integers(3, 50, mask.shape), 1)
+    inputs = (random.normal(size=(batch, images, 32, 32, 3)).astype(np.float32), ids, mask)
+    texts = batch if share_text else batch * images
+    tables = {
+        "image": random_tables(random, 2, batch * images, 17),
+        "text": random_tables(random, 1, texts, 10),
+        "fusion_image": random_tables(random, 2, batch * images, 17),
+        "fusion_text": random_tables(random, 2, batch * images, 10),
+    }
+    closed_heads = {
+        name: jnp.asarray(random.integers(0, 2, (*table.shape[:2], 4)), jnp.float32) for name, table in tables.items()
+    }
+    model = ForcedFunctional(config, tokens=tables, heads=closed_heads)
+    params = jax.jit(model.init)(jax.random.key(0, impl="unsafe_rbg"))
+    padded = jax.jit(model.apply)(params, *inputs, trim=Trim())
+    packed = PackedExecutor(model, params, COARSE)(*inputs, trim=Trim())
+    assert isinstance(packed.image, Packed) or batch == 1
+    same(packed, padded, atol=1e-5 if dtype == "float32" else 5e-2)
+
+
+def random_tables(random, layers, batch, tokens):
+    return jnp.stack([jnp.asarray(draw_keep(random, batch, tokens, mean)) for mean in (0.7, 0.5)[:layers]])
+
+
+@pytest.mark.parametrize("rows", [[2], [3, 1, 0, 2], [1, 1, 1, 1]])
+def test_neighbours_do_not_matter(tiny_meter, closing, rows):
+    executor = PackedExecutor(tiny_meter.model, tiny_meter.params, COARSE)
+    some = executor(*(part[rows] for part in tiny_meter.batch), trim=closing)
+    same(some, tiny_meter.run(closing), rows)
+
+
+def test_a_stream_of_batches_comes_back_in_order(tiny_meter, closing):
+    executor = PackedExecutor(tiny_meter.model, tiny_meter.params, COARSE)
+    order = [[0, 1], [2, 3], [1, 0]]
+    batches = [tuple(part[rows] for part in tiny_meter.batch) for rows in order]
+    outputs = list(executor.stream(batches, trim=closing, in_flight=2))
+    assert len(outputs) == len(order)
+    for output, rows in zip(outputs, order, strict=True):
+        same(output, tiny_meter.run(closing), rows)
+
+
+def test_layers_between_two_compactions_may_be_many(tiny_meter, closing):
+    executor = PackedExecutor(tiny_meter.model, tiny_meter.params, dataclasses.replace(COARSE, every=2))
+    same(executor(*tiny_meter.batch, trim=closing), tiny_meter.run(closing))
+
+
+def test_what_is_closed_leaves_memory(tiny_meter):
+    output = PackedExecutor(tiny_meter.model, tiny_meter.params, COARSE)(*tiny_meter.batch, trim=Trim(offset=-1e3))
+    record: TrimRecord = output.record
+    assert isinstance(output.image, Packed)
+    assert output.image.values.shape[0] < record.present["image"].size / 4
+
+
+def test_a_wrong_ladder_is_named():
+    with pytest.raises(ConfigError, match="line_growth"):
+        ExecutionConfig(line_growth=1.0)
+    with pytest.raises(ConfigError, match="every is 0"):
+        ExecutionConfig(every=0)
+
+
+def test_heads_that_nobody_opens_leave_the_weights_and_nothing_else_changes(tiny_meter, closing):
+    executor = PackedExecutor(tiny_meter.model, tiny_meter.params, COARSE)
+    few = [tuple(part[[0]] for part in tiny_meter.batch)]
+    kept = executor.calibrate(few, trim=closing)
+    expected = tiny_meter.run(closing)
+    for (name, part), mask in kept.items():
+        np.testing.assert_array_equal(mask, getattr(expected.record.gates[name], part)[:, 0])
+    narrow = [layer for stage in executor.runs for layer in stage.narrow_layers if layer is not None]
+    assert narrow
+    same(executor(*few[0], trim=closing), expected, [0])
+    # Others open heads that the first example never opened.
+    assert any((expected.record.gates[n].heads > kept[n, "heads"][:, None]).any() for n in expected.record.gates)
+    same(executor(*tiny_meter.batch, trim=closing), expected)
+
+
+def test_a_narrow_layer_serves_only_the_heads_it_has(tiny_meter):
+    layer = tiny_meter.model.bind(tiny_meter.params).stages()[0]
+    key = ("image", "heads")
+    narrow = narrow_layer(nnx.merge(*_first_layer(layer.layers)), {key: np.array([True, False, True, False])})
+    assert narrow is not None
+    assert narrow.params["attention"]["query"]["kernel"].shape == (32, 16)
+    assert narrow.serves({key: np.array([True, False, False, False])})
+    assert not narrow.serves({key: np.array([False, True, False, False])})
+    assert narrow_layer(nnx.merge(*_first_layer(layer.layers)), {key: np.ones(4, bool)}) is None
+
+
+def _first_layer(layers):
+    graphdef, params = nnx.split(layers)
+    return graphdef, unstack(params)[0]
+
+
+def test_warming_up_compiles_for_every_rung_and_changes_no_result(tiny_meter, closing):
+    executor = PackedExecutor(
+        tiny_meter.model, tiny_meter.params, ExecutionConfig(line_growth=4.0, places_growth=8.0)
+    )
+    assert executor.warmup(tiny_meter.batch, shares=(0.2, 1.0)) == 2
+    compiled = executor.compiled
+    executor.warmup(tiny_meter.batch, shares=(0.2, 1.0))
+    assert executor.compiled == compiled
+    same(executor(*tiny_meter.batch, trim=closing), tiny_meter.run(closing))
