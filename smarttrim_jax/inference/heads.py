@@ -22,7 +22,7 @@ OpenHeads = dict[tuple[str, str], Bool[np.ndarray, "*layers heads"]]
 def open_heads(gates: dict[str, Gates]) -> OpenHeads:
     """Which heads of a record any of its examples opens, for every layer."""
     return {
-        (name, part): np.asarray(getattr(gate, part)).any(axis=-2)
+        (name, part): np.asarray(np.any(getattr(gate, part), axis=-2))
         for name, gate in gates.items()
         for part in PARTS
         if getattr(gate, part) is not None
