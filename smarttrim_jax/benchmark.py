@@ -14,7 +14,7 @@ from ml_collections import config_flags
 
 from smarttrim_jax.command_line import run_command
 from smarttrim_jax.configuration import build
-from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.inference.benchmarking import measure_forced, measure_run
 from smarttrim_jax.inference.buckets import ExecutionConfig
 from smarttrim_jax.inference.finished import open_run
@@ -44,15 +44,21 @@ def main() -> None:
         results = measure_run(open_run(WORKDIR.value), sizes, speedups, REPEATS.value, ExecutionConfig())
     print(format_speed(results))
     if OUTPUT.value:
-        with open(OUTPUT.value, "w", encoding="utf-8") as file:
-            json.dump({"machine": describe_machine(), "results": results}, file, indent=1)
+        try:
+            with open(OUTPUT.value, "w", encoding="utf-8") as file:
+                json.dump({"machine": describe_machine(), "results": results}, file, indent=1)
+        except OSError as error:
+            raise DataError(f"cannot write '{OUTPUT.value}': {error.strerror}; choose another --output") from None
 
 
 def _numbers(flag: str, words: list[str], kind: type) -> list:
     try:
-        return [kind(word) for word in words]
+        numbers = [kind(word) for word in words]
     except ValueError:
         raise ConfigError(f"--{flag}={','.join(words)} is no list of numbers") from None
+    if any(number <= 0 for number in numbers):
+        raise ConfigError(f"--{flag}={','.join(words)} holds a number that is not positive")
+    return numbers
 
 
 if __name__ == "__main__":

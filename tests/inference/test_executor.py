@@ -45,26 +45,25 @@ def test_equals_the_padded_execution_at_every_turn_of_the_dial(executor, tiny_me
 
 
 @pytest.mark.parametrize(
-    ("batch", "images", "share_text", "rule", "dtype"),
+    ("batch", "images", "rule", "dtype"),
     [
-        (1, 1, True, "roberta", "float32"),
-        (3, 2, True, "bert", "float32"),
-        (16, 1, True, "bert", "bfloat16"),
-        (64, 1, True, "roberta", "float32"),
+        (1, 1, "roberta", "float32"),
+        (3, 2, "bert", "float32"),
+        (16, 1, "bert", "bfloat16"),
+        (64, 1, "roberta", "float32"),
     ],
 )
-def test_equals_the_padded_execution_under_random_gates(tiny_meter, batch, images, share_text, rule, dtype):
+def test_equals_the_padded_execution_under_random_gates(tiny_meter, batch, images, rule, dtype):
     random = np.random.default_rng(batch)
     config = tiny_meter.config
     text = dataclasses.replace(config.text, position_rule=rule, pad_id=1)
-    config = dataclasses.replace(config, images=images, share_text=share_text, text=text, dtype=dtype)
+    config = dataclasses.replace(config, images=images, text=text, dtype=dtype)
     mask = (np.arange(10) < random.integers(1, 11, (batch, 1))).astype(np.int32)
     ids = np.where(mask, random.integers(3, 50, mask.shape), 1)
     inputs = (random.normal(size=(batch, images, 32, 32, 3)).astype(np.float32), ids, mask)
-    texts = batch if share_text else batch * images
     tables = {
         "image": random_tables(random, 2, batch * images, 17),
-        "text": random_tables(random, 1, texts, 10),
+        "text": random_tables(random, 1, batch, 10),
         "fusion_image": random_tables(random, 2, batch * images, 17),
         "fusion_text": random_tables(random, 2, batch * images, 10),
     }
