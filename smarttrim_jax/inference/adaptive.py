@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from smarttrim_jax.inference.buckets import round_up
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterOutput
 from smarttrim_jax.models.segments import GatesByRun, Run, State, fold_stages
@@ -89,7 +90,7 @@ def _sizes(tokens: Tokens, config: AdaptiveConfig) -> list[tuple[int, int]]:
     batch, length = tokens.shape
 
     def rounded(count: float, most: int) -> int:
-        return min(-(-int(count) // config.multiple) * config.multiple, most)
+        return min(round_up(count, config.multiple), most)
 
     sizes = []
     for share in sorted({*config.shares, 1.0}):

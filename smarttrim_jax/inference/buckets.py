@@ -31,13 +31,18 @@ class ExecutionConfig:
             raise ConfigError("line_growth and places_growth must be above 1")
 
 
+def round_up(count: float, multiple: int) -> int:
+    """The whole part of a count, up to the next multiple."""
+    return -(-int(count) // multiple) * multiple
+
+
 @functools.cache
 def ladder(most: int, growth: float, multiple: int) -> tuple[int, ...]:
     """The rungs from `most` down, each at most `1 / growth` of the one above, in multiples; ascending."""
     rungs, size = [most], float(most)
     while size > multiple:
         size /= growth
-        rung = -(-int(size) // multiple) * multiple
+        rung = round_up(size, multiple)
         if rung < rungs[-1]:
             rungs.append(rung)
     return tuple(reversed(rungs))
