@@ -19,6 +19,7 @@ from smarttrim_jax.inference.benchmarking import measure_forced, measure_run
 from smarttrim_jax.inference.buckets import ExecutionConfig
 from smarttrim_jax.inference.finished import open_run
 from smarttrim_jax.inference.measurement import describe_machine
+from smarttrim_jax.inference.memory import keep_freed_memory
 from smarttrim_jax.reporting.speed_table import format_speed
 from smarttrim_jax.training.experiment import ExperimentConfig
 
@@ -36,6 +37,7 @@ def main() -> None:
     if (CONFIG.value is None) == (WORKDIR.value is None):
         raise ConfigError("give either --config (an untrained model) or --workdir (a finished run)")
     sizes = _numbers("batch_sizes", BATCH_SIZES.value, int)
+    keep_freed_memory()
     if WORKDIR.value is None:
         config = build(ExperimentConfig, CONFIG.value.to_dict())
         results = measure_forced(config, sizes, _numbers("keep", KEEP.value, float), REPEATS.value, ExecutionConfig())

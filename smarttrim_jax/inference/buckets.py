@@ -16,17 +16,22 @@ class ExecutionConfig:
         places_growth: ratio between neighbouring widths of the rows that attention works on.
         multiple: all sizes are multiples of it; 128 suits TPUs.
         gain: a compaction must shorten the line by at least this share.
+        programs: of layers to compile, at most; beyond it batches share the sizes that exist. A few more are made
+            where none is large enough.
     """
 
     every: int = 1
     line_growth: float = 1.06
-    places_growth: float = 1.15
+    places_growth: float = 1.2
     multiple: int = 8
     gain: float = 0.02
+    programs: int = 24
 
     def __post_init__(self) -> None:
-        if self.every < 1 or self.multiple < 1:
-            raise ConfigError(f"every is {self.every} and multiple {self.multiple}; both must be at least 1")
+        if min(self.every, self.multiple, self.programs) < 1:
+            raise ConfigError(
+                f"every is {self.every}, multiple {self.multiple}, programs {self.programs}; all must be at least 1"
+            )
         if min(self.line_growth, self.places_growth) <= 1:
             raise ConfigError("line_growth and places_growth must be above 1")
 

@@ -5,6 +5,7 @@ Before a layer that closes tokens the host reads two counts for every side, choo
 programs compiled for them; layers of one shape share these.
 """
 
+import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,13 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from smarttrim_jax.inference.buckets import ExecutionConfig, bucket, ladder
+from smarttrim_jax.inference.buckets import ExecutionConfig, ladder
 from smarttrim_jax.inference.heads import OpenHeads, open_heads, together
 from smarttrim_jax.inference.programs import Counts, FramePrograms, LayerGates, RunPrograms, count, read_counts
+from smarttrim_jax.inference.rooms import Occupancy, Room, Rooms
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterOutput
 from smarttrim_jax.models.segments import Run, State
-from smarttrim_jax.tokens import Tokens, compact
+from smarttrim_jax.tokens import Packed, Tokens, compact
 from smarttrim_jax.trimming.gates import Trim
 
 Batch = tuple[Any, Any, Any]
@@ -43,6 +45,7 @@ class PackedExecutor:
         stages = model.bind(params).stages()
         self._stages = [RunPrograms(stage) if isinstance(stage, Run) else stage.name for stage in stages]
         self._frame = FramePrograms(model, params, [stage for stage in stages if isinstance(stage, Run)])
+        self._rooms = Rooms(self.config)
 
     @property
     def runs(self) -> list[RunPrograms]:
@@ -78,9 +81,17 @@ class PackedExecutor:
         while going:
             yield going.pop(0).land(going)
 
+    def lines(self, batch: Batch, trim: Trim | None) -> list[tuple[str, dict[str, int]]]:
+        """Every layer's run, and how many tokens of each side lie in memory, closed ones and fillers among them."""
+        lines: list[tuple[str, dict[str, int]]] = []
+        mode = None if trim is None else jax.tree.map(jnp.float32, trim)
+        _Flight(self._way(batch, mode, lines=lines)).land()
+        return lines
+
     def warmup(self, batch: Batch, *, shares: tuple[float, float] = (0.1, 1.0), longest: float = 1.3) -> int:
         """Compiles the programs for all buckets between two shares of kept tokens, so that no batch waits for them.
 
+        Afterwards batches share these, and only what none of them holds is compiled for.
         With a persistent compilation cache (`JAX_COMPILATION_CACHE_DIR`) a later process only reads them.
 
         Args:
@@ -96,9 +107,11 @@ class PackedExecutor:
         rungs = ladder(examples * tokens, self.config.line_growth, self.config.multiple)
         wanted = [rung / rungs[-1] for rung in rungs if shares[0] <= rung / rungs[-1] <= shares[1]]
         everything_open = Trim(offset=jnp.float32(OPEN))
+        self._rooms.budget = math.inf
         for share in wanted:
             for factor in (1.0,) if examples == 1 else (1.0, longest):
                 _Flight(self._way(batch, everything_open, share, factor)).land()
+        self._rooms.budget = self.compiled
         return len(wanted)
 
     def calibrate(self, batches: Iterable[Batch], *, trim: Trim) -> OpenHeads:
@@ -121,7 +134,12 @@ class PackedExecutor:
         return kept
 
     def _way(
-        self, batch: Batch, trim: Trim | None, share: float = 1.0, longest: float = 1.0
+        self,
+        batch: Batch,
+        trim: Trim | None,
+        share: float = 1.0,
+        longest: float = 1.0,
+        lines: list[tuple[str, dict[str, int]]] | None = None,
     ) -> Generator[jax.Array, np.ndarray, MeterOutput]:
         """One batch's way through the model: yields counts that are still being computed, and is sent their values.
 
@@ -130,39 +148,48 @@ class PackedExecutor:
             trim: how the trimmers decide.
             share: of all tokens that is kept from the start, whatever they are.
             longest: how much more of them the first example keeps.
+            lines: takes every layer's stage, and the tokens in memory of each of its sides.
         """
         state, present, numbers = self._frame.embed(*batch)
         if share < 1:
             state = {name: _shortened(tokens, share, longest) for name, tokens in state.items()}
             numbers = count(state, {})
-        state = self._without_closed(state, read_counts((yield numbers), state, {}))
+        state = self._without_closed("start", state, read_counts((yield numbers), state, {}))
         gates: LayerGates = {}
         for stage in self._stages:
             if isinstance(stage, str):
                 state = self._frame.segment(stage, state)
                 continue
+            own, decided, ahead = {side: state[side] for side in stage.sides}, None, None
+            if trim is not None and stage.trims_at_once:
+                own, decided, ahead = stage.decide(own, trim)
             for start, stop in stage.stretches(self.config.every):
-                state, decided, numbers = stage.decide(start, state, trim)
                 wanted = None
-                if trim is not None and stage.trims(start):
-                    counts = read_counts((yield numbers), state, decided)
-                    state, wanted = self._without_closed(state, counts), counts.heads
-                state, more = stage.compute(start, stop, state, decided, trim, wanted)
+                if decided is not None and ahead is not None:
+                    counts = read_counts((yield ahead), own, decided)
+                    own, wanted = self._without_closed(stage.name, own, counts), counts.heads
+                if lines is not None:
+                    lines += [(stage.name, {side: part.gate.size for side, part in own.items()})] * (stop - start)
+                own, more, decided, ahead = stage.advance(start, stop, own, decided, trim, wanted)
                 for name, layers in more.items():
                     gates.setdefault(name, []).extend(layers)
+            state |= own
         return self._frame.read_out(state, gates, present)
 
-    def _without_closed(self, state: State, counts: Counts) -> State:
-        """The state with every side compacted that has become small enough for a lower rung."""
-        return {name: self._compacted(tokens, *counts.tokens[name]) for name, tokens in state.items()}
+    def _without_closed(self, stage: str, state: State, counts: Counts) -> State:
+        """The state, every side in the room that is chosen for the stage."""
+        before = {side: _room(state[side]) for side in sorted(state)}
+        sides = [Occupancy(state[side].shape, room, *counts.tokens[side]) for side, room in before.items()]
+        rooms = self._rooms.choose(stage, sides, self.compiled)
+        return {
+            side: state[side] if room == before[side] else _compact(state[side], room.line, room.places)
+            for side, room in zip(before, rooms, strict=True)
+        }
 
-    def _compacted(self, tokens: Tokens, total: int, longest: int) -> Tokens:
-        config, (batch, length) = self.config, tokens.shape
-        line = bucket(total, ladder(batch * length, config.line_growth, config.multiple))
-        places = line if batch == 1 else bucket(longest, ladder(length, config.places_growth, config.multiple))
-        if line > (1 - config.gain) * tokens.gate.size:
-            return tokens
-        return _compact(tokens, line, places)
+
+def _room(tokens: Tokens) -> Room:
+    places = tokens.places if isinstance(tokens, Packed) else tokens.shape[1]
+    return Room(tokens.gate.size, places)
 
 
 class _Flight:

@@ -1,5 +1,6 @@
 """Clocks that a noisy machine does not fool: everything compared is timed by turns, and medians are quoted."""
 
+import dataclasses
 import os
 import platform
 import time
@@ -11,21 +12,43 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def time_by_turns(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every call, the functions called in turn `repeats` times after one call that compiles.
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """The seconds that calls of a function took.
+
+    Attributes:
+        first: of the call that compiles.
+        later: of the others.
+    """
+
+    first: float
+    later: list[float]
+
+    @property
+    def median(self) -> float:
+        """Of the later calls."""
+        return float(np.median(self.later))
+
+    @property
+    def spread(self) -> float:
+        """The range of their middle half, over their median."""
+        return float(np.subtract(*np.percentile(self.later, [75, 25]))) / self.median
+
+
+def time_by_turns(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Timing]:
+    """Times functions in turn: each once to compile, then `repeats` times.
 
     Args:
         functions: by name; what they return is waited for.
         repeats: timed calls of each.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for turn in range(repeats + 1):
+    for _ in range(repeats + 1):
         for name, function in functions.items():
             start = time.perf_counter()
             jax.block_until_ready(function())
-            if turn > 0:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+            seconds[name].append(time.perf_counter() - start)
+    return {name: Timing(first, later) for name, (first, *later) in seconds.items()}
 
 
 def matmul(dtype: Any = jnp.float32, size: int = 4096) -> tuple[Callable[[], jax.Array], int]:
@@ -33,11 +56,6 @@ def matmul(dtype: Any = jnp.float32, size: int = 4096) -> tuple[Callable[[], jax
     matrix = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(jnp.dot)
     return lambda: product(matrix, matrix), size**3
-
-
-def median(seconds: list[float]) -> float:
-    """The median."""
-    return float(np.median(seconds))
 
 
 def describe_machine() -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from smarttrim_jax.inference.heads import PARTS, NarrowLayer, OpenHeads, narrow_layer
+from smarttrim_jax.inference.storage import restore, store
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterOutput
 from smarttrim_jax.models.segments import GatesByRun, Run, State
@@ -63,6 +64,8 @@ class RunPrograms:
         run: of the model, with its parameters.
 
     Attributes:
+        name: of the run.
+        sides: which tokens of the state it changes.
         depth: number of layers.
         first_layer: the first that closes anything.
         narrow_layers: copies of the layers without some heads; see `narrow`.
@@ -70,24 +73,26 @@ class RunPrograms:
     """
 
     def __init__(self, run: Run):
+        self.name, self.sides = run.name, run.sides
         self.depth, self.first_layer = run.depth, run.first_layer if run.trimmers is not None else run.depth
         self._run = run
         self._layer_def, layers = nnx.split(run.layers)
-        self._layers = unstack(layers)
+        self._layers = [store(layer) for layer in unstack(layers)]
         self.narrow_layers: list[NarrowLayer | None] = [None] * run.depth
         self.compiled = 0
         self._trimmer_def, trimmers = nnx.split(run.trimmers)
         self._trimmers = [None] * self.first_layer + (unstack(trimmers) if run.trimmers is not None else [])
         self._inputs = [jax.tree.map(lambda leaf, index=index: leaf[index], run.inputs) for index in range(run.depth)]
         self._decide_program = jax.jit(self._decide_and_count)
-        self._compute_programs = functools.cache(lambda first: jax.jit(functools.partial(self._compute, first)))
+        self._advance_programs = functools.cache(lambda first: jax.jit(functools.partial(self._advance, first)))
 
-    def trims(self, layer: int) -> bool:
-        """Whether a layer closes anything."""
-        return layer >= self.first_layer
+    @property
+    def trims_at_once(self) -> bool:
+        """Whether the first layer closes anything."""
+        return self.first_layer == 0 < self.depth
 
     def stretches(self, every: int) -> list[tuple[int, int]]:
-        """The layers, cut at the first that trims and `every` layers from there."""
+        """The layers, cut at the first that trims and `every` layers before and behind it."""
         cuts = sorted({0, *range(self.first_layer % every, self.depth, every)} - {self.depth})
         return list(zip(cuts, [*cuts[1:], self.depth], strict=True))
 
@@ -95,32 +100,43 @@ class RunPrograms:
         """Takes all heads but `kept`, `[layers, heads]`, out of a copy of the layers, used wherever it serves."""
         for index, params in enumerate(self._layers):
             mine = {key: mask[index] for key, mask in kept.items() if key[0] in self._gate_names}
-            self.narrow_layers[index] = narrow_layer(nnx.merge(self._layer_def, params), mine)
+            narrow = narrow_layer(nnx.merge(self._layer_def, restore(params)), mine)
+            self.narrow_layers[index] = narrow and dataclasses.replace(narrow, params=store(narrow.params))
 
-    def decide(self, layer: int, state: State, trim: Trim | None) -> tuple[State, GatesByRun, jax.Array]:
-        """What a layer closes, and the counts of what is left; see `count`."""
-        trimmers = None if trim is None else self._trimmers[layer]
-        return self._decide_program(trimmers, state, Trim() if trim is None else trim)
+    def decide(self, state: State, trim: Trim) -> tuple[State, GatesByRun, jax.Array]:
+        """What the first layer closes, and the counts of what is left; see `count`."""
+        return self._decide_program(self._trimmers[0], state, trim)
 
-    def compute(
-        self, start: int, stop: int, state: State, gates: GatesByRun, trim: Trim | None, wanted: OpenHeads | None
-    ) -> tuple[State, LayerGates]:
-        """Layers `start` to `stop`, the first with given gates; and the gates of all of them.
+    def advance(
+        self,
+        start: int,
+        stop: int,
+        state: State,
+        gates: GatesByRun | None,
+        trim: Trim | None,
+        wanted: OpenHeads | None,
+    ) -> tuple[State, LayerGates, GatesByRun | None, jax.Array | None]:
+        """Layers `start` to `stop`, and what the layer behind them closes.
 
         Args:
             start: the first layer.
             stop: the layer behind the last.
             state: with the tokens that layer `start` closes closed.
-            gates: of layer `start`.
-            trim: how the others decide.
+            gates: of layer `start`; None if it has not decided yet.
+            trim: how layers decide.
             wanted: the heads that layer `start` opens, if known.
+
+        Returns:
+            The state; the gates of these layers; those of layer `stop` and the counts of what it leaves, or twice
+            None where that layer closes nothing.
         """
-        trimmers = [None if trim is None else part for part in self._trimmers[start + 1 : stop]]
+        ahead = trim is not None and self.first_layer <= stop < self.depth
+        trimmers = [None if trim is None else part for part in self._trimmers[start : stop + ahead]]
         layers, inputs, first = self._layers[start:stop], self._inputs[start:stop], self._layer_def
         narrow = self.narrow_layers[start]
         if narrow is not None and wanted is not None and narrow.serves(wanted):
             layers, first = [narrow.params, *layers[1:]], narrow.graphdef
-        program = self._compute_programs(first)
+        program = self._advance_programs(first)
         return program(layers, inputs, trimmers, state, gates, Trim() if trim is None else trim)
 
     @property
@@ -136,26 +152,29 @@ class RunPrograms:
         state, gates = self._decide(trimmers, state, trim)
         return state, gates, count(state, gates)
 
-    def _compute(
+    def _advance(
         self,
         first: Any,
         layers: list[Any],
         inputs: list[Any],
         trimmers: list[Any],
         state: State,
-        gates: GatesByRun,
+        gates: GatesByRun | None,
         trim: Trim,
-    ) -> tuple[State, LayerGates]:
+    ) -> tuple[State, LayerGates, GatesByRun | None, jax.Array | None]:
         self.compiled += 1  # runs when jit traces
-        every = {name: [gate] for name, gate in gates.items()}
+        every: LayerGates = {}
         for index, (layer, more) in enumerate(zip(layers, inputs, strict=True)):
-            if index > 0:
-                state, gates = self._decide(trimmers[index - 1], state, trim)
-                for name, gate in gates.items():
-                    every[name].append(gate)
-            module = nnx.merge(first if index == 0 else self._layer_def, layer)
-            state = self._run.compute(module, state, gates, None, **more)
-        return state, every
+            if gates is None:
+                state, gates = self._decide(trimmers[index], state, trim)
+            for name, gate in gates.items():
+                every.setdefault(name, []).append(gate)
+            module = nnx.merge(first if index == 0 else self._layer_def, restore(layer))
+            state, gates = self._run.compute(module, state, gates, None, **more), None
+        if len(trimmers) == len(layers):
+            return state, every, None, None
+        state, gates = self._decide(trimmers[-1], state, trim)
+        return state, every, gates, count(state, gates)
 
 
 class FramePrograms:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import dropout
-from smarttrim_jax.tokens import Tokens, attend
+from smarttrim_jax.tokens import Kernel, Tokens, attend
 
 
 class Attention(nnx.Module):
@@ -21,11 +21,21 @@ class Attention(nnx.Module):
         heads: number of heads; must divide `width`.
         dropout_rate: on the attention weights.
         dtype: of the computation; parameters are float32.
+        kernel: who computes the attention in evaluation.
         rngs: for the initial weights.
     """
 
-    def __init__(self, width: int, heads: int, *, dropout_rate: float, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.head_width, self.dropout_rate = width // heads, dropout_rate
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        dropout_rate: float,
+        dtype: DTypeLike,
+        kernel: Kernel = "auto",
+        rngs: nnx.Rngs,
+    ):
+        self.head_width, self.dropout_rate, self.kernel = width // heads, dropout_rate, kernel
         self.kept: nnx.Variable | None = nnx.data(None)
         self.query = Linear(width, width, dtype=dtype, rngs=rngs)
         self.key = Linear(width, width, dtype=dtype, rngs=rngs)
@@ -60,6 +70,7 @@ class Attention(nnx.Module):
                 source=context,
                 head_gate=head_gate,
                 drop=None if key is None else lambda weights: dropout(weights, self.dropout_rate, key),
+                kernel=self.kernel,
             )
         return self.out(mixed.reshape(*mixed.shape[:-2], -1))
 

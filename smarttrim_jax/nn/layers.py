@@ -1,7 +1,7 @@
 """Transformer layers: pre-norm (CLIP, BLIP, DINOv2 vision) and post-norm (BERT, RoBERTa, METER's fusion)."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from smarttrim_jax.nn.attention import Attention
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import drop_path, dropout, split_key
-from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.tokens import Kernel, Tokens
 
 T = TypeVar("T", bound=Tokens)
 
@@ -64,10 +64,11 @@ class PreNormLayer(nnx.Module):
         epsilon: float,
         layer_scale: bool,
         dtype: DTypeLike,
+        kernel: Kernel = "auto",
         rngs: nnx.Rngs,
     ):
         self.attention_norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)
-        self.attention = Attention(width, heads, dropout_rate=0.0, dtype=dtype, rngs=rngs)
+        self.attention = Attention(width, heads, dropout_rate=0.0, dtype=dtype, kernel=kernel, rngs=rngs)
         self.mlp_norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)
         self.mlp = FeedForward(width, mlp_width, activation, dtype=dtype, rngs=rngs)
         self.attention_scale = nnx.Param(jnp.ones(width)) if layer_scale else None
@@ -106,13 +107,15 @@ class PostNormLayer(nnx.Module):
         dropout_rate: float,
         cross_attention: bool,
         dtype: DTypeLike,
+        kernel: Kernel = "auto",
         rngs: nnx.Rngs,
     ):
         self.dropout_rate = dropout_rate
-        self.attention = Attention(width, heads, dropout_rate=dropout_rate, dtype=dtype, rngs=rngs)
+        computed: dict[str, Any] = {"dropout_rate": dropout_rate, "dtype": dtype, "kernel": kernel, "rngs": rngs}
+        self.attention = Attention(width, heads, **computed)
         self.attention_norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)
         if cross_attention:
-            self.cross_attention = Attention(width, heads, dropout_rate=dropout_rate, dtype=dtype, rngs=rngs)
+            self.cross_attention = Attention(width, heads, **computed)
             self.cross_attention_norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)
         self.mlp = FeedForward(width, mlp_width, "gelu", dtype=dtype, rngs=rngs)
         self.mlp_norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)

@@ -14,7 +14,7 @@ from smarttrim_jax.nn.folding import stack
 from smarttrim_jax.nn.layers import PostNormLayer, layer_norm
 from smarttrim_jax.nn.positions import roberta_positions
 from smarttrim_jax.nn.regularization import dropout
-from smarttrim_jax.tokens import Padded, first_token_open
+from smarttrim_jax.tokens import Kernel, Padded, first_token_open
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TextConfig:
 class TextTransformer(nnx.Module):
     """Embeddings with their norm, and a stack of post-norm layers that the model folds over."""
 
-    def __init__(self, config: TextConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    def __init__(self, config: TextConfig, *, dtype: DTypeLike, kernel: Kernel = "auto", rngs: nnx.Rngs):
         if config.vocab_size < 1:
             raise ConfigError("vocab_size is 0, which the data set fills in; set it to build a model without one")
         self.config = config
@@ -82,6 +82,7 @@ class TextTransformer(nnx.Module):
                 dropout_rate=config.dropout,
                 cross_attention=False,
                 dtype=dtype,
+                kernel=kernel,
                 rngs=rngs,
             ),
             config.depth,

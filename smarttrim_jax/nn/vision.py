@@ -13,7 +13,7 @@ from smarttrim_jax.nn.folding import stack
 from smarttrim_jax.nn.layers import PreNormLayer, layer_norm
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.positions import resize_positions
-from smarttrim_jax.tokens import Padded
+from smarttrim_jax.tokens import Kernel, Padded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ class VisionTransformer(nnx.Module):
     The model folds over `layers` itself, so that what is trimmed between them is its business.
     """
 
-    def __init__(self, config: VisionConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    def __init__(self, config: VisionConfig, *, dtype: DTypeLike, kernel: Kernel = "auto", rngs: nnx.Rngs):
         self.config, self.dtype = config, dtype
         grid = config.position_grid or config.image_size // config.patch_size
         normal = nnx.initializers.normal(config.width**-0.5)  # CLIP's
@@ -89,6 +89,7 @@ class VisionTransformer(nnx.Module):
                 epsilon=config.epsilon,
                 layer_scale=config.layer_scale,
                 dtype=dtype,
+                kernel=kernel,
                 rngs=rngs,
             ),
             config.depth,

@@ -4,9 +4,9 @@ Norms, projections and MLPs act on `[..., width]`; whatever mixes tokens, or mee
 with many tokens, asks the tokens themselves.
 """
 
-from smarttrim_jax.tokens.attention import attend, gated_softmax
+from smarttrim_jax.tokens.attention import Kernel, attend, gated_softmax
 from smarttrim_jax.tokens.layout import Tokens
 from smarttrim_jax.tokens.packed import Packed, compact
 from smarttrim_jax.tokens.padded import Padded, first_token_open
 
-__all__ = ["Packed", "Padded", "Tokens", "attend", "compact", "first_token_open", "gated_softmax"]
+__all__ = ["Kernel", "Packed", "Padded", "Tokens", "attend", "compact", "first_token_open", "gated_softmax"]

@@ -51,6 +51,11 @@ class Packed:
         return jnp.zeros(self.start.shape[0], jnp.int32).at[self.row].add(opened, mode="drop")
 
     @property
+    def lengths(self) -> Int[Array, " batch"]:
+        """Tokens of every example on the line, open or closed."""
+        return jnp.diff(self.start, append=jnp.sum(self.row < self.start.shape[0], dtype=jnp.int32))
+
+    @property
     def global_token(self) -> Float[Array, "batch width"]:
         """The first token of every example."""
         return self.values[self.start]
@@ -74,8 +79,7 @@ class Packed:
 
     def repeat(self, times: int) -> "Packed":
         """Every example `times` times, one after the other."""
-        lengths = jnp.zeros(self.start.shape[0], jnp.int32).at[self.row].add(1, mode="drop")
-        longer = jnp.repeat(lengths, times)
+        longer = jnp.repeat(self.lengths, times)
         start = jnp.cumsum(longer) - longer
         total, rows = times * self.row.shape[0], longer.shape[0]
         line = jnp.arange(total)

@@ -52,7 +52,7 @@ def _overruled(logits: Float[Array, "... 2"], keep: Float[Array, "..."]) -> Floa
 def draw_keep(
     random: np.random.Generator, batch: int, tokens: int, mean: float, spread: float = 0.25
 ) -> Float[np.ndarray, "batch tokens"]:
-    """Random gates: every example draws the share of its tokens that it keeps, then which.
+    """Random gates: every example draws the share of its tokens that it keeps, then which; a mean of 1 keeps all.
 
     Args:
         random: the source.
@@ -61,6 +61,6 @@ def draw_keep(
         mean: share kept on average.
         spread: standard deviation of the share, relative to its mean.
     """
-    share = np.clip(random.normal(mean, spread * mean, (batch, 1)), 0.0, 1.0)
+    share = np.clip(random.normal(mean, spread * mean * (mean < 1), (batch, 1)), 0.0, 1.0)
     rank = np.argsort(np.argsort(random.random((batch, tokens)), axis=1), axis=1)
     return (rank < np.round(share * tokens)).astype(np.float32)

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smarttrim_jax.tokens import Padded, attend, attention, first_token_open, gated_softmax
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.tokens import Kernel, Packed, Padded, attend, compact, first_token_open, gated_softmax
+from smarttrim_jax.tokens.attention import cudnn, ragged, rows, splash
 
 KEYS = 6
 softmax = jax.jit(gated_softmax)
@@ -83,7 +85,7 @@ def test_an_empty_text_keeps_its_global_token() -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("row_by_row", [False, True])
 def test_evaluation_and_training_mix_alike(monkeypatch: pytest.MonkeyPatch, batch: int, row_by_row: bool) -> None:
-    monkeypatch.setattr(attention, "ROW_BY_ROW", 0 if row_by_row else 2**20)
+    monkeypatch.setattr(rows, "ROW_BY_ROW", 0 if row_by_row else 2**20)
     random = np.random.default_rng(0)
     query, key, value = (jnp.asarray(random.normal(size=(batch, 7, 2, 3)), jnp.float32) for _ in range(3))
     tokens = Padded(jnp.zeros((batch, 7, 6)), jnp.asarray(random.integers(0, 2, (batch, 7)), jnp.float32))
@@ -92,3 +94,60 @@ def test_evaluation_and_training_mix_alike(monkeypatch: pytest.MonkeyPatch, batc
     evaluated = attend(tokens, query, loud, value)
     trained = attend(tokens, query, key, value, drop=lambda weights: weights)
     np.testing.assert_allclose(evaluated, trained, atol=1e-6)
+
+
+def random_rows(batch: int, length: int, heads: int, width: int) -> tuple[Padded, jax.Array]:
+    """Tokens of which some are closed, and a vector for each, split into heads."""
+    random = np.random.default_rng(batch * length)
+    gate = random.integers(0, 2, (batch, length)).astype(np.float32)
+    gate[:, 0] = 1
+    values = jnp.asarray(random.normal(size=(batch, length, heads * width)), jnp.float32)
+    return Padded(values, jnp.asarray(gate)), values.reshape(batch, length, heads, width)
+
+
+def test_examples_of_any_length_mix_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, vectors = random_rows(5, 40, 2, 4)
+    source, other = random_rows(5, 24, 2, 4)
+    own = compact(tokens, int(tokens.counts.sum()), int(tokens.counts.max()))
+    keys = compact(source, int(source.counts.sum()) + 3, int(source.counts.max()) + 8)
+    # Some close after the compaction: they stay on the line, and nobody may read them.
+    closed = jnp.where(jnp.arange(24) % 5 == 4, 0.0, 1.0)[None].repeat(5, axis=0)
+    keys = keys.close(keys.look_up(closed))
+    source = source.close(closed)
+    expected = attend(tokens, vectors, other, other, source=source) * tokens.gate[..., None, None]
+    assert not ragged.suits_ragged(own, keys, own.values.reshape(-1, 2, 4))
+    monkeypatch.setattr(rows, "ROW_BY_ROW", 0)
+    assert ragged.suits_ragged(own, keys, own.values.reshape(-1, 2, 4))
+    mixed = jax.jit(lambda: own.pad(attend(own, *_split(own, keys, keys), source=keys)))()
+    np.testing.assert_allclose(mixed, expected, atol=1e-6)
+    assert len({-(-int(share * own.places) // 8) for share in ragged.WIDTHS}) > 1
+
+
+def _split(*tokens: Packed) -> list[jax.Array]:
+    return [part.values.reshape(-1, 2, 4) for part in tokens]
+
+
+@pytest.mark.parametrize("kernel", ["cudnn", "splash"])
+def test_kernels_give_what_plain_jax_gives(monkeypatch: pytest.MonkeyPatch, kernel: Kernel) -> None:
+    monkeypatch.setattr(cudnn, "IMPLEMENTATION", "xla")
+    monkeypatch.setattr(splash, "INTERPRET", True)
+    tokens, query = random_rows(2, 9, 2, 8)
+    source, key = random_rows(2, 5, 2, 8)
+    tokens, source, query, key = jax.tree.map(
+        lambda part: part.astype(jnp.bfloat16) if kernel == "cudnn" else part, (tokens, source, query, key)
+    )
+    for layout in (lambda tokens: tokens, lambda tokens: compact(tokens, 16, 9)):
+        own, keys = layout(tokens), layout(source)
+        parts = [part.values.reshape(*part.gate.shape, 2, 8) for part in (own, keys, keys)]
+        mixed = attend(own, *parts, source=keys, kernel=kernel)
+        plain = attend(own, *parts, source=keys, kernel="xla")
+        opened = own.gate[..., None, None]
+        np.testing.assert_allclose(
+            np.float32(mixed * opened), np.float32(plain * opened), atol=1e-5 if kernel == "splash" else 2e-2
+        )
+
+
+def test_cudnn_says_what_it_cannot_take() -> None:
+    tokens, query = random_rows(1, 4, 2, 8)
+    with pytest.raises(ConfigError, match="float32, 8 wide"):
+        attend(tokens, query, query, query, kernel="cudnn")

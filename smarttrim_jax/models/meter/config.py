@@ -8,6 +8,7 @@ from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.nn.folding import Remat
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
+from smarttrim_jax.tokens import Kernel
 from smarttrim_jax.trimming.trimmers import TrimmingConfig
 
 
@@ -49,6 +50,7 @@ class MeterConfig:
         share_text: encode the text once for all images of an example; the official code encodes it for each.
         trimming: which trimmers the model has; None for the plain backbone.
         dtype: of the computation; parameters are float32.
+        attention: who computes attention in evaluation: plain JAX, a kernel by name, or whichever suits the device.
         scan: compile one layer of each run and scan over it.
         remat: what the backward pass recomputes.
     """
@@ -61,5 +63,6 @@ class MeterConfig:
     share_text: bool = True
     trimming: TrimmingConfig | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: Kernel = "auto"
     scan: bool = False
     remat: Remat = "none"

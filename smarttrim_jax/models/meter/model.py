@@ -62,8 +62,8 @@ class Meter(nnx.Module):
     def __init__(self, config: MeterConfig, *, rngs: nnx.Rngs):
         self.config = config
         dtype, fusion = jnp.dtype(config.dtype), config.fusion
-        self.image = VisionTransformer(config.vision, dtype=dtype, rngs=rngs)
-        self.text = TextTransformer(config.text, dtype=dtype, rngs=rngs)
+        self.image = VisionTransformer(config.vision, dtype=dtype, kernel=config.attention, rngs=rngs)
+        self.text = TextTransformer(config.text, dtype=dtype, kernel=config.attention, rngs=rngs)
         self.image_transform = Linear(config.vision.width, fusion.width, dtype=dtype, rngs=rngs)
         self.text_transform = Linear(config.text.width, fusion.width, dtype=dtype, rngs=rngs)
         self.type_embedding = nnx.Embed(
@@ -83,6 +83,7 @@ class Meter(nnx.Module):
                 dropout_rate=fusion.dropout,
                 cross_attention=True,
                 dtype=dtype,
+                kernel=config.attention,
                 rngs=rngs,
             )
 

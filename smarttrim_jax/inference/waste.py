@@ -1,0 +1,45 @@
+"""What packed execution really computes: open tokens, closed ones not yet removed, and fillers."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from smarttrim_jax.models.functional import Functional
+from smarttrim_jax.trimming.gates import Gates, TrimRecord
+
+Lines = list[tuple[str, dict[str, int]]]
+
+
+def computed_macs(model: Functional, record: TrimRecord, lines: Lines | None = None) -> float:
+    """MACs of a batch with every token that lay in memory, and with all heads.
+
+    Attention's products are taken at the lengths that the examples would have if they shared the fillers.
+
+    Args:
+        model: that ran.
+        record: of the batch.
+        lines: tokens in memory in every layer, see `PackedExecutor.lines`; the open ones if there were no others.
+    """
+    gates = {}
+    for name, gate in record.gates.items():
+        open_tokens = jnp.sum(gate.tokens, axis=(1, 2))
+        held = open_tokens if lines is None else [sides[_side(name)] for run, sides in lines if name.startswith(run)]
+        gates[name] = _weighted(gate, jnp.asarray(held) / open_tokens)
+    return float(jnp.sum(model.macs(TrimRecord(gates, record.present))))
+
+
+def _side(gates: str) -> str:
+    """The side of the state that gates belong to: `fusion_text` to `text`."""
+    return gates.rpartition("_")[2]
+
+
+def _weighted(gates: Gates, weight: Float[Array, " layers"]) -> Gates:
+    """The token gates of every layer times its weight; all heads open."""
+    heads, cross = gates.heads, gates.cross_heads
+    return dataclasses.replace(
+        gates,
+        tokens=gates.tokens * weight[:, None, None],
+        heads=jnp.ones_like(heads),
+        cross_heads=None if cross is None else jnp.ones_like(cross),
+    )

@@ -1,0 +1,70 @@
+"""The door to attention: one function for all layers, layouts and kernels."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+from jaxtyping import Array, Float
+
+from smarttrim_jax.tokens.attention.cudnn import mix_cudnn, suits_cudnn
+from smarttrim_jax.tokens.attention.gated import mix_gated
+from smarttrim_jax.tokens.attention.ragged import mix_ragged, suits_ragged
+from smarttrim_jax.tokens.attention.rows import mix_rows
+from smarttrim_jax.tokens.attention.splash import mix_splash
+from smarttrim_jax.tokens.layout import Tokens
+from smarttrim_jax.tokens.packed import Packed
+
+Kernel = Literal["auto", "xla", "cudnn", "splash"]
+"""Who computes attention in evaluation: plain JAX, cuDNN (NVIDIA), splash (TPU), or whichever suits the device."""
+
+
+def attend(
+    tokens: Tokens,
+    query: Float[Array, "... heads head_width"],
+    key: Float[Array, "... heads head_width"],
+    value: Float[Array, "... heads head_width"],
+    *,
+    source: Tokens | None = None,
+    head_gate: Float[Array, "batch heads"] | None = None,
+    drop: Callable[[Array], Array] | None = None,
+    kernel: Kernel = "auto",
+) -> Float[Array, "... heads head_width"]:
+    """Attention of tokens over the open ones of `source`.
+
+    Args:
+        tokens: which the queries belong to.
+        query: one for each of `tokens`, laid out like them.
+        key: one for each of `source`.
+        value: one for each of `source`.
+        source: what is read; `tokens` themselves by default.
+        head_gate: multiplies each head's output.
+        drop: dropout on the attention weights, in training: only then do gradients reach the gates of the keys.
+        kernel: who computes in evaluation.
+
+    Raises:
+        ConfigError: a kernel that does not compute with such numbers.
+    """
+    keys = tokens if source is None else source
+    kernel = _suited(query) if kernel == "auto" else kernel
+    if drop is not None:
+        mixed = tokens.unrow(mix_gated(tokens.rows(query), keys.rows(key), keys.rows(value), keys.row_gate, drop))
+    elif kernel == "cudnn":
+        mixed = mix_cudnn(tokens, keys, query, key, value)
+    elif kernel == "splash":
+        mixed = mix_splash(tokens, keys, query, key, value)
+    elif isinstance(tokens, Packed) and isinstance(keys, Packed) and suits_ragged(tokens, keys, query):
+        mixed = mix_ragged(tokens, keys, query, key, value)
+    else:
+        mixed = mix_rows(tokens, keys, query, key, value)
+    if head_gate is not None:
+        mixed = mixed * tokens.spread(head_gate)[..., None].astype(mixed.dtype)
+    return mixed
+
+
+def _suited(query: Array) -> Kernel:
+    """The kernel for this process's device."""
+    platform = jax.default_backend()
+    if platform == "tpu":
+        return "splash"
+    is_nvidia = platform == "gpu" and "cuda" in jax.devices()[0].client.platform_version
+    return "cudnn" if is_nvidia and suits_cudnn(query) else "xla"
