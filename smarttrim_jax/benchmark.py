@@ -17,11 +17,11 @@ from smarttrim_jax.configuration import build
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.inference.benchmarking import measure_forced, measure_run
 from smarttrim_jax.inference.buckets import ExecutionConfig
-from smarttrim_jax.inference.finished import open_run
 from smarttrim_jax.inference.measurement import describe_machine
 from smarttrim_jax.inference.memory import keep_freed_memory
 from smarttrim_jax.reporting.speed_table import format_speed
 from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.finished import open_run
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="configs/NAME.py[:argument], for an untrained model")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run, for a trained one.")

@@ -10,7 +10,7 @@ from absl import flags
 
 from smarttrim_jax.command_line import run_command
 from smarttrim_jax.inference.export import PLATFORMS, export_run
-from smarttrim_jax.inference.finished import open_run
+from smarttrim_jax.training.finished import open_run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 EXPORT = flags.DEFINE_string("export", None, "File to write.")

@@ -1,6 +1,6 @@
 """Evaluates a finished run, at the speed-up it was trained for or at another.
 
-python -m smarttrim_jax.evaluate --workdir=runs/quick [--split=test] [--speedup=2.5]
+python -m smarttrim_jax.evaluate --workdir=runs/quick [--split=test] [--speedup=2.5] [--execution=packed]
 """
 
 import json
@@ -8,18 +8,27 @@ import json
 from absl import flags
 
 from smarttrim_jax.command_line import run_command
+from smarttrim_jax.inference.evaluation import PackedEvaluator
 from smarttrim_jax.reporting.table import format_report
+from smarttrim_jax.training.evaluation import Evaluator
 from smarttrim_jax.training.run import evaluate
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 SPLIT = flags.DEFINE_string("split", None, "Split of its data set; the configured one by default.")
 SPEEDUP = flags.DEFINE_float("speedup", None, "Speed-up in MACs; the one it was trained for by default.")
+EXECUTION = flags.DEFINE_enum(
+    "execution",
+    "padded",
+    ["padded", "packed"],
+    "Closed tokens masked, as in training, or out of memory.",
+)
 JSON = flags.DEFINE_bool("json", False, "Print the report as JSON.")
 
 
 def main() -> None:
     """Runs the command."""
-    report = evaluate(str(WORKDIR.value), split=SPLIT.value, speedup=SPEEDUP.value)
+    make_evaluator = PackedEvaluator if EXECUTION.value == "packed" else Evaluator
+    report = evaluate(str(WORKDIR.value), split=SPLIT.value, speedup=SPEEDUP.value, make_evaluator=make_evaluator)
     print(json.dumps(report) if JSON.value else format_report(report))
 
 

@@ -13,9 +13,9 @@ from absl import flags
 from smarttrim_jax.command_line import run_command
 from smarttrim_jax.errors import DataError
 from smarttrim_jax.inference.explanation import explain
-from smarttrim_jax.inference.finished import open_run
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
+from smarttrim_jax.training.finished import open_run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")

@@ -16,8 +16,8 @@ from absl import flags
 
 from smarttrim_jax.command_line import run_command
 from smarttrim_jax.errors import ConfigError, DataError
-from smarttrim_jax.inference.finished import open_run
 from smarttrim_jax.inference.predictor import Answer, Predictor, Question
+from smarttrim_jax.training.finished import open_run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 IMAGE = flags.DEFINE_multi_string("image", [], "Image file (once per image of the example), or a folder of images.")

@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from smarttrim_jax.data.images import normalize
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference.buckets import ExecutionConfig
 from smarttrim_jax.inference.executor import Batch, PackedExecutor
-from smarttrim_jax.inference.finished import FinishedRun
 from smarttrim_jax.inference.speed import Row, compare
 from smarttrim_jax.models.forced import ForcedFunctional
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.finished import FinishedRun
+from smarttrim_jax.training.forward import inputs
 from smarttrim_jax.trimming.forced import draw_keep
 from smarttrim_jax.trimming.gates import Trim
 
@@ -94,5 +94,4 @@ def measure_run(
 
 
 def _first_batch(run: FinishedRun, batch_size: int) -> Batch:
-    batch = next(run.batches(run.config.evaluation.split, batch_size))
-    return normalize(batch["image"], run.config.pixels), batch["text_ids"], batch["text_mask"]
+    return inputs(run.config, next(iter(run.batches(run.config.evaluation.split, batch_size=batch_size))))

@@ -46,6 +46,7 @@ class PackedExecutor:
         self._stages = [RunPrograms(stage) if isinstance(stage, Run) else stage.name for stage in stages]
         self._frame = FramePrograms(model, params, [stage for stage in stages if isinstance(stage, Run)])
         self._rooms = Rooms(self.config)
+        self._pauses: set[tuple[str, int]] | None = None
 
     @property
     def runs(self) -> list[RunPrograms]:
@@ -115,9 +116,10 @@ class PackedExecutor:
         return len(wanted)
 
     def calibrate(self, batches: Iterable[Batch], *, trim: Trim) -> OpenHeads:
-        """Takes the heads that no example of these batches opens out of the weights.
+        """Learns from examples where closed tokens are worth removing, and which heads nobody opens.
 
-        Outputs stay exactly those of all heads: where another example opens one, the layer runs with all of them.
+        The host then waits for counts only before layers that closed enough, and heads that no example opened leave
+        the weights. Outputs stay the same: where another example opens such a head, the layer runs with all of them.
 
         Args:
             batches: of examples like those to come.
@@ -127,9 +129,14 @@ class PackedExecutor:
             Which heads any example opens, `[layers, heads]`.
         """
         kept: OpenHeads = {}
+        kept_tokens: dict[str, np.ndarray] = {}
         for output in self.stream(batches, trim=trim):
             kept = together(kept, open_heads(output.record.gates))
+            for name, gates in output.record.gates.items():
+                kept_tokens[name] = kept_tokens.get(name, 0) + np.asarray(jnp.sum(gates.tokens, axis=(1, 2)))
+        self._pauses = set()
         for run in self.runs:
+            self._pauses |= {(run.name, layer) for layer in run.worth_a_pause(kept_tokens, self.config.gain)}
             run.narrow(kept)
         return kept
 
@@ -165,7 +172,7 @@ class PackedExecutor:
                 own, decided, ahead = stage.decide(own, trim)
             for start, stop in stage.stretches(self.config.every):
                 wanted = None
-                if decided is not None and ahead is not None:
+                if decided is not None and ahead is not None and self._pauses_before(stage.name, start):
                     counts = read_counts((yield ahead), own, decided)
                     own, wanted = self._without_closed(stage.name, own, counts), counts.heads
                 if lines is not None:
@@ -175,6 +182,9 @@ class PackedExecutor:
                     gates.setdefault(name, []).extend(layers)
             state |= own
         return self._frame.read_out(state, gates, present)
+
+    def _pauses_before(self, stage: str, layer: int) -> bool:
+        return self._pauses is None or (stage, layer) in self._pauses
 
     def _without_closed(self, stage: str, state: State, counts: Counts) -> State:
         """The state, every side in the room that is chosen for the stage."""

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from smarttrim_jax.data.images import normalize
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference.buckets import ExecutionConfig
 from smarttrim_jax.inference.executor import PackedExecutor
-from smarttrim_jax.inference.finished import FinishedRun
 from smarttrim_jax.models.meter import MeterOutput
+from smarttrim_jax.training.finished import FinishedRun
+from smarttrim_jax.training.forward import inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +81,8 @@ def explain(
     if trim is None:
         raise ConfigError("this run never trimmed; there is nothing to explain")
     executor = PackedExecutor(run.model, run.params, execution)
-    for batch in run.batches(split, batch_size, limit):
-        images = normalize(batch["image"], run.config.pixels)
-        output = executor(images, batch["text_ids"], batch["text_mask"], trim=trim)
+    for batch in run.batches(split, batch_size=batch_size, limit=limit):
+        output = executor(*inputs(run.config, batch), trim=trim)
         yield from _examples(run, batch, output)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from smarttrim_jax.data.images import normalize
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.inference.adaptive import AdaptiveConfig, adaptive_apply
-from smarttrim_jax.inference.finished import FinishedRun
+from smarttrim_jax.training.finished import FinishedRun
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

@@ -13,7 +13,7 @@ from smarttrim_jax.data.images import decode, normalize, to_array
 from smarttrim_jax.errors import DataError
 from smarttrim_jax.inference.buckets import ExecutionConfig
 from smarttrim_jax.inference.executor import PackedExecutor
-from smarttrim_jax.inference.finished import FinishedRun
+from smarttrim_jax.training.finished import FinishedRun
 
 
 @dataclasses.dataclass(frozen=True)

@@ -96,6 +96,21 @@ class RunPrograms:
         cuts = sorted({0, *range(self.first_layer % every, self.depth, every)} - {self.depth})
         return list(zip(cuts, [*cuts[1:], self.depth], strict=True))
 
+    def worth_a_pause(self, kept: dict[str, np.ndarray], gain: float) -> list[int]:
+        """The layers that close at least a share `gain` of what was open at the pause before.
+
+        Args:
+            kept: open tokens of every layer, by the gates' names.
+            gain: the least share.
+        """
+        tokens = np.sum([kept[name] for name in self._gate_names], axis=0)
+        held, layers = np.inf, []
+        for layer in range(self.first_layer, self.depth):
+            if tokens[layer] <= (1 - gain) * held:
+                held = tokens[layer]
+                layers.append(layer)
+        return layers
+
     def narrow(self, kept: OpenHeads) -> None:
         """Takes all heads but `kept`, `[layers, heads]`, out of a copy of the layers, used wherever it serves."""
         for index, params in enumerate(self._layers):

@@ -15,6 +15,8 @@ def format_report(report: dict[str, Any]) -> str:
         rows.append(["speed-up in MACs", "1.00x", f"{report['speedup']['macs']:.2f}x"])
         rows.append(["  asked for", "", f"{report['speedup']['asked']:.2f}x"])
     lines = [f"{report['dataset']}, {report['split']} split, {report['examples']:,} examples", *aligned(rows)]
+    if "execution" in report:
+        lines.append(f"{report['execution']['name']} execution, {report['execution']['programs']} programs of layers")
     if trimmed:
         kept = [["kept by layer", "tokens", "heads", "cross heads"]]
         for run, parts in sorted(report["kept"].items()):

@@ -1,50 +1,51 @@
 """Exact evaluation over a split: accuracy and MACs, full and trimmed, and what every layer kept."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.forward import correct, forward
-from smarttrim_jax.training.sharding import place_batch, replicated
-from smarttrim_jax.trimming.gates import Gates, Trim
+from smarttrim_jax.models.functional import Params
+from smarttrim_jax.training.finished import FinishedRun
+from smarttrim_jax.training.forward import Batch, correct, forward
+from smarttrim_jax.training.sharding import make_mesh, place_batch, replicated
+from smarttrim_jax.trimming.gates import Gates, Trim, TrimRecord
 
 Report = dict[str, Any]
 
 
 class Evaluator:
-    """Evaluates one model; its two programs are compiled once, whatever the offset.
+    """Evaluates one run by padded execution; its two programs are compiled once, whatever the offset.
 
     Args:
-        config: of the run, with its sizes fitted to the data.
-        mesh: where it runs.
+        run: with configuration and parameters; its dial is not asked.
+
+    Attributes:
+        run: the same.
+        remarks: for the report, about how it was made.
     """
 
-    def __init__(self, config: ExperimentConfig, mesh: Mesh):
-        self.config, self.mesh = config, mesh
-        self._model = Functional(config.model)
-        self._full = jax.jit(self._full_pass, out_shardings=replicated(mesh))
-        self._trimmed = jax.jit(self._trimmed_pass, out_shardings=replicated(mesh))
+    def __init__(self, run: FinishedRun):
+        self.run = run
+        self.remarks: Report = {}
+        self._mesh = make_mesh(run.config.mesh)
+        self._program = jax.jit(self._forward_and_measure, out_shardings=replicated(self._mesh))
 
-    def full(self, params: Params, batches: Iterable[dict[str, Any]]) -> Report:
+    def full(self, batches: Iterable[Batch]) -> Report:
         """Accuracy and mean MACs at full capacity."""
-        rows = self._collect(self._full, batches, params)
+        rows = self._collect(batches, None)
         return {"accuracy": _mean(rows, "correct"), "macs": {"mean": _mean(rows, "full_macs")}}
 
-    def trimmed(self, params: Params, batches: Iterable[dict[str, Any]], offset: float) -> Report:
+    def trimmed(self, batches: Iterable[Batch], offset: float) -> Report:
         """Accuracy, MACs per example, their ratio to full, and the share of tokens and heads kept by layer.
 
         Args:
-            params: of the model.
-            batches: of `data.pipeline.eval_batches`.
+            batches: of `FinishedRun.batches`.
             offset: the speed dial's logit offset.
         """
-        rows = self._collect(self._trimmed, batches, params, jnp.float32(offset))
+        rows = self._collect(batches, Trim(offset=jnp.float32(offset)))
         macs = rows["macs"]
         kept = {run: {name: _share(counts) for name, counts in parts.items()} for run, parts in rows["kept"].items()}
         return {
@@ -59,36 +60,35 @@ class Evaluator:
             "examples": len(macs),
         }
 
-    def _full_pass(self, params: Params, batch: dict[str, Any]) -> dict[str, Any]:
-        output = forward(self.config, params, batch)
-        macs = self._model.macs(output.record, trimmed=False)
-        return {"correct": correct(self.config, output, batch), "full_macs": macs}
+    def results(self, batch: Batch, trim: Trim | None) -> dict[str, Any]:
+        """What `measure` says about a batch on the devices."""
+        return self._program(self.run.params, batch, trim)
 
-    def _trimmed_pass(self, params: Params, batch: dict[str, Any], offset: jax.Array) -> dict[str, Any]:
-        output = forward(self.config, params, batch, trim=Trim(offset=offset))
-        record = output.record
-        full = record.opened()
-        examples = batch["label"].shape[0]
-        kept = {run: _kept(record.gates[run], full.gates[run], examples) for run in record.gates}
-        return {
-            "correct": correct(self.config, output, batch),
-            "macs": self._model.macs(record),
-            "full_macs": self._model.macs(full, trimmed=False),
-            "kept": kept,
-        }
-
-    def _collect(
-        self,
-        program: Callable[..., dict[str, Any]],
-        batches: Iterable[dict[str, Any]],
-        params: Params,
-        *more: Any,
+    def measure(
+        self, logits: dict[str, jax.Array], record: TrimRecord, batch: Batch, trim: Trim | None
     ) -> dict[str, Any]:
+        """Of every example whether it was answered correctly, its MACs and, if trimmed, what its layers kept."""
+        model, full = self.run.model, record.opened()
+        results: dict[str, Any] = {
+            "correct": correct(self.run.config, logits, batch),
+            "full_macs": model.macs(full, trimmed=False),
+        }
+        if trim is not None:
+            examples = batch["label"].shape[0]
+            results["macs"] = model.macs(record)
+            results["kept"] = {run: _kept(record.gates[run], full.gates[run], examples) for run in record.gates}
+        return results
+
+    def _forward_and_measure(self, params: Params, batch: Batch, trim: Trim | None) -> dict[str, Any]:
+        output = forward(self.run.config, params, batch, trim=trim)
+        return self.measure(output.logits, output.record, batch, trim)
+
+    def _collect(self, batches: Iterable[Batch], trim: Trim | None) -> dict[str, Any]:
         """The results of all real examples, end to end; fillers are left out."""
         pieces = []
         for batch in batches:
-            placed = place_batch(batch, self.mesh)
-            result = jax.device_get(program(params, placed, *more) | {"weight": placed["weight"]})
+            placed = place_batch(batch, self._mesh)
+            result = jax.device_get(self.results(placed, trim) | {"weight": placed["weight"]})
             real = result.pop("weight") > 0
             pieces.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf, np.float64)[real], result))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)

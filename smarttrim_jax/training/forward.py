@@ -17,11 +17,14 @@ def forward(
     config: ExperimentConfig, params: Params, batch: Batch, *, trim: Trim | None = None, key: jax.Array | None = None
 ) -> MeterOutput:
     """The model on a batch, its images normalised; `trim` and `key` as in `Meter.__call__`."""
-    images = normalize(batch["image"], config.pixels)
-    model = Functional(config.model)
-    return model.apply(params, images, batch["text_ids"], batch["text_mask"], trim=trim, key=key)
+    return Functional(config.model).apply(params, *inputs(config, batch), trim=trim, key=key)
 
 
-def correct(config: ExperimentConfig, output: MeterOutput, batch: Batch) -> Bool[Array, " batch"]:
+def inputs(config: ExperimentConfig, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What `Meter.__call__` takes: normalised images, ids and mask."""
+    return normalize(batch["image"], config.pixels), batch["text_ids"], batch["text_mask"]
+
+
+def correct(config: ExperimentConfig, logits: dict[str, jax.Array], batch: Batch) -> Bool[Array, " batch"]:
     """Whether the trained head's first choice is the label."""
-    return jnp.argmax(output.logits[config.task], axis=-1) == batch["label"]
+    return jnp.argmax(logits[config.task], axis=-1) == batch["label"]

@@ -1,5 +1,7 @@
 """One run from its configuration to its report, and the evaluation of a finished one."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +13,7 @@ from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.evaluation import Evaluator, Report
 from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
+from smarttrim_jax.training.finished import FinishedRun, open_run
 from smarttrim_jax.training.loop import State, TrainStep, fit
 from smarttrim_jax.training.metric_writer import MetricWriter
 from smarttrim_jax.training.optimizer import make_optimizer
@@ -51,46 +54,45 @@ def train(config: ExperimentConfig, path: str) -> Report:
     dataset = prepare(config.data)
     config = fit_to_data(config, dataset)
     workdir.claim(config)
-    params = _fit(config, workdir, dataset)
-    evaluator = Evaluator(config, make_mesh(config.mesh))
+    run = FinishedRun(config, _fit(config, workdir, dataset), None, dataset)
+    evaluator = Evaluator(run)
     if config.schedule.trim_steps:
-        workdir.write_dial(measure_dial(evaluator, params, dataset))
-    return _report(workdir, evaluator, params, dataset)
+        dial = measure_dial(evaluator, run)
+        workdir.write_dial(dial)
+        run = dataclasses.replace(run, dial=dial)
+    return _report(workdir, evaluator, run)
 
 
-def evaluate(path: str, *, split: str | None = None, speedup: float | None = None) -> Report:
+def evaluate(
+    path: str,
+    *,
+    split: str | None = None,
+    speedup: float | None = None,
+    make_evaluator: Callable[[FinishedRun], Evaluator] = Evaluator,
+) -> Report:
     """Evaluates a finished run at full capacity and trimmed.
 
     Args:
         path: the run's folder.
         split: of the data; the configured one by default.
         speedup: in MACs; the one it was trained for by default. With both defaults `report.json` is written anew.
+        make_evaluator: `inference.evaluation.PackedEvaluator` evaluates by packed execution.
 
     Raises:
         CheckpointError: there is no finished run in the folder.
         ConfigError: a speed-up beyond the run's dial.
         DataError: no such split.
     """
-    workdir = Workdir(path)
-    config = workdir.config()
-    params = jax.device_put(restore(workdir.checkpoints))
-    evaluator = Evaluator(config, make_mesh(config.mesh))
-    return _report(workdir, evaluator, params, prepare(config.data), split, speedup)
+    run = open_run(path)
+    return _report(Workdir(path), make_evaluator(run), run, split, speedup)
 
 
 def _report(
-    workdir: Workdir,
-    evaluator: Evaluator,
-    params: Params,
-    dataset: Dataset,
-    split: str | None = None,
-    speedup: float | None = None,
+    workdir: Workdir, evaluator: Evaluator, run: FinishedRun, split: str | None = None, speedup: float | None = None
 ) -> Report:
-    config = evaluator.config
-    dial = workdir.dial() if config.schedule.trim_steps else None
-    where = config.evaluation.split if split is None else split
-    target = config.cost.target_speedup if speedup is None else speedup
-    report = build_report(evaluator, params, dataset, dial, where, target)
+    where = run.config.evaluation.split if split is None else split
+    target = run.config.cost.target_speedup if speedup is None else speedup
+    report = build_report(evaluator, run, where, target)
     if split is None and speedup is None:
         workdir.write_report(report)
     return report

@@ -95,7 +95,7 @@ class Steps:
         return output.logits[self.config.task]
 
     def _accuracy(self, output: MeterOutput, batch: Batch) -> jax.Array:
-        return jnp.mean(correct(self.config, output, batch))
+        return jnp.mean(correct(self.config, output.logits, batch))
 
     def _update(
         self, state: State, gradients: Params, multiplier: jax.Array, metrics: Metrics

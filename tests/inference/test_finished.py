@@ -19,13 +19,13 @@ from smarttrim_jax.inference import ExecutionConfig, PackedExecutor
 from smarttrim_jax.inference.benchmarking import measure_run
 from smarttrim_jax.inference.explanation import explain
 from smarttrim_jax.inference.export import export_run
-from smarttrim_jax.inference.finished import FinishedRun
 from smarttrim_jax.inference.predictor import Predictor, Question
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
 from smarttrim_jax.reporting.speed_table import format_speed
 from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
+from smarttrim_jax.training.finished import FinishedRun
 from smarttrim_jax.trimming.calibration import SpeedDial
 
 COARSE = ExecutionConfig(line_growth=2.0, places_growth=2.0)
@@ -43,7 +43,7 @@ def run(experiment: ExperimentConfig) -> FinishedRun:
 
 def test_packed_execution_of_a_trained_model_answers_as_the_padded_one(run):
     executor, forward = PackedExecutor(run.model, run.params, COARSE), jax.jit(run.model.apply)
-    for batch in run.batches("test", 4):
+    for batch in run.batches("test", batch_size=4):
         inputs = normalize(batch["image"], run.config.pixels), batch["text_ids"], batch["text_mask"]
         padded, packed = forward(run.params, *inputs, trim=run.trim()), executor(*inputs, trim=run.trim())
         np.testing.assert_allclose(packed.logits["vqa"], padded.logits["vqa"], atol=1e-5)
@@ -112,7 +112,7 @@ def test_the_page_holds_every_example_and_the_picture_every_layer(run):
 def test_an_exported_file_needs_only_jax_and_answers_as_the_model_does(run, tmp_path):
     file = tmp_path / "model.jaxexport"
     export_run(run, str(file), batch_size=2, platforms=("cpu",))
-    batch = next(run.batches("test", 2))
+    batch = next(iter(run.batches("test", batch_size=2)))
     inputs = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
     np.savez(tmp_path / "inputs.npz", **inputs)
     program = """

@@ -1,13 +1,11 @@
-"""A finished run as inference needs it: configuration, parameters, speed dial, data."""
+"""A finished run as evaluation and inference need it: configuration, parameters, speed dial, data."""
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
 
 import jax
 
 from smarttrim_jax.data.dataset import Dataset, prepare
-from smarttrim_jax.data.pipeline import eval_batches
+from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.training.checkpoint_reading import restore
 from smarttrim_jax.training.experiment import ExperimentConfig
@@ -47,10 +45,20 @@ class FinishedRun:
             return None
         return Trim(offset=self.dial.offset_for(self.config.cost.target_speedup if speedup is None else speedup))
 
-    def batches(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[dict[str, Any]]:
-        """Batches of a split, the last one filled up; `weight` is 0 for fillers."""
-        data = dataclasses.replace(self.config.data, batch_size=batch_size)
-        return iter(eval_batches(self.dataset, split, data, 0, 1, limit))
+    def batches(self, split: str, *, batch_size: int | None = None, limit: int | None = None) -> EvalBatches:
+        """This process's batches of a split, the last one filled up; `weight` is 0 for fillers.
+
+        Args:
+            split: of the data.
+            batch_size: of all processes together; the configured one by default.
+            limit: only the first examples.
+
+        Raises:
+            DataError: no such split.
+        """
+        size = self.config.evaluation.batch_size if batch_size is None else batch_size
+        data = dataclasses.replace(self.config.data, batch_size=size)
+        return eval_batches(self.dataset, split, data, jax.process_index(), jax.process_count(), limit)
 
 
 def open_run(path: str) -> FinishedRun:
