@@ -1,6 +1,7 @@
 """Models of realistic sizes for `python -m smarttrim_jax.benchmark`; no data set of theirs is needed.
 
 python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_base --keep=1,0.5,0.3 --batch_sizes=1,8,16
+python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_base,224 --keep=0.5 --batch_sizes=4
 """
 
 import dataclasses
@@ -22,10 +23,14 @@ MODELS = {
 
 
 def get_config(argument: str = "meter_base") -> ConfigDict:
-    """The model to measure, as part of an experiment."""
-    if argument not in MODELS:
-        raise ConfigError(f"configs/benchmark.py has no model '{argument}'; it has: {', '.join(MODELS)}")
-    preset, pixels, length, words = MODELS[argument]
+    """The model to measure, as part of an experiment; its name, and its images' pixels if they shall be others."""
+    name, _, asked = argument.partition(",")
+    if name not in MODELS:
+        raise ConfigError(f"configs/benchmark.py has no model '{name}'; it has: {', '.join(MODELS)}")
+    preset, pixels, length, words = MODELS[name]
+    if asked and not asked.isdecimal():
+        raise ConfigError(f"configs/benchmark.py:{argument}: '{asked}' is no number of pixels")
+    pixels = int(asked) if asked else pixels
     model = preset(pixels)
     model = dataclasses.replace(
         model,

@@ -27,7 +27,7 @@ def _parse(arguments: list[str]) -> list[str]:
     """The flags; errors of a config file and its keys, which come as tracebacks, become one sentence."""
     try:
         rest = flags.FLAGS(arguments)
-        if "config" in flags.FLAGS:
+        if "config" in flags.FLAGS and flags.FLAGS.config is not None:
             flags.FLAGS.config.to_dict()  # a file that cannot be loaded fails when first used
     except (AttributeError, KeyError) as error:
         _fail(f"unknown config key {_unquoted(str(error))}")

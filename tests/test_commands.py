@@ -55,12 +55,23 @@ def test_wrong_input_is_one_sentence_and_a_failing_exit(failures: dict[str, tupl
     assert WRONG[name][1] in stderr
 
 
-def test_evaluating_a_folder_without_a_run_says_so(tmp_path: pathlib.Path) -> None:
-    process = start("smarttrim_jax.evaluate", [f"--workdir={tmp_path}"], tmp_path)
-    _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert stderr.startswith("error: ")
-    assert "no run" in stderr
+def test_a_folder_without_a_run_is_named_by_every_command_that_wants_one(tmp_path: pathlib.Path) -> None:
+    more = {
+        "evaluate": [],
+        "benchmark": [],
+        "predict": ["--image=nowhere.png", "--text=is it red?"],
+        "explain": [f"--output={tmp_path / 'page'}"],
+        "convert": [f"--export={tmp_path / 'model.jaxexport'}"],
+    }
+    running = {
+        command: start(f"smarttrim_jax.{command}", [f"--workdir={tmp_path}", *flags], tmp_path)
+        for command, flags in more.items()
+    }
+    for command, process in running.items():
+        _, stderr = process.communicate(timeout=240)
+        assert process.returncode == 1, command
+        assert stderr.startswith("error: "), stderr
+        assert "no run" in stderr, stderr
 
 
 def test_importing_the_package_brings_no_other_framework() -> None:

@@ -1,6 +1,6 @@
 """What `python -m smarttrim_jax.benchmark` measures: forced gates on an untrained model, or a finished run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,9 @@ from smarttrim_jax.training.finished import FinishedRun
 from smarttrim_jax.training.forward import inputs
 from smarttrim_jax.trimming.forced import draw_keep
 from smarttrim_jax.trimming.gates import Trim
+
+EXAMPLES = 32
+"""Of a trained model's data, at least, that every execution is timed on."""
 
 
 def measure_forced(
@@ -62,8 +65,9 @@ def measure_forced(
             tables |= {"fusion_image": tables["image"], "fusion_text": np.repeat(tables["text"], text_copies, axis=0)}
             model = ForcedFunctional(sizes, tokens={name: jnp.asarray(table) for name, table in tables.items()})
             executor = PackedExecutor(model, params, execution)
+            executor.calibrate([batch], trim=Trim())
             rows += [
-                {"keep": keep, **row} for row in compare(model, params, executor, batch, Trim(), repeats=repeats)
+                {"keep": keep, **row} for row in compare(model, params, executor, [batch], Trim(), repeats=repeats)
             ]
     return rows
 
@@ -77,21 +81,27 @@ def measure_run(
 ) -> list[Row]:
     """A trained model on the first examples of its evaluation split, at speed-ups of its dial.
 
+    The executor is calibrated on held-out training examples. Small batches are many, `EXAMPLES` together.
+
     Raises:
         ConfigError: a run that never trimmed, or a speed-up beyond its dial.
     """
-    executor = PackedExecutor(run.model, run.params, execution)
     rows: list[Row] = []
-    for batch_size in batch_sizes:
-        batch = _first_batch(run, batch_size)
-        for speedup in speedups or [run.config.cost.target_speedup]:
-            trim = run.trim(speedup)
-            if trim is None:
-                raise ConfigError("this run never trimmed; there is nothing to compare")
-            measured = compare(run.model, run.params, executor, batch, trim, repeats=repeats)
+    for speedup in speedups or [run.config.cost.target_speedup]:
+        trim = run.trim(speedup)
+        if trim is None:
+            raise ConfigError("this run never trimmed; there is nothing to compare")
+        executor = PackedExecutor(run.model, run.params, execution)
+        executor.calibrate(_batches(run, "calibration"), trim=trim)
+        for batch_size in batch_sizes:
+            batches = list(_batches(run, run.config.evaluation.split, batch_size, max(batch_size, EXAMPLES)))
+            measured = compare(run.model, run.params, executor, batches, trim, repeats=repeats)
             rows += [{"asked": speedup, **row} for row in measured]
     return rows
 
 
-def _first_batch(run: FinishedRun, batch_size: int) -> Batch:
-    return inputs(run.config, next(iter(run.batches(run.config.evaluation.split, batch_size=batch_size))))
+def _batches(
+    run: FinishedRun, split: str, batch_size: int | None = None, limit: int | None = None
+) -> Iterator[Batch]:
+    for batch in run.batches(split, batch_size=batch_size, limit=limit):
+        yield inputs(run.config, batch)

@@ -16,8 +16,9 @@ class ExecutionConfig:
         places_growth: ratio between neighbouring widths of the rows that attention works on.
         multiple: all sizes are multiples of it; 128 suits TPUs.
         gain: a compaction must shorten the line by at least this share.
-        programs: of layers to compile, at most; beyond it batches share the sizes that exist. A few more are made
-            where none is large enough.
+        sizes: that all stages together are compiled for, for batches of one number of examples; beyond it these
+            share what exists, and only where nothing is large enough one more is added. A size takes one program for
+            layers with another behind them, and one for a last layer.
     """
 
     every: int = 1
@@ -25,12 +26,12 @@ class ExecutionConfig:
     places_growth: float = 1.2
     multiple: int = 8
     gain: float = 0.02
-    programs: int = 24
+    sizes: int = 8
 
     def __post_init__(self) -> None:
-        if min(self.every, self.multiple, self.programs) < 1:
+        if min(self.every, self.multiple, self.sizes) < 1:
             raise ConfigError(
-                f"every is {self.every}, multiple {self.multiple}, programs {self.programs}; all must be at least 1"
+                f"every is {self.every}, multiple {self.multiple}, sizes {self.sizes}; all must be at least 1"
             )
         if min(self.line_growth, self.places_growth) <= 1:
             raise ConfigError("line_growth and places_growth must be above 1")

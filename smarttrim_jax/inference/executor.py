@@ -5,7 +5,7 @@ Before a layer that closes tokens the host reads two counts for every side, choo
 programs compiled for them; layers of one shape share these.
 """
 
-import math
+import collections
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -45,7 +45,7 @@ class PackedExecutor:
         stages = model.bind(params).stages()
         self._stages = [RunPrograms(stage) if isinstance(stage, Run) else stage.name for stage in stages]
         self._frame = FramePrograms(model, params, [stage for stage in stages if isinstance(stage, Run)])
-        self._rooms = Rooms(self.config)
+        self._rooms: dict[int, Rooms] = collections.defaultdict(lambda: Rooms(self.config))
         self._pauses: set[tuple[str, int]] | None = None
 
     @property
@@ -108,11 +108,12 @@ class PackedExecutor:
         rungs = ladder(examples * tokens, self.config.line_growth, self.config.multiple)
         wanted = [rung / rungs[-1] for rung in rungs if shares[0] <= rung / rungs[-1] <= shares[1]]
         everything_open = Trim(offset=jnp.float32(OPEN))
-        self._rooms.budget = math.inf
+        rooms = self._rooms[len(batch[1])]
+        rooms.is_open = True
         for share in wanted:
             for factor in (1.0,) if examples == 1 else (1.0, longest):
                 _Flight(self._way(batch, everything_open, share, factor)).land()
-        self._rooms.budget = self.compiled
+        rooms.is_open = False
         return len(wanted)
 
     def calibrate(self, batches: Iterable[Batch], *, trim: Trim) -> OpenHeads:
@@ -157,11 +158,12 @@ class PackedExecutor:
             longest: how much more of them the first example keeps.
             lines: takes every layer's stage, and the tokens in memory of each of its sides.
         """
+        rooms = self._rooms[len(batch[1])]
         state, present, numbers = self._frame.embed(*batch)
         if share < 1:
             state = {name: _shortened(tokens, share, longest) for name, tokens in state.items()}
             numbers = count(state, {})
-        state = self._without_closed("start", state, read_counts((yield numbers), state, {}))
+        state = self._without_closed(rooms, "start", state, read_counts((yield numbers), state, {}))
         gates: LayerGates = {}
         for stage in self._stages:
             if isinstance(stage, str):
@@ -174,7 +176,7 @@ class PackedExecutor:
                 wanted = None
                 if decided is not None and ahead is not None and self._pauses_before(stage.name, start):
                     counts = read_counts((yield ahead), own, decided)
-                    own, wanted = self._without_closed(stage.name, own, counts), counts.heads
+                    own, wanted = self._without_closed(rooms, stage.name, own, counts), counts.heads
                 if lines is not None:
                     lines += [(stage.name, {side: part.gate.size for side, part in own.items()})] * (stop - start)
                 own, more, decided, ahead = stage.advance(start, stop, own, decided, trim, wanted)
@@ -186,14 +188,14 @@ class PackedExecutor:
     def _pauses_before(self, stage: str, layer: int) -> bool:
         return self._pauses is None or (stage, layer) in self._pauses
 
-    def _without_closed(self, stage: str, state: State, counts: Counts) -> State:
+    def _without_closed(self, rooms: Rooms, stage: str, state: State, counts: Counts) -> State:
         """The state, every side in the room that is chosen for the stage."""
         before = {side: _room(state[side]) for side in sorted(state)}
         sides = [Occupancy(state[side].shape, room, *counts.tokens[side]) for side, room in before.items()]
-        rooms = self._rooms.choose(stage, sides, self.compiled)
+        chosen = rooms.choose(stage, sides)
         return {
             side: state[side] if room == before[side] else _compact(state[side], room.line, room.places)
-            for side, room in zip(before, rooms, strict=True)
+            for side, room in zip(before, chosen, strict=True)
         }
 
 

@@ -58,36 +58,35 @@ class Occupancy:
 
 
 class Rooms:
-    """The sizes that every stage's programs are compiled for.
+    """The sizes that every stage's programs are compiled for, for batches of one number of examples.
 
-    The nearer the budget of programs, the more room a batch may waste for the sake of one that exists; beyond the
-    budget it takes any that exists, and only where there is none the largest.
+    The nearer the budget, the more room a batch may waste for the sake of one that exists; beyond the budget it takes
+    any that exists, and only where there is none the largest.
 
     Args:
         config: with ladder and budget.
 
     Attributes:
-        budget: of programs; infinite while warming up.
+        is_open: whether there is no budget, as while warming up.
     """
 
     def __init__(self, config: ExecutionConfig):
-        self.budget: float = config.programs
+        self.is_open = False
         self._config = config
         self._known: dict[str, list[tuple[Room, ...]]] = {}
 
-    def choose(self, stage: str, sides: Sequence[Occupancy], compiled: int) -> tuple[Room, ...]:
+    def choose(self, stage: str, sides: Sequence[Occupancy]) -> tuple[Room, ...]:
         """A room for each side.
 
         Args:
             stage: which programs will run.
             sides: what they will be given.
-            compiled: programs so far.
         """
         known = self._known.setdefault(stage, [])
         wanted = tuple(side.smallest(self._config) for side in sides)
         if wanted in known:
             return wanted
-        used = compiled / self.budget
+        used = 0.0 if self.is_open else sum(map(len, self._known.values())) / self._config.sizes
         most = math.inf if used >= 1 else (1 + used**2 / 2) * _size(wanted)
         fitting = [
             rooms

@@ -1,6 +1,7 @@
-"""Full, padded and packed execution of one batch, timed in one run."""
+"""Full, padded and packed execution of the same batches, timed in one run."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,12 +20,12 @@ def compare(
     model: Functional,
     params: Params,
     executor: PackedExecutor,
-    batch: Batch,
+    batches: Sequence[Batch],
     trim: Trim,
     *,
     repeats: int,
 ) -> list[Row]:
-    """A row for each execution of one batch: full (no trimmers run), padded (trimmed tokens masked) and packed.
+    """A row for each execution: full (no trimmers run), padded (trimmed tokens masked) and packed.
 
     Full runs layer by layer like packed, which is faster than one program of all layers: that would copy each layer's
     weights out of the stack.
@@ -33,29 +34,30 @@ def compare(
         model: whose parameters these are.
         params: of the model.
         executor: of the same model and parameters.
-        batch: images, ids and mask.
+        batches: of one size, each images, ids and mask; one is computed after the other.
         trim: how the trimmers decide.
-        repeats: timed calls of each.
+        repeats: timed passes over the batches of each.
 
     Returns:
-        Rows with `execution`, `seconds` (median), `spread` (quartiles over the median), `compile_seconds`, `macs`
-        (mean and percentiles of the examples' realised gates), `macs_ratio` (full over trimmed), `speedup` (against
-        the faster of full and padded) and `realised` (speedup over macs_ratio). Full has `of_peak`, its share of the
-        rate at which this machine multiplies large matrices; packed has `macs_computed` per example, `padding_waste`
-        (their share that no open token needed) and `programs` (of layers, compiled so far).
+        Rows with `execution`, `seconds` (of a batch, median), `spread` (quartiles over the median),
+        `compile_seconds`, `macs` (mean and percentiles of the examples' realised gates), `macs_ratio` (full over
+        trimmed), `speedup` (against the faster of full and padded) and `realised` (speedup over macs_ratio). Full has
+        `of_peak`, its share of the rate at which this machine multiplies large matrices; packed has `macs_computed`
+        per example, `padding_waste` (their share that no open token needed) and `programs` (of layers, compiled so
+        far).
     """
     forward = jax.jit(model.apply)
     product, product_macs = matmul(model.config.dtype)
     executions: dict[str, Callable[[], Any]] = {
-        "full": lambda: executor(*batch).logits,
-        "padded": lambda: forward(params, *batch, trim=trim).logits,
-        "packed": lambda: executor(*batch, trim=trim).logits,
+        "full": lambda: [executor(*batch).logits for batch in batches],
+        "padded": lambda: [forward(params, *batch, trim=trim).logits for batch in batches],
+        "packed": lambda: [executor(*batch, trim=trim).logits for batch in batches],
     }
     timings = time_by_turns({"product": product, **executions}, repeats)
-    record = forward(params, *batch, trim=trim).record
+    records = [forward(params, *batch, trim=trim).record for batch in batches]
     macs = {
-        "full": np.asarray(model.macs(record.opened(), trimmed=False)),
-        "trimmed": np.asarray(model.macs(record)),
+        "full": np.concatenate([model.macs(record.opened(), trimmed=False) for record in records]),
+        "trimmed": np.concatenate([model.macs(record) for record in records]),
     }
     ratio = float(macs["full"].mean() / macs["trimmed"].mean())
     baseline = min(timings["full"].median, timings["padded"].median)
@@ -63,9 +65,9 @@ def compare(
     for name in executions:
         own, timing = macs["full" if name == "full" else "trimmed"], timings[name]
         row: Row = {
-            "batch_size": len(own),
+            "batch_size": len(own) // len(batches),
             "execution": name,
-            "seconds": timing.median,
+            "seconds": timing.median / len(batches),
             "spread": timing.spread,
             "compile_seconds": timing.first - timing.median,
             "macs": {"mean": float(own.mean()), **{f"p{q}": float(np.percentile(own, q)) for q in (50, 90)}},
@@ -76,9 +78,11 @@ def compare(
         if name == "full":
             row["of_peak"] = float(own.sum()) / timing.median / (product_macs / timings["product"].median)
         if name == "packed":
-            lines = executor.lines(batch, trim)
-            row["macs_computed"] = computed_macs(model, record, lines) / len(own)
-            row["padding_waste"] = 1.0 - computed_macs(model, record) / computed_macs(model, record, lines)
+            lines = [executor.lines(batch, trim) for batch in batches]
+            needed = sum(computed_macs(model, record) for record in records)
+            computed = sum(map(functools.partial(computed_macs, model), records, lines))
+            row["macs_computed"] = computed / len(own)
+            row["padding_waste"] = 1.0 - needed / computed
             row["programs"] = executor.compiled
         rows.append(row)
     return rows
