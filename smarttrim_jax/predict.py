@@ -5,18 +5,22 @@
     python -m smarttrim_jax.predict --workdir=runs/quick --input=questions.jsonl --output=answers.jsonl
 
 A folder asks the same of each of its images. A line of JSONL in is `{"image": FILE or [FILE, ...], "text": ...}`; a
-line out adds `answer`, `confidence`, `macs_saved` and `seconds`.
+line out adds `answer`, `confidence`, `macs_saved` and `seconds`, or `error` where the question could not be asked.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
+import sys
+from collections.abc import Callable, Iterator
 
 from absl import flags
 
 from smarttrim_jax.command_line import run_command
 from smarttrim_jax.errors import ConfigError, DataError
-from smarttrim_jax.inference.predictor import Answer, Predictor, Question
+from smarttrim_jax.inference.memory import keep_freed_memory
+from smarttrim_jax.inference.predictor import Answer, Failure, Predictor, Question
 from smarttrim_jax.training.finished import open_run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
@@ -30,19 +34,31 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Questions at a time.", lowe
 
 def main() -> None:
     """Runs the command."""
+    keep_freed_memory()
     questions = _read_questions(INPUT.value) if INPUT.value else _asked(IMAGE.value, TEXT.value)
     predictor = Predictor(open_run(str(WORKDIR.value)), SPEEDUP.value)
-    answers = predictor(questions, BATCH_SIZE.value)
-    if OUTPUT.value is None:
-        for answer in answers:
-            print(_line(answer), flush=True)
+    failed = 0
+    with _writer(OUTPUT.value) as write:
+        for answer in predictor(questions, BATCH_SIZE.value):
+            write(answer)
+            if isinstance(answer, Failure):
+                failed += 1
+                print(f"error: {answer.error}", file=sys.stderr)
+    if failed:
+        raise DataError(f"{failed} of {len(questions)} questions could not be asked; the others are answered")
+
+
+@contextlib.contextmanager
+def _writer(path: str | None) -> Iterator[Callable[[Answer | Failure], object]]:
+    """Writes lines of JSON to a file, or answers to the terminal."""
+    if path is None:
+        yield lambda answer: isinstance(answer, Failure) or print(_line(answer), flush=True)
         return
     try:
-        with open(OUTPUT.value, "w", encoding="utf-8") as file:
-            for answer in answers:
-                file.write(json.dumps(dataclasses.asdict(answer)) + "\n")
+        with open(path, "w", encoding="utf-8") as file:
+            yield lambda answer: file.write(json.dumps(dataclasses.asdict(answer)) + "\n")
     except OSError as error:
-        raise DataError(f"cannot write '{OUTPUT.value}': {error.strerror}; choose another --output") from None
+        raise DataError(f"cannot write '{path}': {error.strerror}; choose another --output") from None
 
 
 def _line(answer: Answer) -> str:

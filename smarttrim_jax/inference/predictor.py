@@ -50,6 +50,31 @@ class Answer:
     seconds: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """Why a question has no answer.
+
+    Attributes:
+        images: of the question.
+        text: of the question.
+        error: an image that cannot be read, another number of images than the model takes, an empty text.
+    """
+
+    images: tuple[str, ...]
+    text: str
+    error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """A question as the model takes it."""
+
+    question: Question
+    images: np.ndarray
+    ids: np.ndarray
+    mask: np.ndarray
+
+
 class Predictor:
     """Answers with packed execution.
 
@@ -63,31 +88,39 @@ class Predictor:
         self._run, self._trim = run, run.trim(speedup)
         self._executor = PackedExecutor(run.model, run.params, execution)
 
-    def __call__(self, questions: Sequence[Question], batch_size: int = 32) -> Iterator[Answer]:
-        """Answers in the order of the questions.
+    def __call__(self, questions: Sequence[Question], batch_size: int = 32) -> Iterator[Answer | Failure]:
+        """Answers in the order of the questions; one that cannot be asked keeps no other from its answer.
 
         Args:
             questions: any number of them.
             batch_size: questions at a time.
-
-        Raises:
-            DataError: an image that cannot be read, another number of images than the model takes, an empty text.
         """
         for start in range(0, len(questions), batch_size):
-            yield from self._answer(questions[start : start + batch_size])
+            prepared = [self._prepared(question) for question in questions[start : start + batch_size]]
+            answers = self._answer([each for each in prepared if isinstance(each, _Prepared)])
+            for each in prepared:
+                yield each if isinstance(each, Failure) else next(answers)
 
-    def _answer(self, questions: Sequence[Question]) -> Iterator[Answer]:
+    def _prepared(self, question: Question) -> "_Prepared | Failure":
+        try:
+            return _Prepared(question, self._read(question), *self._encode(question))
+        except DataError as error:
+            return Failure(question.images, question.text, str(error))
+
+    def _answer(self, prepared: Sequence["_Prepared"]) -> Iterator[Answer]:
+        if not prepared:
+            return
         run, model = self._run, self._run.model
         start = time.perf_counter()
-        images = normalize(jnp.stack([self._read(question) for question in questions]), run.config.pixels)
-        ids, mask = (np.stack(part) for part in zip(*(self._encode(each) for each in questions), strict=True))
+        images = normalize(jnp.stack([each.images for each in prepared]), run.config.pixels)
+        ids, mask = np.stack([each.ids for each in prepared]), np.stack([each.mask for each in prepared])
         output = self._executor(images, ids, mask, trim=self._trim)
         probabilities = np.asarray(jax.nn.softmax(output.logits[run.config.task], axis=-1))
         full = model.macs(output.record.opened(), trimmed=False)
         saved = np.asarray(1 - model.macs(output.record, trimmed=self._trim is not None) / full)
-        seconds = (time.perf_counter() - start) / len(questions)
-        for question, row, share in zip(questions, probabilities, saved, strict=True):
-            best = int(row.argmax())
+        seconds = (time.perf_counter() - start) / len(prepared)
+        for each, row, share in zip(prepared, probabilities, saved, strict=True):
+            question, best = each.question, int(row.argmax())
             name = run.dataset.answer_names[best]
             yield Answer(question.images, question.text, name, float(row[best]), float(share), seconds)
 

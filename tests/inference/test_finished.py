@@ -14,12 +14,12 @@ from tiny_run import decisive
 
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.data.images import normalize
-from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference import ExecutionConfig, PackedExecutor
 from smarttrim_jax.inference.benchmarking import measure_run
 from smarttrim_jax.inference.explanation import explain
 from smarttrim_jax.inference.export import export_run
-from smarttrim_jax.inference.predictor import Predictor, Question
+from smarttrim_jax.inference.predictor import Answer, Failure, Predictor, Question
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
@@ -68,11 +68,17 @@ def test_answers_come_in_order_and_do_not_depend_on_the_batch(run, experiment):
         (Question(("nowhere.png",), "is it red?"), "nowhere.png"),
         (Question((), "is it red?"), "0 images"),
         (Question((__file__,), "is it red?"), "cannot read image"),
+        (Question(("nowhere.png",), ""), "nowhere.png"),
     ],
 )
-def test_a_question_that_cannot_be_asked_is_named(run, question, message):
-    with pytest.raises(DataError, match=re.escape(message)):
-        list(Predictor(run, execution=COARSE)([question]))
+def test_a_question_that_cannot_be_asked_is_named_and_the_others_are_answered(run, experiment, question, message):
+    good = Question((str(next(pathlib.Path(experiment.data.source).rglob("*.png"))),), "is it red?")
+    first, second, third = Predictor(run, execution=COARSE)([good, question, good])
+    assert isinstance(second, Failure)
+    assert message in second.error
+    assert isinstance(first, Answer)
+    assert isinstance(third, Answer)
+    assert first.answer == third.answer
 
 
 def test_explanations_say_what_the_record_says(run):
