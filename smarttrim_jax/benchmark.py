@@ -16,7 +16,6 @@ from smarttrim_jax.command_line import run_command
 from smarttrim_jax.configuration import build
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.inference.benchmarking import measure_forced, measure_run
-from smarttrim_jax.inference.buckets import ExecutionConfig
 from smarttrim_jax.inference.measurement import describe_machine
 from smarttrim_jax.inference.memory import keep_freed_memory
 from smarttrim_jax.reporting.speed_table import format_speed
@@ -40,10 +39,10 @@ def main() -> None:
     keep_freed_memory()
     if WORKDIR.value is None:
         config = build(ExperimentConfig, CONFIG.value.to_dict())
-        results = measure_forced(config, sizes, _numbers("keep", KEEP.value, float), REPEATS.value, ExecutionConfig())
+        results = measure_forced(config, sizes, _numbers("keep", KEEP.value, float), REPEATS.value)
     else:
         speedups = _numbers("speedups", SPEEDUPS.value, float)
-        results = measure_run(open_run(WORKDIR.value), sizes, speedups, REPEATS.value, ExecutionConfig())
+        results = measure_run(open_run(WORKDIR.value), sizes, speedups, REPEATS.value)
     print(format_speed(results))
     if OUTPUT.value:
         try:

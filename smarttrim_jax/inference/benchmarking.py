@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.inference.buckets import ExecutionConfig
 from smarttrim_jax.inference.executor import Batch, PackedExecutor
 from smarttrim_jax.inference.speed import Row, compare
 from smarttrim_jax.models.forced import ForcedFunctional
@@ -27,7 +26,6 @@ def measure_forced(
     batch_sizes: Sequence[int],
     keeps: Sequence[float],
     repeats: int,
-    execution: ExecutionConfig,
 ) -> list[Row]:
     """An untrained model, random images and texts of full length, token gates drawn for every example.
 
@@ -37,7 +35,6 @@ def measure_forced(
         keeps: mean shares of tokens that layers keep, from the first layer on that trims; a standard deviation of a
             quarter of it between examples.
         repeats: timed calls.
-        execution: of the packed execution.
 
     Raises:
         ConfigError: a model without trimmers.
@@ -64,7 +61,7 @@ def measure_forced(
             text_copies = sizes.images if sizes.share_text else 1
             tables |= {"fusion_image": tables["image"], "fusion_text": np.repeat(tables["text"], text_copies, axis=0)}
             model = ForcedFunctional(sizes, tokens={name: jnp.asarray(table) for name, table in tables.items()})
-            executor = PackedExecutor(model, params, execution)
+            executor = PackedExecutor(model, params, config.execution)
             executor.calibrate([batch], trim=Trim())
             rows += [
                 {"keep": keep, **row} for row in compare(model, params, executor, [batch], Trim(), repeats=repeats)
@@ -77,7 +74,6 @@ def measure_run(
     batch_sizes: Sequence[int],
     speedups: Sequence[float],
     repeats: int,
-    execution: ExecutionConfig,
 ) -> list[Row]:
     """A trained model on the first examples of its evaluation split, at speed-ups of its dial.
 
@@ -91,7 +87,7 @@ def measure_run(
         trim = run.trim(speedup)
         if trim is None:
             raise ConfigError("this run never trimmed; there is nothing to compare")
-        executor = PackedExecutor(run.model, run.params, execution)
+        executor = PackedExecutor(run.model, run.params, run.config.execution)
         executor.calibrate(_batches(run, "calibration"), trim=trim)
         for batch_size in batch_sizes:
             batches = list(_batches(run, run.config.evaluation.split, batch_size, max(batch_size, EXAMPLES)))

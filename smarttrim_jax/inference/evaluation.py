@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 
-from smarttrim_jax.inference.buckets import ExecutionConfig
 from smarttrim_jax.inference.executor import PackedExecutor
 from smarttrim_jax.training.evaluation import Evaluator
 from smarttrim_jax.training.finished import FinishedRun
@@ -17,12 +16,11 @@ class PackedEvaluator(Evaluator):
 
     Args:
         run: with configuration and parameters.
-        execution: of the packing.
     """
 
-    def __init__(self, run: FinishedRun, execution: ExecutionConfig | None = None):
+    def __init__(self, run: FinishedRun):
         super().__init__(run)
-        self._executor = PackedExecutor(run.model, run.params, execution)
+        self._executor = PackedExecutor(run.model, run.params, run.config.execution)
         self._measure = jax.jit(self.measure)
 
     def results(self, batch: Batch, trim: Trim | None) -> dict[str, Any]:

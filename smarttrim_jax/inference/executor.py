@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from smarttrim_jax.inference.buckets import ExecutionConfig, ladder
+from smarttrim_jax.inference.buckets import ladder
 from smarttrim_jax.inference.heads import OpenHeads, open_heads, together
 from smarttrim_jax.inference.programs import Counts, FramePrograms, LayerGates, RunPrograms, count, read_counts
 from smarttrim_jax.inference.rooms import Occupancy, Room, Rooms
+from smarttrim_jax.models.execution import ExecutionConfig
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterOutput
 from smarttrim_jax.models.segments import Run, State
@@ -38,6 +39,10 @@ class PackedExecutor:
         model: whose parameters these are.
         params: of the model; the layers are copied one by one, so that the given ones may be dropped.
         config: of the packing.
+
+    Attributes:
+        config: the same.
+        pauses: runs and layers before which the host waits for counts; None is before every layer that trims.
     """
 
     def __init__(self, model: Functional, params: Params, config: ExecutionConfig | None = None):
@@ -46,7 +51,7 @@ class PackedExecutor:
         self._stages = [RunPrograms(stage) if isinstance(stage, Run) else stage.name for stage in stages]
         self._frame = FramePrograms(model, params, [stage for stage in stages if isinstance(stage, Run)])
         self._rooms: dict[int, Rooms] = collections.defaultdict(lambda: Rooms(self.config))
-        self._pauses: set[tuple[str, int]] | None = None
+        self.pauses: set[tuple[str, int]] | None = None
 
     @property
     def runs(self) -> list[RunPrograms]:
@@ -105,7 +110,7 @@ class PackedExecutor:
         """
         state, *_ = self._frame.embed(*batch)
         examples, tokens = max((tokens.shape for tokens in state.values()), key=lambda shape: shape[0] * shape[1])
-        rungs = ladder(examples * tokens, self.config.line_growth, self.config.multiple)
+        rungs = ladder(examples * tokens, self.config.line_growth, self.config.rounding)
         wanted = [rung / rungs[-1] for rung in rungs if shares[0] <= rung / rungs[-1] <= shares[1]]
         everything_open = Trim(offset=jnp.float32(OPEN))
         rooms = self._rooms[len(batch[1])]
@@ -130,14 +135,14 @@ class PackedExecutor:
             Which heads any example opens, `[layers, heads]`.
         """
         kept: OpenHeads = {}
-        kept_tokens: dict[str, np.ndarray] = {}
+        records = []
         for output in self.stream(batches, trim=trim):
             kept = together(kept, open_heads(output.record.gates))
-            for name, gates in output.record.gates.items():
-                kept_tokens[name] = kept_tokens.get(name, 0) + np.asarray(jnp.sum(gates.tokens, axis=(1, 2)))
-        self._pauses = set()
+            records.append(jax.tree.map(lambda gates: np.asarray(gates).sum(axis=1), output.record.gates))
+        totals = jax.tree.map(lambda *parts: np.sum(parts, axis=0), *records)
+        self.pauses = set()
         for run in self.runs:
-            self._pauses |= {(run.name, layer) for layer in run.worth_a_pause(kept_tokens, self.config.gain)}
+            self.pauses |= {(run.name, layer) for layer in run.worth_a_pause(totals, self.config.gain)}
             run.narrow(kept)
         return kept
 
@@ -158,7 +163,7 @@ class PackedExecutor:
             longest: how much more of them the first example keeps.
             lines: takes every layer's stage, and the tokens in memory of each of its sides.
         """
-        rooms = self._rooms[len(batch[1])]
+        rooms, group_heads = self._rooms[len(batch[1])], len(batch[1]) <= self.config.group_heads
         state, present, numbers = self._frame.embed(*batch)
         if share < 1:
             state = {name: _shortened(tokens, share, longest) for name, tokens in state.items()}
@@ -179,14 +184,14 @@ class PackedExecutor:
                     own, wanted = self._without_closed(rooms, stage.name, own, counts), counts.heads
                 if lines is not None:
                     lines += [(stage.name, {side: part.gate.size for side, part in own.items()})] * (stop - start)
-                own, more, decided, ahead = stage.advance(start, stop, own, decided, trim, wanted)
+                own, more, decided, ahead = stage.advance(start, stop, own, decided, trim, wanted, group_heads)
                 for name, layers in more.items():
                     gates.setdefault(name, []).extend(layers)
             state |= own
         return self._frame.read_out(state, gates, present)
 
     def _pauses_before(self, stage: str, layer: int) -> bool:
-        return self._pauses is None or (stage, layer) in self._pauses
+        return self.pauses is None or (stage, layer) in self.pauses
 
     def _without_closed(self, rooms: Rooms, stage: str, state: State, counts: Counts) -> State:
         """The state, every side in the room that is chosen for the stage."""

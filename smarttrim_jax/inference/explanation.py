@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.inference.buckets import ExecutionConfig
 from smarttrim_jax.inference.executor import PackedExecutor
 from smarttrim_jax.models.meter import MeterOutput
 from smarttrim_jax.training.finished import FinishedRun
@@ -60,7 +59,6 @@ def explain(
     *,
     limit: int | None = None,
     speedup: float | None = None,
-    execution: ExecutionConfig | None = None,
     batch_size: int = 32,
 ) -> Iterator[Explanation]:
     """Runs the model over a split and yields what it kept.
@@ -70,7 +68,6 @@ def explain(
         split: of its data.
         limit: only the first examples.
         speedup: in MACs; the one it was trained for by default.
-        execution: of the packing.
         batch_size: examples at a time.
 
     Raises:
@@ -80,7 +77,7 @@ def explain(
     trim = run.trim(speedup)
     if trim is None:
         raise ConfigError("this run never trimmed; there is nothing to explain")
-    executor = PackedExecutor(run.model, run.params, execution)
+    executor = PackedExecutor(run.model, run.params, run.config.execution)
     for batch in run.batches(split, batch_size=batch_size, limit=limit):
         output = executor(*inputs(run.config, batch), trim=trim)
         yield from _examples(run, batch, output)

@@ -1,14 +1,15 @@
-"""Heads that leave the weights: those that no example of a calibration set opened.
+"""Heads that leave the weights: those that no example of a calibration set opened, or none of a batch opens.
 
-Exact all the same: where a later example opens one of them, the layer runs with all its heads.
+Exact all the same: where a later example opens a head that calibration did not see, the layer has all its heads.
 """
 
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Bool
+from jaxtyping import Array, Bool, Int
 
 from smarttrim_jax.trimming.gates import Gates
 
@@ -32,6 +33,13 @@ def open_heads(gates: dict[str, Gates]) -> OpenHeads:
 def together(first: OpenHeads, second: OpenHeads) -> OpenHeads:
     """What either opens."""
     return {key: first[key] | second[key] for key in first} if first else second
+
+
+HEAD_GROUPS = 4
+"""Groups that a module's heads are counted in, so that few programs are compiled."""
+
+HeadIndices = dict[tuple[str, str], Int[Array, " fewer"]]
+"""The heads that a layer runs with, by the gates' name and part."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +70,36 @@ def narrow_layer(layer: Any, kept: OpenHeads) -> NarrowLayer | None:
     """
     if all(mask.all() for mask in kept.values()):
         return None
-    layer = {name: nnx.clone(part) for name, part in layer.items()} if isinstance(layer, dict) else nnx.clone(layer)
     kept = {key: mask if mask.any() else np.arange(len(mask)) == 0 for key, mask in kept.items()}
-    for (name, part), mask in kept.items():
-        module = layer[name] if isinstance(layer, dict) else layer
-        setattr(module, PARTS[part], getattr(module, PARTS[part]).narrowed(np.flatnonzero(mask)))
+    layer = with_heads(layer, {key: jnp.asarray(np.flatnonzero(mask)) for key, mask in kept.items()})
     graphdef, params = nnx.split(layer)
     return NarrowLayer(graphdef, params, kept)
+
+
+def with_heads(layer: Any, indices: HeadIndices) -> Any:
+    """The layer with the weights of only these heads.
+
+    Args:
+        layer: a module with an `attention`, or a dict of such by the gates' names.
+        indices: of the heads that stay.
+    """
+    layer = {name: nnx.clone(part) for name, part in layer.items()} if isinstance(layer, dict) else nnx.clone(layer)
+    for (name, part), kept in indices.items():
+        module = layer[name] if isinstance(layer, dict) else layer
+        setattr(module, PARTS[part], getattr(module, PARTS[part]).narrowed(kept))
+    return layer
+
+
+def grouped(wanted: OpenHeads) -> HeadIndices | None:
+    """Indices of the wanted heads, filled up to whole groups with others; None where that would be all of them.
+
+    Args:
+        wanted: heads of a layer that any example of a batch opens.
+    """
+    indices, fewer = {}, False
+    for key, mask in wanted.items():
+        size = -(-len(mask) // HEAD_GROUPS)
+        count = min(max(-(-int(mask.sum()) // size), 1) * size, len(mask))
+        indices[key] = jnp.asarray(np.sort(np.argsort(~mask, kind="stable")[:count]))
+        fewer |= count < len(mask)
+    return indices if fewer else None

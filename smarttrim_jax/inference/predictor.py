@@ -11,7 +11,6 @@ import numpy as np
 
 from smarttrim_jax.data.images import decode, normalize, to_array
 from smarttrim_jax.errors import DataError
-from smarttrim_jax.inference.buckets import ExecutionConfig
 from smarttrim_jax.inference.executor import PackedExecutor
 from smarttrim_jax.training.finished import FinishedRun
 
@@ -81,12 +80,11 @@ class Predictor:
     Args:
         run: a finished one.
         speedup: in MACs; the one it was trained for by default.
-        execution: of the packing.
     """
 
-    def __init__(self, run: FinishedRun, speedup: float | None = None, execution: ExecutionConfig | None = None):
+    def __init__(self, run: FinishedRun, speedup: float | None = None):
         self._run, self._trim = run, run.trim(speedup)
-        self._executor = PackedExecutor(run.model, run.params, execution)
+        self._executor = PackedExecutor(run.model, run.params, run.config.execution)
 
     def __call__(self, questions: Sequence[Question], batch_size: int = 32) -> Iterator[Answer | Failure]:
         """Answers in the order of the questions; one that cannot be asked keeps no other from its answer.

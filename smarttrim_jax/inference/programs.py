@@ -9,7 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from smarttrim_jax.inference.heads import PARTS, NarrowLayer, OpenHeads, narrow_layer
+from smarttrim_jax.inference.heads import (
+    HEAD_GROUPS,
+    PARTS,
+    HeadIndices,
+    NarrowLayer,
+    OpenHeads,
+    grouped,
+    narrow_layer,
+    with_heads,
+)
 from smarttrim_jax.inference.storage import restore, store
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterOutput
@@ -96,17 +105,22 @@ class RunPrograms:
         cuts = sorted({0, *range(self.first_layer % every, self.depth, every)} - {self.depth})
         return list(zip(cuts, [*cuts[1:], self.depth], strict=True))
 
-    def worth_a_pause(self, kept: dict[str, np.ndarray], gain: float) -> list[int]:
-        """The layers that close at least a share `gain` of what was open at the pause before.
+    def worth_a_pause(self, kept: GatesByRun, gain: float) -> list[int]:
+        """The layers that close at least a share `gain` of the tokens open at the pause before, or a group of heads.
 
         Args:
-            kept: open tokens of every layer, by the gates' names.
+            kept: the gates of examples, summed: `[layers, tokens]` and `[layers, heads]`.
             gain: the least share.
         """
-        tokens = np.sum([kept[name] for name in self._gate_names], axis=0)
+        own = [kept[name] for name in self._gate_names]
+        tokens = np.sum([gates.tokens.sum(axis=1) for gates in own], axis=0)
+        heads = [part for gates in own for part in (gates.heads, gates.cross_heads) if part is not None]
+        # The global token is open in every example.
+        examples = max(float(gates.tokens.max()) for gates in own)
+        open_share = np.min([part.mean(axis=1) for part in heads], axis=0) / examples
         held, layers = np.inf, []
         for layer in range(self.first_layer, self.depth):
-            if tokens[layer] <= (1 - gain) * held:
+            if tokens[layer] <= (1 - gain) * held or open_share[layer] <= 1 - 1 / HEAD_GROUPS:
                 held = tokens[layer]
                 layers.append(layer)
         return layers
@@ -130,6 +144,7 @@ class RunPrograms:
         gates: GatesByRun | None,
         trim: Trim | None,
         wanted: OpenHeads | None,
+        group_heads: bool,
     ) -> tuple[State, LayerGates, GatesByRun | None, jax.Array | None]:
         """Layers `start` to `stop`, and what the layer behind them closes.
 
@@ -140,6 +155,7 @@ class RunPrograms:
             gates: of layer `start`; None if it has not decided yet.
             trim: how layers decide.
             wanted: the heads that layer `start` opens, if known.
+            group_heads: run layer `start` with the weights of these heads alone, taken out of all on the way.
 
         Returns:
             The state; the gates of these layers; those of layer `stop` and the counts of what it leaves, or twice
@@ -148,11 +164,13 @@ class RunPrograms:
         ahead = trim is not None and self.first_layer <= stop < self.depth
         trimmers = [None if trim is None else part for part in self._trimmers[start : stop + ahead]]
         layers, inputs, first = self._layers[start:stop], self._inputs[start:stop], self._layer_def
-        narrow = self.narrow_layers[start]
+        narrow, heads = self.narrow_layers[start], None
         if narrow is not None and wanted is not None and narrow.serves(wanted):
             layers, first = [narrow.params, *layers[1:]], narrow.graphdef
+        elif wanted is not None and group_heads:
+            heads = grouped(wanted)
         program = self._advance_programs(first)
-        return program(layers, inputs, trimmers, state, gates, Trim() if trim is None else trim)
+        return program(layers, inputs, trimmers, state, gates, Trim() if trim is None else trim, heads)
 
     @property
     def _gate_names(self) -> set[str]:
@@ -176,6 +194,7 @@ class RunPrograms:
         state: State,
         gates: GatesByRun | None,
         trim: Trim,
+        heads: HeadIndices | None,
     ) -> tuple[State, LayerGates, GatesByRun | None, jax.Array | None]:
         self.compiled += 1  # runs when jit traces
         every: LayerGates = {}
@@ -185,6 +204,8 @@ class RunPrograms:
             for name, gate in gates.items():
                 every.setdefault(name, []).append(gate)
             module = nnx.merge(first if index == 0 else self._layer_def, restore(layer))
+            if heads is not None and index == 0:
+                module = with_heads(module, heads)
             state, gates = self._run.compute(module, state, gates, None, **more), None
         if len(trimmers) == len(layers):
             return state, every, None, None

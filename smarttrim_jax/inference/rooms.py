@@ -4,7 +4,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from smarttrim_jax.inference.buckets import ExecutionConfig, bucket, ladder
+from smarttrim_jax.inference.buckets import bucket, ladder
+from smarttrim_jax.models.execution import ExecutionConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +44,12 @@ class Occupancy:
     def smallest(self, config: ExecutionConfig) -> Room:
         """The lowest rung that holds them; the room where they are, if little would be gained."""
         batch, length = self.shape
-        line = bucket(self.total, ladder(batch * length, config.line_growth, config.multiple))
+        line = bucket(self.total, ladder(batch * length, config.line_growth, config.rounding))
         if line > (1 - config.gain) * self.room.line:
             return self.room
         if batch == 1:
             return Room(line, line)
-        return Room(line, bucket(self.longest, ladder(length, config.places_growth, config.multiple)))
+        return Room(line, bucket(self.longest, ladder(length, config.places_growth, config.rounding)))
 
     @property
     def largest(self) -> Room:

@@ -5,6 +5,7 @@ import dataclasses
 from smarttrim_jax.data.dataset import DataConfig, Dataset
 from smarttrim_jax.data.images import Preset
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.execution import ExecutionConfig
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.objectives.total import ObjectiveConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
@@ -74,6 +75,7 @@ class ExperimentConfig:
         init_from: another run's workdir to take the parameters from.
         temperature: of the sampled gates.
         pixels: how images are normalised.
+        execution: of packed execution, in evaluation and inference.
     """
 
     model: MeterConfig
@@ -90,6 +92,7 @@ class ExperimentConfig:
     mesh: MeshConfig = MeshConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    execution: ExecutionConfig = ExecutionConfig()
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:

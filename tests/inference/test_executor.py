@@ -9,15 +9,16 @@ import pytest
 from flax import nnx
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.inference import ExecutionConfig, PackedExecutor
-from smarttrim_jax.inference.heads import narrow_layer
+from smarttrim_jax.inference import ExecutionConfig, PackedExecutor, programs
+from smarttrim_jax.inference.heads import grouped, narrow_layer
+from smarttrim_jax.inference.waste import computed_macs
 from smarttrim_jax.models.forced import ForcedFunctional
 from smarttrim_jax.nn.folding import unstack
 from smarttrim_jax.tokens import Packed
 from smarttrim_jax.trimming.forced import draw_keep
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
-COARSE = ExecutionConfig(line_growth=1.5, places_growth=1.5)
+COARSE = ExecutionConfig(line_growth=1.5, places_growth=1.5, sizes=100)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +141,51 @@ def test_a_narrow_layer_serves_only_the_heads_it_has(tiny_meter):
     assert narrow.serves({key: np.array([True, False, False, False])})
     assert not narrow.serves({key: np.array([False, True, False, False])})
     assert narrow_layer(nnx.merge(*_first_layer(layer.layers)), {key: np.ones(4, bool)}) is None
+
+
+def test_a_single_example_runs_with_its_own_heads(tiny_meter, closing, monkeypatch):
+    groups = []
+    monkeypatch.setattr(programs, "grouped", lambda wanted: groups.append(grouped(wanted)) or groups[-1])
+    one = tuple(part[[2]] for part in tiny_meter.batch)
+    expected = tiny_meter.run(closing)
+    assert any((gates.heads[:, 2] == 0).any() for gates in expected.record.gates.values())
+    executor = PackedExecutor(tiny_meter.model, tiny_meter.params, COARSE)
+    same(executor(*one, trim=closing), expected, [2])
+    assert any(group is not None for group in groups)
+
+
+def test_heads_are_grouped_up_to_whole_groups():
+    key = ("image", "heads")
+    indices = grouped({key: np.array([0, 1, 0, 0, 1, 0, 1, 0], bool)})
+    np.testing.assert_array_equal(indices[key], [0, 1, 4, 6])
+    assert grouped({key: np.array([1, 1, 1, 1, 1, 1, 1, 0], bool)}) is None
+    assert len(grouped({key: np.zeros(8, bool)})[key]) == 2
+
+
+def test_calibration_waits_only_where_tokens_close(tiny_meter):
+    config = tiny_meter.config
+    random = np.random.default_rng(0)
+    tables = {"image": jnp.stack([random_tables(random, 1, 4, 17)[0], jnp.ones((4, 17))])}
+    model = ForcedFunctional(config, tokens=tables, heads={"image": jnp.ones((4, 4))})
+    executor = PackedExecutor(model, tiny_meter.params, COARSE)
+    expected = executor(*tiny_meter.batch, trim=Trim())
+    executor.calibrate([tiny_meter.batch], trim=Trim())
+    first = config.trimming.image.first_layer
+    assert [layer for run, layer in executor.pauses if run == "image"] == [first]
+    again = executor(*tiny_meter.batch, trim=Trim())
+    same(again, expected)
+
+
+def test_lines_say_how_many_tokens_were_computed(executor, tiny_meter, closing):
+    output = executor(*tiny_meter.batch, trim=closing)
+    lines = executor.lines(tiny_meter.batch, closing)
+    assert [run for run, _ in lines] == ["image"] * 3 + ["text"] * 2 + ["fusion"] * 2
+    for (_, sides), opened in zip(lines, output.record.gates["image"].tokens.sum(axis=(1, 2)), strict=False):
+        assert sides["image"] >= opened
+    needed = computed_macs(tiny_meter.model, output.record)
+    assert needed < computed_macs(tiny_meter.model, output.record, lines)
+    full = tiny_meter.run(Trim(offset=1e3)).record.opened()
+    assert computed_macs(tiny_meter.model, full) == pytest.approx(float(jnp.sum(tiny_meter.model.macs(full))))
 
 
 def _first_layer(layers):

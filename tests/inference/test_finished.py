@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +16,9 @@ from tiny_run import decisive
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.data.images import normalize
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.inference import ExecutionConfig, PackedExecutor
+from smarttrim_jax.inference import PackedExecutor
 from smarttrim_jax.inference.benchmarking import measure_run
+from smarttrim_jax.inference.evaluation import PackedEvaluator
 from smarttrim_jax.inference.explanation import explain
 from smarttrim_jax.inference.export import export_run
 from smarttrim_jax.inference.predictor import Answer, Failure, Predictor, Question
@@ -24,11 +26,10 @@ from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
 from smarttrim_jax.reporting.speed_table import format_speed
+from smarttrim_jax.training.evaluation import Evaluator
 from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
 from smarttrim_jax.training.finished import FinishedRun
 from smarttrim_jax.trimming.calibration import SpeedDial
-
-COARSE = ExecutionConfig(line_growth=2.0, places_growth=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def run(experiment: ExperimentConfig) -> FinishedRun:
 
 
 def test_packed_execution_of_a_trained_model_answers_as_the_padded_one(run):
-    executor, forward = PackedExecutor(run.model, run.params, COARSE), jax.jit(run.model.apply)
+    executor, forward = PackedExecutor(run.model, run.params, run.config.execution), jax.jit(run.model.apply)
     for batch in run.batches("test", batch_size=4):
         inputs = normalize(batch["image"], run.config.pixels), batch["text_ids"], batch["text_mask"]
         padded, packed = forward(run.params, *inputs, trim=run.trim()), executor(*inputs, trim=run.trim())
@@ -53,8 +54,8 @@ def test_packed_execution_of_a_trained_model_answers_as_the_padded_one(run):
 def test_answers_come_in_order_and_do_not_depend_on_the_batch(run, experiment):
     image = next(pathlib.Path(experiment.data.source).rglob("*.png"))
     questions = [Question((str(image),), text) for text in ("what shape is it?", "is it red?", "is it blue?")]
-    together = list(Predictor(run, execution=COARSE)(questions))
-    alone = list(Predictor(run, execution=COARSE)(questions, batch_size=1))
+    together = list(Predictor(run)(questions))
+    alone = list(Predictor(run)(questions, batch_size=1))
     assert [answer.text for answer in together] == [question.text for question in questions]
     for first, second in zip(together, alone, strict=True):
         assert (first.answer, first.images) == (second.answer, second.images)
@@ -73,7 +74,7 @@ def test_answers_come_in_order_and_do_not_depend_on_the_batch(run, experiment):
 )
 def test_a_question_that_cannot_be_asked_is_named_and_the_others_are_answered(run, experiment, question, message):
     good = Question((str(next(pathlib.Path(experiment.data.source).rglob("*.png"))),), "is it red?")
-    first, second, third = Predictor(run, execution=COARSE)([good, question, good])
+    first, second, third = Predictor(run)([good, question, good])
     assert isinstance(second, Failure)
     assert message in second.error
     assert isinstance(first, Answer)
@@ -82,7 +83,7 @@ def test_a_question_that_cannot_be_asked_is_named_and_the_others_are_answered(ru
 
 
 def test_explanations_say_what_the_record_says(run):
-    examples = list(explain(run, "test", limit=3, execution=COARSE, batch_size=4))
+    examples = list(explain(run, "test", limit=3, batch_size=4))
     assert [example.index for example in examples] == list(range(3))
     for example in examples:
         assert example.patches.shape == (3, 1, 2, 2)
@@ -101,7 +102,7 @@ def test_explanations_say_what_the_record_says(run):
 
 
 def test_the_page_holds_every_example_and_the_picture_every_layer(run):
-    examples = list(explain(run, "test", limit=3, execution=COARSE, batch_size=4))
+    examples = list(explain(run, "test", limit=3, batch_size=4))
     page = build_page(examples, "three </script> of them")
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     assert data is not None
@@ -141,13 +142,26 @@ numpy.savez(sys.argv[3], **output)
 
 
 def test_the_benchmark_quotes_every_execution_against_the_faster_reference(run):
-    rows = measure_run(run, [2], [], repeats=1, execution=COARSE)
+    rows = measure_run(run, [2], [], repeats=1)
     assert [row["execution"] for row in rows] == ["full", "padded", "packed"]
     baseline = min(row["seconds"] for row in rows[:2])
     for row in rows:
         assert row["speedup"] == pytest.approx(baseline / row["seconds"])
         assert row["realised"] == pytest.approx(row["speedup"] / row["macs_ratio"])
     assert "packed" in format_speed(rows)
+
+
+@pytest.mark.parametrize("trimmed", [False, True])
+def test_packed_evaluation_reports_what_padded_evaluation_reports(run, trimmed):
+    padded, packed = Evaluator(run), PackedEvaluator(run)
+
+    def report(evaluator):
+        batches = run.batches("test", limit=9)
+        return evaluator.trimmed(batches, run.trim().offset) if trimmed else evaluator.full(batches)
+
+    expected, ours = report(padded), report(packed)
+    chex.assert_trees_all_close(ours, expected, rtol=1e-6)
+    assert packed.remarks["execution"]["programs"] > 0
 
 
 def test_a_speed_beyond_the_dial_is_refused(run):
