@@ -27,6 +27,8 @@ from smarttrim_jax.trimming.gates import Trim
 Batch = tuple[Any, Any, Any]
 """Images, ids and mask, as `Meter.__call__` takes them."""
 
+Lines = list[tuple[str, dict[str, int]]]
+"""For every layer its run, and how many tokens of each side lie in memory."""
 
 OPEN = 1e9
 """A turn of the dial at which everything stays open."""
@@ -78,20 +80,18 @@ class PackedExecutor:
             trim: how the trimmers decide; None runs at full capacity, without the padding.
             in_flight: batches computed by turns.
         """
-        mode = None if trim is None else jax.tree.map(jnp.float32, trim)
         going: list[_Flight] = []
         for batch in batches:
-            going.append(_Flight(self._way(batch, mode)))
+            going.append(_Flight(self._way(batch, trim)))
             if len(going) == in_flight:
                 yield going.pop(0).land(going)
         while going:
             yield going.pop(0).land(going)
 
-    def lines(self, batch: Batch, trim: Trim | None) -> list[tuple[str, dict[str, int]]]:
+    def lines(self, batch: Batch, trim: Trim | None) -> Lines:
         """Every layer's run, and how many tokens of each side lie in memory, closed ones and fillers among them."""
-        lines: list[tuple[str, dict[str, int]]] = []
-        mode = None if trim is None else jax.tree.map(jnp.float32, trim)
-        _Flight(self._way(batch, mode, lines=lines)).land()
+        lines: Lines = []
+        _Flight(self._way(batch, trim, lines=lines)).land()
         return lines
 
     def warmup(self, batch: Batch, *, shares: tuple[float, float] = (0.1, 1.0), longest: float = 1.3) -> int:
@@ -112,7 +112,7 @@ class PackedExecutor:
         examples, tokens = max((tokens.shape for tokens in state.values()), key=lambda shape: shape[0] * shape[1])
         rungs = ladder(examples * tokens, self.config.line_growth, self.config.rounding)
         wanted = [rung / rungs[-1] for rung in rungs if shares[0] <= rung / rungs[-1] <= shares[1]]
-        everything_open = Trim(offset=jnp.float32(OPEN))
+        everything_open = Trim(offset=OPEN)
         rooms = self._rooms[len(batch[1])]
         rooms.is_open = True
         for share in wanted:
@@ -152,7 +152,7 @@ class PackedExecutor:
         trim: Trim | None,
         share: float = 1.0,
         longest: float = 1.0,
-        lines: list[tuple[str, dict[str, int]]] | None = None,
+        lines: Lines | None = None,
     ) -> Generator[jax.Array, np.ndarray, MeterOutput]:
         """One batch's way through the model: yields counts that are still being computed, and is sent their values.
 
@@ -163,6 +163,7 @@ class PackedExecutor:
             longest: how much more of them the first example keeps.
             lines: takes every layer's stage, and the tokens in memory of each of its sides.
         """
+        trim = None if trim is None else jax.tree.map(jnp.float32, trim)
         rooms, group_heads = self._rooms[len(batch[1])], len(batch[1]) <= self.config.group_heads
         state, present, numbers = self._frame.embed(*batch)
         if share < 1:

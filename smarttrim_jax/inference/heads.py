@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Int
 
+from smarttrim_jax.inference.buckets import round_up
 from smarttrim_jax.trimming.gates import Gates
 
 PARTS = {"heads": "attention", "cross_heads": "cross_attention"}
@@ -99,7 +100,7 @@ def grouped(wanted: OpenHeads) -> HeadIndices | None:
     indices, fewer = {}, False
     for key, mask in wanted.items():
         size = -(-len(mask) // HEAD_GROUPS)
-        count = min(max(-(-int(mask.sum()) // size), 1) * size, len(mask))
+        count = min(round_up(max(int(mask.sum()), 1), size), len(mask))
         indices[key] = jnp.asarray(np.sort(np.argsort(~mask, kind="stable")[:count]))
         fewer |= count < len(mask)
     return indices if fewer else None

@@ -5,10 +5,9 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from smarttrim_jax.inference.executor import Lines
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.trimming.gates import Gates, TrimRecord
-
-Lines = list[tuple[str, dict[str, int]]]
 
 
 def computed_macs(model: Functional, record: TrimRecord, lines: Lines | None = None) -> float:
