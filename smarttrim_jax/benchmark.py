@@ -18,7 +18,8 @@ from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.inference.benchmarking import measure_forced, measure_run
 from smarttrim_jax.inference.measurement import describe_machine
 from smarttrim_jax.inference.memory import keep_freed_memory
-from smarttrim_jax.reporting.speed_table import format_speed
+from smarttrim_jax.inference.speed import Row
+from smarttrim_jax.reporting.speed_table import format_speed, speed_head
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.finished import open_run
 
@@ -43,13 +44,24 @@ def main() -> None:
     else:
         speedups = _numbers("speedups", SPEEDUPS.value, float)
         results = measure_run(open_run(WORKDIR.value), sizes, speedups, REPEATS.value)
-    print(format_speed(results))
-    if OUTPUT.value:
-        try:
-            with open(OUTPUT.value, "w", encoding="utf-8") as file:
-                json.dump({"machine": describe_machine(), "results": results}, file, indent=1)
-        except OSError as error:
-            raise DataError(f"cannot write '{OUTPUT.value}': {error.strerror}; choose another --output") from None
+    rows: list[Row] = []
+    _write(rows)
+    print(speed_head(), flush=True)
+    for row in results:
+        rows.append(row)
+        print(format_speed(row), flush=True)
+        _write(rows)
+
+
+def _write(rows: list[Row]) -> None:
+    """What was measured so far: hours of measuring shall not hang on the last row."""
+    if not OUTPUT.value:
+        return
+    try:
+        with open(OUTPUT.value, "w", encoding="utf-8") as file:
+            json.dump({"machine": describe_machine(), "results": rows}, file, indent=1)
+    except OSError as error:
+        raise DataError(f"cannot write '{OUTPUT.value}': {error.strerror}; choose another --output") from None
 
 
 def _numbers(flag: str, words: list[str], kind: type) -> list:

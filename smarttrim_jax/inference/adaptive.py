@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from smarttrim_jax.inference.buckets import round_up
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterOutput
 from smarttrim_jax.models.segments import GatesByRun, Run, State, fold_stages
 from smarttrim_jax.tokens import Padded, Tokens, compact
+from smarttrim_jax.tokens.buckets import round_up
 from smarttrim_jax.trimming.gates import Trim
 
 

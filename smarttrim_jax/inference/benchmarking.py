@@ -11,14 +11,18 @@ from smarttrim_jax.inference.executor import Batch, PackedExecutor
 from smarttrim_jax.inference.speed import Row, compare
 from smarttrim_jax.models.forced import ForcedFunctional
 from smarttrim_jax.models.functional import Functional
+from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.finished import FinishedRun
 from smarttrim_jax.training.forward import inputs
-from smarttrim_jax.trimming.forced import draw_keep
+from smarttrim_jax.trimming.forced import offset_that_keeps
 from smarttrim_jax.trimming.gates import Trim
 
 EXAMPLES = 32
 """Of a trained model's data, at least, that every execution is timed on."""
+
+SPREAD = 0.25
+"""Standard deviation of the share that forced examples keep, relative to its mean."""
 
 
 def measure_forced(
@@ -26,15 +30,17 @@ def measure_forced(
     batch_sizes: Sequence[int],
     keeps: Sequence[float],
     repeats: int,
-) -> list[Row]:
-    """An untrained model, random images and texts of full length, token gates drawn for every example.
+) -> Iterator[Row]:
+    """An untrained model, random images and texts of full length; every example draws the share of tokens it keeps.
 
     Args:
         config: its model is measured, with texts of its data's length.
         batch_sizes: examples at a time.
-        keeps: mean shares of tokens that layers keep, from the first layer on that trims; a standard deviation of a
-            quarter of it between examples.
+        keeps: mean shares of tokens that layers keep, from the first layer on that trims.
         repeats: timed calls.
+
+    Yields:
+        Rows of `compare`, as soon as they are measured.
 
     Raises:
         ConfigError: a model without trimmers.
@@ -42,9 +48,8 @@ def measure_forced(
     sizes, trimming = config.model, config.model.trimming
     if trimming is None:
         raise ConfigError("the config's model has no trimmers (model.trimming is None)")
-    plain = Functional(sizes)
-    params = jax.jit(plain.init)(jax.random.key(config.seed))
-    rows: list[Row] = []
+    params = jax.jit(Functional(sizes).init)(jax.random.key(config.seed))
+    model = _forced(sizes, config.data.text_length, np.random.default_rng(config.seed))
     for batch_size in batch_sizes:
         random = np.random.default_rng(config.seed)
         side, length = sizes.vision.image_size, config.data.text_length
@@ -54,19 +59,12 @@ def measure_forced(
             jnp.ones((batch_size, length), jnp.int32),
         )
         for keep in keeps:
-            tables = {
-                "image": draw_keep(random, batch_size * sizes.images, 1 + sizes.vision.patches, keep),
-                "text": draw_keep(random, batch_size, length, keep),
-            }
-            text_copies = sizes.images if sizes.share_text else 1
-            tables |= {"fusion_image": tables["image"], "fusion_text": np.repeat(tables["text"], text_copies, axis=0)}
-            model = ForcedFunctional(sizes, tokens={name: jnp.asarray(table) for name, table in tables.items()})
+            shares = np.clip(random.normal(keep, SPREAD * keep * (keep < 1), batch_size), 0.0, 1.0)
+            trim = Trim(offset=offset_that_keeps(jnp.asarray(shares, jnp.float32)))
             executor = PackedExecutor(model, params, config.execution)
-            executor.calibrate([batch], trim=Trim())
-            rows += [
-                {"keep": keep, **row} for row in compare(model, params, executor, [batch], Trim(), repeats=repeats)
-            ]
-    return rows
+            executor.calibrate([batch], trim=trim)
+            for row in compare(model, params, executor, [batch], trim, repeats=repeats):
+                yield {"keep": keep, **row}
 
 
 def measure_run(
@@ -74,15 +72,17 @@ def measure_run(
     batch_sizes: Sequence[int],
     speedups: Sequence[float],
     repeats: int,
-) -> list[Row]:
+) -> Iterator[Row]:
     """A trained model on the first examples of its evaluation split, at speed-ups of its dial.
 
     The executor is calibrated on held-out training examples. Small batches are many, `EXAMPLES` together.
 
+    Yields:
+        Rows of `compare`, as soon as they are measured.
+
     Raises:
         ConfigError: a run that never trimmed, or a speed-up beyond its dial.
     """
-    rows: list[Row] = []
     for speedup in speedups or [run.config.cost.target_speedup]:
         trim = run.trim(speedup)
         if trim is None:
@@ -92,8 +92,23 @@ def measure_run(
         for batch_size in batch_sizes:
             batches = list(_batches(run, run.config.evaluation.split, batch_size, max(batch_size, EXAMPLES)))
             measured = compare(run.model, run.params, executor, batches, trim, repeats=repeats)
-            rows += [{"asked": speedup, **row} for row in measured]
-    return rows
+            yield from ({"asked": speedup, **row} for row in measured)
+
+
+def _forced(sizes: MeterConfig, length: int, random: np.random.Generator) -> ForcedFunctional:
+    """A model that keeps what its dial's offset says, in a random order of the tokens, and all heads."""
+
+    def order(tokens: int) -> jax.Array:
+        return jnp.asarray((random.permutation(tokens) + 0.5)[None] / tokens, jnp.float32)
+
+    image, text = order(1 + sizes.vision.patches), order(length)
+    heads = {"image": sizes.vision.heads, "text": sizes.text.heads}
+    heads |= dict.fromkeys(("fusion_image", "fusion_text"), sizes.fusion.heads)
+    return ForcedFunctional(
+        sizes,
+        tokens={"image": image, "text": text, "fusion_image": image, "fusion_text": text},
+        heads={name: jnp.ones((1, count)) for name, count in heads.items()},
+    )
 
 
 def _batches(

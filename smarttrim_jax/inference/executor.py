@@ -6,6 +6,7 @@ programs compiled for them; layers of one shape share these.
 """
 
 import collections
+import itertools
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -13,16 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from smarttrim_jax.inference.buckets import ladder
 from smarttrim_jax.inference.heads import OpenHeads, open_heads, together
+from smarttrim_jax.inference.pieces import cut, examples_at_once, join
 from smarttrim_jax.inference.programs import Counts, FramePrograms, LayerGates, RunPrograms, count, read_counts
 from smarttrim_jax.inference.rooms import Occupancy, Room, Rooms
 from smarttrim_jax.models.execution import ExecutionConfig
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterOutput
-from smarttrim_jax.models.segments import Run, State
+from smarttrim_jax.models.segments import GatesByRun, Run, State
 from smarttrim_jax.tokens import Packed, Tokens, compact
-from smarttrim_jax.trimming.gates import Trim
+from smarttrim_jax.tokens.buckets import ladder
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 Batch = tuple[Any, Any, Any]
 """Images, ids and mask, as `Meter.__call__` takes them."""
@@ -45,6 +47,7 @@ class PackedExecutor:
     Attributes:
         config: the same.
         pauses: runs and layers before which the host waits for counts; None is before every layer that trims.
+        kept: share of their tokens that trimmed batches keep on average.
     """
 
     def __init__(self, model: Functional, params: Params, config: ExecutionConfig | None = None):
@@ -54,6 +57,7 @@ class PackedExecutor:
         self._frame = FramePrograms(model, params, [stage for stage in stages if isinstance(stage, Run)])
         self._rooms: dict[int, Rooms] = collections.defaultdict(lambda: Rooms(self.config))
         self.pauses: set[tuple[str, int]] | None = None
+        self.kept = 1.0
 
     @property
     def runs(self) -> list[RunPrograms]:
@@ -78,21 +82,31 @@ class PackedExecutor:
         Args:
             batches: each as `Meter.__call__` takes it.
             trim: how the trimmers decide; None runs at full capacity, without the padding.
-            in_flight: batches computed by turns.
+            in_flight: batches, or pieces of them, computed by turns.
         """
-        going: list[_Flight] = []
-        for batch in batches:
-            going.append(_Flight(self._way(batch, trim)))
-            if len(going) == in_flight:
-                yield going.pop(0).land(going)
-        while going:
-            yield going.pop(0).land(going)
+        sizes: collections.deque[int] = collections.deque()
+
+        def pieces() -> Iterator[tuple[Batch, Trim | None]]:
+            for batch in batches:
+                own = self._pieces(batch, trim)
+                sizes.append(len(own))
+                yield from own
+
+        outputs = self._land_in_order(pieces(), in_flight)
+        for first in outputs:
+            rest = itertools.islice(outputs, sizes.popleft() - 1)
+            yield join([first, *rest])
 
     def lines(self, batch: Batch, trim: Trim | None) -> Lines:
         """Every layer's run, and how many tokens of each side lie in memory, closed ones and fillers among them."""
-        lines: Lines = []
-        _Flight(self._way(batch, trim, lines=lines)).land()
-        return lines
+        pieces: list[Lines] = []
+        for piece, own in self._pieces(batch, trim):
+            pieces.append([])
+            _Flight(self._way(piece, own, lines=pieces[-1])).land()
+        return [
+            (parts[0][0], {side: sum(sizes[side] for _, sizes in parts) for side in parts[0][1]})
+            for parts in zip(*pieces, strict=True)
+        ]
 
     def warmup(self, batch: Batch, *, shares: tuple[float, float] = (0.1, 1.0), longest: float = 1.3) -> int:
         """Compiles the programs for all buckets between two shares of kept tokens, so that no batch waits for them.
@@ -108,6 +122,7 @@ class PackedExecutor:
         Returns:
             Buckets compiled for.
         """
+        (batch, _), *_ = self._pieces(batch, Trim())
         state, *_ = self._frame.embed(*batch)
         examples, tokens = max((tokens.shape for tokens in state.values()), key=lambda shape: shape[0] * shape[1])
         rungs = ladder(examples * tokens, self.config.line_growth, self.config.rounding)
@@ -135,16 +150,35 @@ class PackedExecutor:
             Which heads any example opens, `[layers, heads]`.
         """
         kept: OpenHeads = {}
-        records = []
+        records, at_first = [], []
         for output in self.stream(batches, trim=trim):
             kept = together(kept, open_heads(output.record.gates))
-            records.append(jax.tree.map(lambda gates: np.asarray(gates).sum(axis=1), output.record.gates))
-        totals = jax.tree.map(lambda *parts: np.sum(parts, axis=0), *records)
+            records.append(_totals(output.record))
+            at_first.append(_totals(output.record.opened()))
+        totals, opened = (jax.tree.map(lambda *parts: np.sum(parts, axis=0), *each) for each in (records, at_first))
+        self.kept = _tokens(totals) / _tokens(opened)
         self.pauses = set()
         for run in self.runs:
             self.pauses |= {(run.name, layer) for layer in run.worth_a_pause(totals, self.config.gain)}
             run.narrow(kept)
         return kept
+
+    def _pieces(self, batch: Batch, trim: Trim | None) -> list[tuple[Batch, Trim | None]]:
+        """The batch, cut so that a line holds what is worked on at once."""
+        examples, numbers = len(batch[1]), self._frame.numbers(batch)
+        if trim is not None:
+            trim.check(examples)
+        size = examples_at_once(numbers * (1.0 if trim is None else self.kept), self.config.numbers_at_once)
+        return list(zip(cut(batch, examples, size), cut(trim, examples, size), strict=True))
+
+    def _land_in_order(self, pieces: Iterable[tuple[Batch, Trim | None]], in_flight: int) -> Iterator[MeterOutput]:
+        going: list[_Flight] = []
+        for batch, trim in pieces:
+            going.append(_Flight(self._way(batch, trim)))
+            if len(going) == in_flight:
+                yield going.pop(0).land(going)
+        while going:
+            yield going.pop(0).land(going)
 
     def _way(
         self,
@@ -240,6 +274,16 @@ def _shortened(tokens: Tokens, share: float, longest: float) -> Tokens:
     kept = np.full(examples, max(int(share * length), 1))
     kept[0] = min(int(longest * share * length) + 1, length) if longest > 1 else kept[0]
     return tokens.close(jnp.asarray(np.arange(length) < kept[:, None], jnp.float32))
+
+
+def _totals(record: TrimRecord) -> GatesByRun:
+    """The record's gates, summed over the batch."""
+    return jax.tree.map(lambda gates: np.asarray(gates).sum(axis=1), record.gates)
+
+
+def _tokens(totals: GatesByRun) -> float:
+    """Tokens that all layers together keep."""
+    return float(sum(gates.tokens.sum() for gates in totals.values()))
 
 
 _compact = jax.jit(compact, static_argnums=(1, 2))

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Int
 
-from smarttrim_jax.inference.buckets import round_up
+from smarttrim_jax.tokens.buckets import round_up
 from smarttrim_jax.trimming.gates import Gates
 
 PARTS = {"heads": "attention", "cross_heads": "cross_attention"}

@@ -231,10 +231,19 @@ class FramePrograms:
         self._embed = jax.jit(self._embed_and_count)
         self._segment = jax.jit(self._apply_segment, static_argnums=0)
         self._read_out = jax.jit(self._stack_and_read_out)
+        self._numbers: dict[Any, float] = {}
 
     def embed(self, *batch: Any) -> tuple[State, dict[str, jax.Array], jax.Array]:
         """The first tokens, which of them are no padding, and their counts."""
         return self._embed(self._leaves, *batch)
+
+    def numbers(self, batch: tuple[Any, ...]) -> float:
+        """How many numbers an example of the batch puts on the line of the larger side."""
+        shapes = tuple(np.shape(part) for part in batch)
+        if shapes not in self._numbers:
+            state, *_ = jax.eval_shape(self._embed, self._leaves, *batch)
+            self._numbers[shapes] = max(tokens.values.size for tokens in state.values()) / len(batch[1])
+        return self._numbers[shapes]
 
     def segment(self, name: str, state: State) -> State:
         """One segment by its name."""

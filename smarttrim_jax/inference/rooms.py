@@ -4,8 +4,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from smarttrim_jax.inference.buckets import bucket, ladder
 from smarttrim_jax.models.execution import ExecutionConfig
+from smarttrim_jax.tokens.buckets import bucket, ladder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """How a model's stages are executed when closed tokens leave memory."""
 
 import dataclasses
+import math
 
 import jax
 
@@ -22,6 +23,8 @@ class ExecutionConfig:
         sizes: that all stages together are compiled for, for batches of one number of examples; beyond it these
             share what exists, and only where nothing is large enough one more is added. A size takes one program for
             layers with another behind them, and one for a last layer.
+        piece: numbers on a side's line (tokens times width) that are worked on at once; larger batches run in pieces.
+            0 takes 2^21 on CPUs, whose caches hold no more, and no bound elsewhere.
     """
 
     every: int = 1
@@ -31,12 +34,13 @@ class ExecutionConfig:
     gain: float = 0.02
     group_heads: int = 1
     sizes: int = 8
+    piece: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.every, self.sizes) < 1 or self.multiple < 0:
+        if min(self.every, self.sizes) < 1 or min(self.multiple, self.piece) < 0:
             raise ConfigError(
-                f"every is {self.every}, sizes {self.sizes} (both must be at least 1), multiple {self.multiple} "
-                "(must not be negative)"
+                f"every is {self.every}, sizes {self.sizes} (both must be at least 1), multiple {self.multiple}, "
+                f"piece {self.piece} (must not be negative)"
             )
         if min(self.line_growth, self.places_growth) <= 1:
             raise ConfigError("line_growth and places_growth must be above 1")
@@ -45,3 +49,8 @@ class ExecutionConfig:
     def rounding(self) -> int:
         """`multiple`, for this process's device if none was asked for."""
         return self.multiple or (128 if jax.default_backend() == "tpu" else 8)
+
+    @property
+    def numbers_at_once(self) -> float:
+        """`piece`, for this process's device if none was asked for."""
+        return self.piece or (2**21 if jax.default_backend() == "cpu" else math.inf)

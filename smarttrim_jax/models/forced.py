@@ -14,10 +14,10 @@ from smarttrim_jax.trimming.forced import ForcedHeadTrimmer, ForcedTokenTrimmer
 
 @dataclasses.dataclass(frozen=True)
 class ForcedFunctional(Functional):
-    """`Functional` with overruled trimmers, for batches of the tables' size.
+    """`Functional` with overruled trimmers, for batches of the tables' size; a table of one row is for any.
 
     Attributes:
-        tokens: `[batch, tokens]` (or `[layers that trim, batch, tokens]`), 1 keep, 0 drop, by the run's name.
+        tokens: `[batch, tokens]` (or `[layers that trim, batch, tokens]`), by run; see `ForcedTokenTrimmer`.
         heads: `[batch, heads]` (or with layers) of self- and cross-attention, by the run's name.
     """
 

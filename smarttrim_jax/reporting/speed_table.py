@@ -1,37 +1,43 @@
-"""The benchmark's rows as a table for a terminal."""
+"""The benchmark's rows as lines for a terminal, each as soon as it is there."""
 
 from typing import Any
 
-from smarttrim_jax.reporting.table import aligned
+COLUMNS = {
+    "": 8,
+    "batch": 5,
+    "asked": 5,
+    "ms": 9,
+    "MACs": 6,
+    "speed-up": 8,
+    "realised": 8,
+    "of peak": 7,
+    "padding": 7,
+}
+"""Names and widths."""
 
 
-def format_speed(rows: list[dict[str, Any]]) -> str:
-    """One line for each execution; speed-ups are against the faster of full and padded."""
-    head = [
-        "",
-        "batch",
-        "keep" if "keep" in rows[0] else "asked",
-        "ms",
-        "MACs",
-        "speed-up",
-        "realised",
-        "of peak",
-        "padding",
-    ]
-    lines = [head]
-    for row in rows:
-        asked = row.get("keep", row.get("asked"))
-        lines.append(
-            [
-                row["execution"],
-                str(row["batch_size"]),
-                f"{asked:g}",
-                f"{1e3 * row['seconds']:.1f}",
-                f"{row['macs_ratio']:.2f}x",
-                f"{row['speedup']:.2f}x",
-                f"{row['realised']:.2f}",
-                f"{row['of_peak']:.2f}" if "of_peak" in row else "",
-                f"{100 * row['padding_waste']:.1f} %" if "padding_waste" in row else "",
-            ]
-        )
-    return "\n".join(aligned(lines))
+def speed_head() -> str:
+    """The line above all rows; speed-ups are against the faster of full and padded."""
+    return _line(list(COLUMNS))
+
+
+def format_speed(row: dict[str, Any]) -> str:
+    """One execution's line; "asked" is the share to keep or the speed-up of the dial."""
+    return _line(
+        [
+            row["execution"],
+            str(row["batch_size"]),
+            f"{row.get('keep', row.get('asked')):g}",
+            f"{1e3 * row['seconds']:.1f}",
+            f"{row['macs_ratio']:.2f}x",
+            f"{row['speedup']:.2f}x",
+            f"{row['realised']:.2f}",
+            f"{row['of_peak']:.2f}" if "of_peak" in row else "",
+            f"{100 * row['padding_waste']:.1f} %" if "padding_waste" in row else "",
+        ]
+    )
+
+
+def _line(cells: list[str]) -> str:
+    first, *others = zip(cells, COLUMNS.values(), strict=True)
+    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip()

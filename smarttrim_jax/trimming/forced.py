@@ -1,7 +1,6 @@
 """Trimmers that are overruled: given gates on an untrained model, at the cost of the real ones."""
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -16,7 +15,8 @@ class ForcedTokenTrimmer(nnx.Module):
 
     Args:
         trimmer: whose place it takes.
-        keep: `[batch, tokens]`, 1 keep, 0 drop, for the tokens that the examples had at first.
+        keep: `[batch, tokens]`, 1 keep, 0 drop, for the tokens that the examples had at first, or one row for all
+            of them; what lies between is kept from an offset on, see `offset_that_keeps`.
     """
 
     def __init__(self, trimmer: nnx.Module, keep: Array):
@@ -32,7 +32,7 @@ class ForcedHeadTrimmer(nnx.Module):
 
     Args:
         trimmer: whose place it takes.
-        keep: `[batch, heads]`.
+        keep: `[batch, heads]`, or one row for all examples.
     """
 
     def __init__(self, trimmer: nnx.Module, keep: Array):
@@ -49,18 +49,6 @@ def _overruled(logits: Float[Array, "... 2"], keep: Float[Array, "..."]) -> Floa
     return 1e-9 * logits + jnp.stack([wish, -wish], axis=-1)
 
 
-def draw_keep(
-    random: np.random.Generator, batch: int, tokens: int, mean: float, spread: float = 0.25
-) -> Float[np.ndarray, "batch tokens"]:
-    """Random gates: every example draws the share of its tokens that it keeps, then which; a mean of 1 keeps all.
-
-    Args:
-        random: the source.
-        batch: examples.
-        tokens: of each.
-        mean: share kept on average.
-        spread: standard deviation of the share, relative to its mean.
-    """
-    share = np.clip(random.normal(mean, spread * mean * (mean < 1), (batch, 1)), 0.0, 1.0)
-    rank = np.argsort(np.argsort(random.random((batch, tokens)), axis=1), axis=1)
-    return (rank < np.round(share * tokens)).astype(np.float32)
+def offset_that_keeps(share: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """The offset at which the entries of a table from `1 - share` on are kept, and those of 1 at any share."""
+    return 2 * CERTAIN * (2.0 * share - 1.0)

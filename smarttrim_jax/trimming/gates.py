@@ -1,11 +1,13 @@
 """Binary gates: sampled and differentiable in training, a hard threshold in evaluation; and their record."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.tokens import Tokens
 
 
@@ -15,14 +17,39 @@ class Trim:
     """How the trimmers decide in one pass; all values may be traced, so that turning them compiles nothing.
 
     Attributes:
-        offset: added to every `keep - drop` logit: the speed dial (see `trimming.calibration`).
+        offset: added to every `keep - drop` logit: the speed dial (see `trimming.calibration`), one for all examples
+            or `[batch]`, for every example its own.
         temperature: of the Gumbel-softmax in training.
         noise: scale of the Gumbel noise in training; at 0 the decisions are those of evaluation.
     """
 
-    offset: Float[Array, ""] | float = 0.0
+    offset: Float[Array, "*batch"] | float = 0.0
     temperature: Float[Array, ""] | float = 1.0
     noise: Float[Array, ""] | float = 1.0
+
+    def check(self, examples: int) -> None:
+        """Whether a batch of so many examples can be trimmed so.
+
+        Raises:
+            ConfigError: offsets for another number of examples.
+        """
+        if jnp.ndim(self.offset) and jnp.shape(self.offset) != (examples,):
+            raise ConfigError(
+                f"Trim.offset has shape {jnp.shape(self.offset)} for {examples} examples; give one number, "
+                "or one for each"
+            )
+
+    def laid_out(self, rows: int, spread: Callable[[Array], Array]) -> "Trim":
+        """The same, every example's own offset laid out beside the decisions of its rows.
+
+        Args:
+            rows: images or texts of the batch, a whole number for each example.
+            spread: from one number per row to what broadcasts against the decisions.
+        """
+        if jnp.ndim(self.offset) == 0:
+            return self
+        offset = jnp.asarray(self.offset)
+        return dataclasses.replace(self, offset=spread(jnp.repeat(offset, rows // offset.shape[0])))
 
 
 @jax.tree_util.register_dataclass

@@ -190,14 +190,14 @@ class LayerTrimmers(nnx.Module):
             other: the other side's global token, for layers with cross-attention.
             key: of the Gumbel noise; None decides by the hard threshold.
         """
-        keys = split_key(key, 3)
-        own = tokens.global_token
+        keys, rows = split_key(key, 3), tokens.shape[0]
+        own, head_trim = tokens.global_token, trim.laid_out(rows, lambda offset: offset[:, None])
         if self.token is not None:
-            tokens = tokens.close(decide(self.token(tokens, other), trim, keys[0]))
+            tokens = tokens.close(decide(self.token(tokens, other), trim.laid_out(rows, tokens.spread), keys[0]))
         gates = open_gates(tokens, self.heads, cross=other is not None)
         if self.head is not None:
-            gates = dataclasses.replace(gates, heads=decide(self.head(own), trim, keys[1]))
+            gates = dataclasses.replace(gates, heads=decide(self.head(own), head_trim, keys[1]))
         if self.cross_head is not None and other is not None:
-            cross_heads = decide(self.cross_head(own, other), trim, keys[2])
+            cross_heads = decide(self.cross_head(own, other), head_trim, keys[2])
             gates = dataclasses.replace(gates, cross_heads=cross_heads)
         return tokens, gates

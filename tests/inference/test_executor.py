@@ -11,11 +11,12 @@ from flax import nnx
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference import ExecutionConfig, PackedExecutor, programs
 from smarttrim_jax.inference.heads import grouped, narrow_layer
+from smarttrim_jax.inference.pieces import examples_at_once
 from smarttrim_jax.inference.waste import computed_macs
 from smarttrim_jax.models.forced import ForcedFunctional
 from smarttrim_jax.nn.folding import unstack
 from smarttrim_jax.tokens import Packed
-from smarttrim_jax.trimming.forced import draw_keep
+from smarttrim_jax.trimming.forced import offset_that_keeps
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 COARSE = ExecutionConfig(line_growth=1.5, places_growth=1.5, sizes=100)
@@ -80,7 +81,60 @@ def test_equals_the_padded_execution_under_random_gates(tiny_meter, batch, image
 
 
 def random_tables(random, layers, batch, tokens):
-    return jnp.stack([jnp.asarray(draw_keep(random, batch, tokens, mean)) for mean in (0.7, 0.5)[:layers]])
+    """Every example draws the share of its tokens that it keeps, then which."""
+    share = np.clip(random.normal([[[0.7]], [[0.5]]][:layers], 0.15, (layers, batch, 1)), 0, 1)
+    rank = random.random((layers, batch, tokens)).argsort(axis=-1).argsort(axis=-1)
+    return jnp.asarray(rank < np.round(share * tokens), jnp.float32)
+
+
+@pytest.mark.parametrize("numbers", [17 * 32, 3 * 17 * 32])
+def test_pieces_of_a_batch_give_what_the_whole_gives(tiny_meter, numbers):
+    trim = Trim(offset=jnp.asarray([-2.5, 9.0, -9.0, -2.0]))
+    executor = PackedExecutor(tiny_meter.model, tiny_meter.params, dataclasses.replace(COARSE, piece=numbers))
+    three = tuple(part[:3] for part in tiny_meter.batch)
+    outputs = list(executor.stream([tiny_meter.batch, three], trim=None))
+    same(outputs[0], tiny_meter.run())
+    same(outputs[1], tiny_meter.run(), [0, 1, 2])
+    expected, whole = tiny_meter.run(trim), PackedExecutor(tiny_meter.model, tiny_meter.params, COARSE)
+    output = executor(*tiny_meter.batch, trim=trim)
+    same(output, expected)
+    gate = expected.record.gates["fusion_image"].tokens[-1]
+    np.testing.assert_array_equal(output.image.padded_gate, gate)
+    np.testing.assert_allclose(
+        output.image.values * gate[..., None], expected.image.values * gate[..., None], atol=1e-5
+    )
+    lines, reference = executor.lines(tiny_meter.batch, trim), whole.lines(tiny_meter.batch, trim)
+    assert [run for run, _ in lines] == [run for run, _ in reference]
+    for (_, sides), opened in zip(lines, expected.record.gates["image"].tokens.sum(axis=(1, 2)), strict=False):
+        assert opened <= sides["image"] <= 4 * 17
+
+
+def test_pieces_grow_with_what_calibration_saw_closed(tiny_meter):
+    executor = PackedExecutor(tiny_meter.model, tiny_meter.params, dataclasses.replace(COARSE, piece=17 * 32))
+    trim = Trim(offset=-1e3)
+    executor(*tiny_meter.batch, trim=trim)
+    executor.calibrate([tiny_meter.batch], trim=trim)
+    gates, opened = (tiny_meter.run(trim).record, tiny_meter.run(trim).record.opened())
+    kept, first = (sum(each.tokens.sum() for each in record.gates.values()) for record in (gates, opened))
+    assert executor.kept == pytest.approx(kept / first)
+    assert executor.kept < 0.5
+    same(executor(*tiny_meter.batch, trim=trim), tiny_meter.run(trim))
+
+
+@pytest.mark.parametrize(("most", "size"), [(0.5, 1), (1, 1), (1.99, 1), (2, 2), (4.7, 4), (9.4, 8)])
+def test_a_piece_is_a_power_of_two(most, size):
+    assert examples_at_once(1000, most * 1000) == size
+
+
+def test_forced_examples_keep_the_share_they_were_given(tiny_meter):
+    config, random = tiny_meter.config, np.random.default_rng(0)
+    tables = {"image": jnp.asarray((random.permutation(17) + 0.5)[None] / 17, jnp.float32)}
+    model = ForcedFunctional(config, tokens=tables, heads={"image": jnp.ones((1, 4))})
+    shares = jnp.asarray([0.0, 1 / 3, 0.8, 1.0])
+    output = jax.jit(model.apply)(tiny_meter.params, *tiny_meter.batch, trim=Trim(offset=offset_that_keeps(shares)))
+    kept = output.record.gates["image"].tokens.sum(axis=-1)[-1]
+    assert abs(kept - shares * 17).max() <= 1.5  # half a token of rounding, and the first token
+    assert output.record.gates["image"].heads.min() == 1
 
 
 @pytest.mark.parametrize("rows", [[2], [3, 1, 0, 2], [1, 1, 1, 1]])

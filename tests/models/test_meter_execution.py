@@ -91,6 +91,15 @@ def test_a_text_shared_by_two_images_gives_the_same_logits(two_images):
     assert shared.text.values.shape[0] == 2 * len(two_images.ids)
 
 
+def test_an_offset_holds_for_all_images_of_an_example(two_images):
+    offsets = jnp.asarray([1e3, -1e3, 1e3, -1e3])
+    gates = two_images.run(Trim(offsets)).record.gates
+    for run in ("image", "fusion_image"):
+        last = np.asarray(gates[run].tokens[-1]).sum(axis=1).reshape(4, 2)
+        assert (last[[0, 2]] > 1).all()
+        assert (last[[1, 3]] == 1).all()
+
+
 def test_inputs_that_do_not_fit_are_refused(fresh_meter, backbone):
     with pytest.raises(ConfigError, match="2 images per example, but the model takes 1"):
         fresh_meter.run(images=np.repeat(fresh_meter.images, 2, axis=1))

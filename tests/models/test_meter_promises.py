@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.segments import Run
 from smarttrim_jax.trimming.gates import Trim
 
@@ -27,6 +28,20 @@ def test_gates_are_hard_cumulative_deterministic_and_spare_the_global_token(tiny
 def test_a_lower_offset_closes_more(tiny_meter):
     macs = [tiny_meter.model.macs(tiny_meter.run(Trim(o)).record).mean() for o in (2.0, -2.5, -9.0)]
     assert macs[0] > macs[1] > macs[2]
+
+
+def test_every_example_may_have_its_own_offset(tiny_meter):
+    offsets = [9.0, -2.5, -9.0, -1.0]
+    mixed = tiny_meter.run(Trim(jnp.asarray(offsets)))
+    for row, offset in enumerate(offsets):
+        alone = tiny_meter.run(Trim(offset))
+        np.testing.assert_allclose(mixed.logits["vqa"][row], alone.logits["vqa"][row], atol=1e-6)
+        for name, gates in alone.record.gates.items():
+            ours = mixed.record.gates[name]
+            for part in ("tokens", "heads"):
+                np.testing.assert_array_equal(getattr(ours, part)[:, row], getattr(gates, part)[:, row])
+    with pytest.raises(ConfigError, match=r"offset has shape \(2,\) for 4 examples"):
+        tiny_meter.run(Trim(jnp.zeros(2)))
 
 
 @pytest.fixture(scope="module")

@@ -119,10 +119,13 @@ class Meter(nnx.Module):
             key: training (dropout and sampled gates) with these random numbers; None for evaluation.
 
         Raises:
-            ConfigError: trimming a model without trimmers, another number of images, a text that is too long.
+            ConfigError: trimming a model without trimmers, offsets for another number of examples, another number of
+                images, a text that is too long.
         """
         if trim is not None and self.config.trimming is None:
             raise ConfigError("this model has no trimmers; set `trimming` in its MeterConfig")
+        if trim is not None:
+            trim.check(ids.shape[0])
         keys = split_key(key, 2)
         state = self.embed(images, ids, mask, key=keys[0])
         present = {name: tokens.gate for name, tokens in state.items()}

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from smarttrim_jax.tokens.attention.rows import goes_row_by_row, mix_row
+from smarttrim_jax.tokens.buckets import round_up
 from smarttrim_jax.tokens.packed import Packed
 
 WIDTHS = (1.0, 0.8, 0.64, 0.5)
@@ -53,7 +54,7 @@ def mix_ragged(tokens: Packed, keys: Packed, query: Array, key: Array, value: Ar
 
 def _width(tokens: Packed, share: float) -> int:
     """A share of the longest row, in whole vectors of 8, no longer than the line."""
-    return min(-(-int(share * tokens.places) // 8) * 8, tokens.places, tokens.row.shape[0])
+    return min(round_up(share * tokens.places, 8), tokens.places, tokens.row.shape[0])
 
 
 def _window(

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smarttrim_jax.inference.buckets import bucket, ladder
+from smarttrim_jax.tokens.buckets import bucket, ladder
 
 
 @given(st.integers(1, 5000), st.floats(1.02, 2.0), st.sampled_from([1, 8, 128]), st.data())

@@ -1,0 +1,70 @@
+"""Batches cut into pieces: CPUs are slower on lines of tokens that leave their caches."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from smarttrim_jax.models.meter import MeterOutput
+from smarttrim_jax.tokens import Padded, Tokens
+
+T = TypeVar("T")
+
+
+def examples_at_once(numbers: float, most: float) -> int:
+    """Examples of a piece: a power of two, so that common batches leave no rest.
+
+    Args:
+        numbers: that an example puts on a line.
+        most: that a line shall hold.
+    """
+    return 2 ** max(math.floor(math.log2(most / numbers)), 0)
+
+
+def cut(part: T, examples: int, size: int) -> list[T]:
+    """What belongs to each piece of a batch.
+
+    Args:
+        part: of the batch, with a leading axis of examples, or what all of them share.
+        examples: of the batch.
+        size: examples of a piece; the last may have fewer.
+    """
+    if size >= examples:
+        return [part]
+
+    def piece(leaf: Any, start: int) -> Any:
+        return leaf[start : start + size] if jnp.ndim(leaf) else leaf
+
+    return [jax.tree.map(lambda leaf, start=start: piece(leaf, start), part) for start in range(0, examples, size)]
+
+
+def join(outputs: Sequence[MeterOutput]) -> MeterOutput:
+    """The output of a whole batch from those of its pieces; the tokens of several pieces are padded."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return _join([dataclasses.replace(each, text=_pad(each.text), image=_pad(each.image)) for each in outputs])
+
+
+@jax.jit
+def _pad(tokens: Tokens) -> Padded:
+    return Padded(tokens.pad(tokens.values), tokens.padded_gate)
+
+
+@jax.jit
+def _join(outputs: Sequence[MeterOutput]) -> MeterOutput:
+    gates = _concatenate(1, [each.record.gates for each in outputs])
+    rest = _concatenate(
+        0, [dataclasses.replace(each, record=dataclasses.replace(each.record, gates={})) for each in outputs]
+    )
+    return dataclasses.replace(rest, record=dataclasses.replace(rest.record, gates=gates))
+
+
+def _concatenate(axis: int, trees: Sequence[T]) -> T:
+    def join_leaves(*leaves: Array) -> Array:
+        return jnp.concatenate(leaves, axis=axis)
+
+    return jax.tree.map(join_leaves, *trees)
