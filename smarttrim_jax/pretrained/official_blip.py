@@ -22,6 +22,8 @@ POSITIONS = "visual_encoder.pos_embed"
 ONE_IMAGE = re.compile(r"(.*\.crossattention\.(?:self|output\.dense))(\..*)")
 """Weights of a cross-attention that reads one image."""
 
+SOURCE_WEIGHT = "text_decoder.bert.encoder.layer.{}.crossattention.self.{}.weight"
+
 
 def from_official_blip(state_dict: Mapping[str, Any], *, task: Task, **overrides: Any) -> tuple[BlipConfig, Params]:
     """A model from the weights of an official BLIP checkpoint, of the same task or from pre-training.
@@ -38,7 +40,8 @@ def from_official_blip(state_dict: Mapping[str, Any], *, task: Task, **overrides
 
     Returns:
         The configuration, every size read off the weights, and float32 parameters for `Functional`. What the
-        checkpoint does not hold (trimmers; NLVR2's head and merging maps) starts fresh, drawn from the seed 0.
+        checkpoint does not hold (trimmers; NLVR2's head and merging maps; keys and values of an answer decoder that
+        was pre-trained on images of another width than questions) starts fresh, drawn from the seed 0.
 
     Raises:
         CheckpointError: weights of another model, missing, unexpected or misshaped, listed all at once.
@@ -60,6 +63,8 @@ def from_official_blip(state_dict: Mapping[str, Any], *, task: Task, **overrides
         absent.append("head/")
     if not any(".merge_layer." in name for name in tensors):
         absent.append("text/merge_layers/merge/")
+    if task == "vqa" and SOURCE_WEIGHT.format(0, "key") not in tensors:
+        absent += [f"decoder/layers/cross_attention/{part}/kernel" for part in ("key", "value")]
     fresh = [path for path in shapes if path.startswith(tuple(absent))]
     loaded = table.read(tensors, {path: shape for path, shape in shapes.items() if path not in fresh})
     params = {path: jnp.asarray(array) for path, array in loaded.items()}
@@ -89,6 +94,8 @@ def _adapt(tensors: dict[str, Any], config: BlipConfig) -> dict[str, Any]:
     table = np.asarray(tensors[POSITIONS], np.float32)
     grid = config.vision.image_size // config.vision.patch_size
     tensors[POSITIONS] = resize_positions(jnp.asarray(table[0]), (grid, grid))[None]
+    if config.task == "vqa":
+        _leave_other_sources(tensors, config)
     if config.task != "nlvr2":
         return tensors
     both: dict[str, Any] = {}
@@ -96,3 +103,12 @@ def _adapt(tensors: dict[str, Any], config: BlipConfig) -> dict[str, Any]:
         one = ONE_IMAGE.fullmatch(name)
         both |= {f"{one[1]}{image}{one[2]}": tensor for image in (0, 1)} if one else {name: tensor}
     return both
+
+
+def _leave_other_sources(tensors: dict[str, Any], config: BlipConfig) -> None:
+    """Takes out what a pre-trained decoder reads images with, where these are not as wide as questions."""
+    names = [SOURCE_WEIGHT.format(layer, part) for layer in range(config.text.depth) for part in ("key", "value")]
+    widths = {np.shape(tensors[name])[-1] for name in names if name in tensors}
+    if widths == {config.vision.width} and config.vision.width != config.text.width:
+        for name in names:
+            tensors.pop(name, None)

@@ -64,9 +64,10 @@ class Rule:
         """Whether our parameters hold all layers."""
         return "{layer}" in self.official
 
-    def names(self, depth: int) -> list[str]:
-        """The official names, one a layer."""
-        return [self.official.format(layer=self.first + layer) for layer in range(depth if self.stacked else 1)]
+    def names(self, shape: Shape) -> list[str]:
+        """The official names, one a layer, where ours has this shape."""
+        depth = shape[0] if self.stacked else 1
+        return [self.official.format(layer=self.first + layer) for layer in range(depth)]
 
     def split(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Our parameters (of one layer) from the official tensor."""
@@ -141,7 +142,7 @@ class WeightTable:
             if all(path in params for path in rule.ours):
                 parts = [np.asarray(params[path]) for path in rule.ours]
                 layers = zip(*parts, strict=True) if rule.stacked else [parts]
-                names = rule.names(parts[0].shape[0])
+                names = rule.names(parts[0].shape)
                 tensors.update({name: rule.join(layer) for name, layer in zip(names, layers, strict=True)})
         return tensors | {name: tensors[origin] for name, origin in self.copies.items() if origin in tensors}
 
@@ -151,14 +152,12 @@ class WeightTable:
 
 def _official_shapes(rule: Rule, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     """The shapes that the official tensors of a rule must have."""
-    first = shapes[rule.ours[0]]
     parts = [np.broadcast_to(np.float32(0), shapes[path][rule.stacked :]) for path in rule.ours]
-    return dict.fromkeys(rule.names(first[0] if rule.stacked else 1), rule.join(parts).shape)
+    return dict.fromkeys(rule.names(shapes[rule.ours[0]]), rule.join(parts).shape)
 
 
 def _read_rule(rule: Rule, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
-    depth = shapes[rule.ours[0]][0] if rule.stacked else 1
-    layers = [rule.split(arrays[name]) for name in rule.names(depth)]
+    layers = [rule.split(arrays[name]) for name in rule.names(shapes[rule.ours[0]])]
     columns = zip(*layers, strict=True)
     params = [np.stack(column) if rule.stacked else column[0] for column in columns]
     return dict(zip(rule.ours, params, strict=True))

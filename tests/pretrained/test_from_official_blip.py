@@ -82,6 +82,11 @@ def test_pre_training_serves_every_task(task):
     assert path_shapes(params) == path_shapes(jax.eval_shape(Functional(config).init, jax.random.key(0)))
     if task == "caption":
         np.testing.assert_array_equal(params["decoder"]["bias"], tensors["text_decoder.cls.predictions.bias"])
+    if task == "vqa":  # its decoder reads questions, which are of another width than images
+        cross = params["decoder"]["layers"]["cross_attention"]
+        name = "text_decoder.bert.encoder.layer.1.crossattention.self.query.weight"
+        np.testing.assert_array_equal(cross["query"]["kernel"][1], tensors[name].T)
+        assert cross["key"]["kernel"].shape == (SIZES.depth, SIZES.width, SIZES.width)
 
 
 def test_two_images_are_read_as_one_was():
