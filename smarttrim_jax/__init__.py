@@ -8,12 +8,21 @@ from smarttrim_jax.compatibility import check_versions
 check_versions()
 
 from smarttrim_jax.models import (
+    Blip,
+    BlipConfig,
+    BlipOutput,
     Functional,
     FusionConfig,
     HeadConfig,
     Meter,
     MeterConfig,
     MeterOutput,
+    blip_base,
+    blip_large,
+    blip_macs,
+    blip_small,
+    blip_tiny,
+    make_blip,
     meter_base,
     meter_macs,
     meter_small,
@@ -40,6 +49,9 @@ from smarttrim_jax.trimming.trimmers import (
 from smarttrim_jax.version import __version__
 
 __all__ = [
+    "Blip",
+    "BlipConfig",
+    "BlipOutput",
     "CostConfig",
     "CrossModalTokenTrimmer",
     "CurriculumConfig",
@@ -64,10 +76,16 @@ __all__ = [
     "TrimmingConfig",
     "VisionConfig",
     "__version__",
+    "blip_base",
+    "blip_large",
+    "blip_macs",
+    "blip_small",
+    "blip_tiny",
     "calibrate",
     "cost_loss",
     "distillation_loss",
     "macs_ratio",
+    "make_blip",
     "meter_base",
     "meter_macs",
     "meter_small",

@@ -131,9 +131,8 @@ def _heads(gates: Any, row: int, size: int) -> dict[str, float]:
     """Share of open heads of every attention module that the example ran through."""
     shares: dict[str, float] = {}
     for name, gate in sorted(gates.items()):
-        for part, suffix in (("heads", ""), ("cross_heads", " cross")):
-            opened = getattr(gate, part)
-            if opened is not None:
-                mine = opened.reshape(len(opened), size, -1).mean(axis=-1)[:, row]
-                shares |= {f"{name.replace('_', ' ')} {i}{suffix}": float(x) for i, x in enumerate(mine)}
+        for part, opened in gate.modules.items():
+            suffix = part.removesuffix("heads").rstrip("_")
+            mine = opened.reshape(len(opened), size, -1).mean(axis=-1)[:, row]
+            shares |= {f"{name.replace('_', ' ')} {i} {suffix}".rstrip(): float(x) for i, x in enumerate(mine)}
     return shares

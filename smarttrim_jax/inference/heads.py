@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Int
 from smarttrim_jax.tokens.buckets import round_up
 from smarttrim_jax.trimming.gates import Gates
 
-PARTS = {"heads": "attention", "cross_heads": "cross_attention"}
+PARTS = {"heads": "attention", "cross_heads": "cross_attention", "twin_heads": "twin_attention"}
 """The gates of a layer, and the module that each belongs to."""
 
 OpenHeads = dict[tuple[str, str], Bool[np.ndarray, "*layers heads"]]
@@ -24,10 +24,9 @@ OpenHeads = dict[tuple[str, str], Bool[np.ndarray, "*layers heads"]]
 def open_heads(gates: dict[str, Gates]) -> OpenHeads:
     """Which heads of a record any of its examples opens, for every layer."""
     return {
-        (name, part): np.asarray(np.any(getattr(gate, part), axis=-2))
+        (name, part): np.asarray(np.any(opened, axis=-2))
         for name, gate in gates.items()
-        for part in PARTS
-        if getattr(gate, part) is not None
+        for part, opened in gate.modules.items()
     }
 
 

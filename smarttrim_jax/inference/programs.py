@@ -11,7 +11,6 @@ from flax import nnx
 
 from smarttrim_jax.inference.heads import (
     HEAD_GROUPS,
-    PARTS,
     HeadIndices,
     NarrowLayer,
     OpenHeads,
@@ -46,7 +45,7 @@ def count(state: State, gates: GatesByRun) -> jax.Array:
     """`Counts` as one line of numbers, for a single transfer."""
     tokens = [state[name].counts for name in sorted(state)]
     numbers = [jnp.stack([jnp.sum(part), jnp.max(part)]) for part in tokens]
-    heads = [(jnp.max(getattr(gates[name], part), axis=0) > 0).astype(jnp.int32) for name, part in _modules(gates)]
+    heads = [(jnp.max(opened, axis=0) > 0).astype(jnp.int32) for _, opened in _modules(gates)]
     return jnp.concatenate([*numbers, *heads])
 
 
@@ -55,15 +54,15 @@ def read_counts(numbers: np.ndarray, state: State, gates: GatesByRun) -> Counts:
     sides = sorted(state)
     tokens = {name: (int(numbers[2 * i]), int(numbers[2 * i + 1])) for i, name in enumerate(sides)}
     heads, start = {}, 2 * len(sides)
-    for name, part in _modules(gates):
-        width = getattr(gates[name], part).shape[-1]
-        heads[name, part] = numbers[start : start + width] > 0
+    for key, opened in _modules(gates):
+        width = opened.shape[-1]
+        heads[key] = numbers[start : start + width] > 0
         start += width
     return Counts(tokens, heads)
 
 
-def _modules(gates: GatesByRun) -> list[tuple[str, str]]:
-    return [(name, part) for name in sorted(gates) for part in PARTS if getattr(gates[name], part) is not None]
+def _modules(gates: GatesByRun) -> list[tuple[tuple[str, str], jax.Array]]:
+    return [((name, part), opened) for name in sorted(gates) for part, opened in gates[name].modules.items()]
 
 
 class RunPrograms:
@@ -112,9 +111,9 @@ class RunPrograms:
             kept: the gates of examples, summed: `[layers, tokens]` and `[layers, heads]`.
             gain: the least share.
         """
-        own = [kept[name] for name in self._gate_names]
+        own = [gates for name, gates in kept.items() if self._owns(name)]
         tokens = np.sum([gates.tokens.sum(axis=1) for gates in own], axis=0)
-        heads = [part for gates in own for part in (gates.heads, gates.cross_heads) if part is not None]
+        heads = [part for gates in own for part in gates.modules.values()]
         # The global token is open in every example.
         examples = max(float(gates.tokens.max()) for gates in own)
         open_share = np.min([part.mean(axis=1) for part in heads], axis=0) / examples
@@ -128,7 +127,7 @@ class RunPrograms:
     def narrow(self, kept: OpenHeads) -> None:
         """Takes all heads but `kept`, `[layers, heads]`, out of a copy of the layers, used wherever it serves."""
         for index, params in enumerate(self._layers):
-            mine = {key: mask[index] for key, mask in kept.items() if key[0] in self._gate_names}
+            mine = {key: mask[index] for key, mask in kept.items() if self._owns(key[0])}
             narrow = narrow_layer(nnx.merge(self._layer_def, restore(params)), mine)
             self.narrow_layers[index] = narrow and dataclasses.replace(narrow, params=store(narrow.params))
 
@@ -172,9 +171,9 @@ class RunPrograms:
         program = self._advance_programs(first)
         return program(layers, inputs, trimmers, state, gates, Trim() if trim is None else trim, heads)
 
-    @property
-    def _gate_names(self) -> set[str]:
-        return set(self._run.layers) if isinstance(self._run.layers, dict) else {self._run.name}
+    def _owns(self, gates: str) -> bool:
+        """Whether gates of this name are decided here: that of the run, or with a side behind it."""
+        return gates == self.name or gates.startswith(f"{self.name}_")
 
     def _decide(self, trimmers: Any, state: State, trim: Trim) -> tuple[State, GatesByRun]:
         module = None if trimmers is None else nnx.merge(self._trimmer_def, trimmers)

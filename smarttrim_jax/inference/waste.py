@@ -1,7 +1,6 @@
 """What packed execution really computes: open tokens, closed ones not yet removed, and fillers."""
 
-import dataclasses
-
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -35,10 +34,4 @@ def _side(gates: str) -> str:
 
 def _weighted(gates: Gates, weight: Float[Array, " layers"]) -> Gates:
     """The token gates of every layer times its weight; all heads open."""
-    heads, cross = gates.heads, gates.cross_heads
-    return dataclasses.replace(
-        gates,
-        tokens=gates.tokens * weight[:, None, None],
-        heads=jnp.ones_like(heads),
-        cross_heads=None if cross is None else jnp.ones_like(cross),
-    )
+    return Gates(gates.tokens * weight[:, None, None], **jax.tree.map(jnp.ones_like, gates.modules))

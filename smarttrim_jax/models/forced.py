@@ -31,11 +31,10 @@ class ForcedFunctional(Functional):
             depth = jax.tree.leaves(nnx.state(trimmers))[0].shape[0]
             if name in self.tokens:
                 trimmers.token = ForcedTokenTrimmer(trimmers.token, _by_layer(self.tokens[name], depth))
-            if name in self.heads:
-                table = _by_layer(self.heads[name], depth)
-                trimmers.head = ForcedHeadTrimmer(trimmers.head, table)
-                if trimmers.cross_head is not None:
-                    trimmers.cross_head = ForcedHeadTrimmer(trimmers.cross_head, table)
+            for part in ("head", "cross_head", "twin_head") if name in self.heads else ():
+                trimmer = getattr(trimmers, part)
+                if trimmer is not None:
+                    setattr(trimmers, part, ForcedHeadTrimmer(trimmer, _by_layer(self.heads[name], depth)))
         return model
 
 

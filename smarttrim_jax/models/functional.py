@@ -1,15 +1,37 @@
 """A module as pure functions of a plain dict of parameters, which is what training and checkpoints hold."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from flax import nnx
 
-from smarttrim_jax.models.meter import Meter, MeterConfig, MeterOutput, meter_macs
+from smarttrim_jax.models.blip import BlipConfig, blip_macs, make_blip
+from smarttrim_jax.models.meter import Meter, MeterConfig, meter_macs
 from smarttrim_jax.trimming.gates import TrimRecord
 
 Params = dict[str, Any]
+ModelConfig = MeterConfig | BlipConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """What a kind of configuration stands for.
+
+    Attributes:
+        make: the module, from configuration and rngs.
+        macs: of every example, from configuration and record.
+    """
+
+    make: Callable[..., nnx.Module]
+    macs: Callable[..., jax.Array]
+
+
+BACKBONES: dict[type, Backbone] = {
+    MeterConfig: Backbone(Meter, meter_macs),
+    BlipConfig: Backbone(make_blip, blip_macs),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,26 +39,29 @@ class Functional:
     """`init` and `apply` of a model.
 
     Attributes:
-        config: of the model.
+        config: of the model; its type says which backbone.
     """
 
-    config: MeterConfig
+    config: ModelConfig
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters, a nested dict of arrays."""
-        return nnx.to_pure_dict(nnx.split(Meter(self.config, rngs=nnx.Rngs(key)))[1])
+        return nnx.to_pure_dict(nnx.split(self._make(nnx.Rngs(key)))[1])
 
-    def bind(self, params: Params) -> Meter:
+    def bind(self, params: Params) -> Any:
         """The module with these parameters."""
         return nnx.merge(self._graphdef(), params)
 
-    def apply(self, params: Params, *args: Any, **kwargs: Any) -> MeterOutput:
-        """`Meter.__call__` as a function of its parameters."""
-        return self.bind(params)(*args, **kwargs)
+    def apply(self, params: Params, *args: Any, method: str = "__call__", **kwargs: Any) -> Any:
+        """The module's call, or another of its methods, as a function of its parameters."""
+        return getattr(self.bind(params), method)(*args, **kwargs)
 
     def macs(self, record: TrimRecord, *, trimmed: bool = True) -> jax.Array:
-        """MACs of every example; see `meter_macs`."""
-        return meter_macs(self.config, record, trimmed=trimmed)
+        """MACs of every example; see `meter_macs` and `blip_macs`."""
+        return BACKBONES[type(self.config)].macs(self.config, record, trimmed=trimmed)
+
+    def _make(self, rngs: nnx.Rngs) -> nnx.Module:
+        return BACKBONES[type(self.config)].make(self.config, rngs=rngs)
 
     def _graphdef(self) -> Any:
-        return nnx.split(nnx.eval_shape(lambda: Meter(self.config, rngs=nnx.Rngs(0))))[0]
+        return nnx.split(nnx.eval_shape(lambda: self._make(nnx.Rngs(0))))[0]

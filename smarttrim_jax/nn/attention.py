@@ -20,6 +20,8 @@ class Attention(nnx.Module):
         width: of the tokens.
         heads: number of heads; must divide `width`.
         dropout_rate: on the attention weights.
+        source_width: of what cross-attention reads; by default `width`.
+        causal: no token reads those behind it (decoders).
         dtype: of the computation; parameters are float32.
         kernel: who computes the attention in evaluation.
         rngs: for the initial weights.
@@ -31,15 +33,18 @@ class Attention(nnx.Module):
         heads: int,
         *,
         dropout_rate: float,
+        source_width: int | None = None,
+        causal: bool = False,
         dtype: DTypeLike,
         kernel: Kernel = "auto",
         rngs: nnx.Rngs,
     ):
         self.head_width, self.dropout_rate, self.kernel = width // heads, dropout_rate, kernel
+        self.causal, source_width = causal, source_width or width
         self.kept: nnx.Variable | None = nnx.data(None)
         self.query = Linear(width, width, dtype=dtype, rngs=rngs)
-        self.key = Linear(width, width, dtype=dtype, rngs=rngs)
-        self.value = Linear(width, width, dtype=dtype, rngs=rngs)
+        self.key = Linear(source_width, width, dtype=dtype, rngs=rngs)
+        self.value = Linear(source_width, width, dtype=dtype, rngs=rngs)
         self.out = Linear(width, width, dtype=dtype, rngs=rngs)
 
     def __call__(
@@ -67,8 +72,9 @@ class Attention(nnx.Module):
                 self._split(self.query(tokens.values)),
                 self._split(self.key(context.values)),
                 self._split(self.value(context.values)),
-                source=context,
+                source=source,
                 head_gate=head_gate,
+                causal=self.causal,
                 drop=None if key is None else lambda weights: dropout(weights, self.dropout_rate, key),
                 kernel=self.kernel,
             )

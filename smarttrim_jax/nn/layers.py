@@ -94,7 +94,20 @@ class PreNormLayer(nnx.Module):
 class PostNormLayer(nnx.Module):
     """BERT's layer: every sub-layer is dropout, residual, norm; with cross-attention in the middle if asked.
 
-    Follows Hugging Face's BertLayer and METER's BertCrossLayer.
+    Follows Hugging Face's BertLayer, METER's BertCrossLayer and BLIP's BertLayer.
+
+    Args:
+        width: of the tokens.
+        heads: of every attention; must divide `width`.
+        mlp_width: hidden width of the MLP.
+        epsilon: of the norms.
+        dropout_rate: on attention weights and every sub-layer.
+        cross_attention: whether it can read a source.
+        source_width: of the source; by default `width`.
+        causal: no token reads those behind it (decoders).
+        dtype: of the computation.
+        kernel: who computes attention in evaluation.
+        rngs: for the initial weights.
     """
 
     def __init__(
@@ -106,16 +119,18 @@ class PostNormLayer(nnx.Module):
         epsilon: float,
         dropout_rate: float,
         cross_attention: bool,
+        source_width: int | None = None,
+        causal: bool = False,
         dtype: DTypeLike,
         kernel: Kernel = "auto",
         rngs: nnx.Rngs,
     ):
         self.dropout_rate = dropout_rate
         computed: dict[str, Any] = {"dropout_rate": dropout_rate, "dtype": dtype, "kernel": kernel, "rngs": rngs}
-        self.attention = Attention(width, heads, **computed)
+        self.attention = Attention(width, heads, causal=causal, **computed)
         self.attention_norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)
         if cross_attention:
-            self.cross_attention = Attention(width, heads, **computed)
+            self.cross_attention = Attention(width, heads, source_width=source_width, **computed)
             self.cross_attention_norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)
         self.mlp = FeedForward(width, mlp_width, "gelu", dtype=dtype, rngs=rngs)
         self.mlp_norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)
@@ -123,19 +138,19 @@ class PostNormLayer(nnx.Module):
     def __call__(
         self,
         tokens: T,
-        source: T | None = None,
+        source: Any = None,
         *,
         head_gate: Float[Array, "batch heads"] | None = None,
-        cross_head_gate: Float[Array, "batch heads"] | None = None,
+        cross_head_gate: Any = None,
         key: jax.Array | None = None,
     ) -> T:
         """One layer.
 
         Args:
             tokens: the layer's own side.
-            source: the other side, read by cross-attention; None skips it.
+            source: the other side, as `read` takes it; None skips cross-attention.
             head_gate: of self-attention.
-            cross_head_gate: of cross-attention.
+            cross_head_gate: of cross-attention, as `read` takes it.
             key: of the dropout; None turns it off.
         """
         keys = split_key(key, 5)
@@ -146,9 +161,13 @@ class PostNormLayer(nnx.Module):
         branch = self.attention(tokens, head_gate=head_gate, key=keys[0])
         tokens = add(tokens, branch, self.attention_norm, keys[1])
         if source is not None:
-            branch = self.cross_attention(tokens, source, head_gate=cross_head_gate, key=keys[2])
+            branch = self.read(tokens, source, cross_head_gate, keys[2])
             tokens = add(tokens, branch, self.cross_attention_norm, keys[3])
         return add(tokens, self.mlp(tokens.values), self.mlp_norm, keys[4])
+
+    def read(self, tokens: Tokens, source: Any, head_gate: Any, key: jax.Array | None) -> Array:
+        """What the tokens take from the source, before dropout, residual and norm."""
+        return self.cross_attention(tokens, source, head_gate=head_gate, key=key)
 
 
 def _scaled(branch: Array, scale: nnx.Param | None) -> Array:

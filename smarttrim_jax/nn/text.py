@@ -1,4 +1,4 @@
-"""BERT's and RoBERTa's text encoder."""
+"""BERT's and RoBERTa's text encoder, and with cross-attention BLIP's encoder and decoder."""
 
 import dataclasses
 from typing import Literal
@@ -57,10 +57,10 @@ class TextConfig:
         return self.max_positions - (self.pad_id + 1 if self.position_rule == "roberta" else 0)
 
 
-class TextTransformer(nnx.Module):
-    """Embeddings with their norm, and a stack of post-norm layers that the model folds over."""
+class TextEmbedding(nnx.Module):
+    """Words, positions, token types and their norm."""
 
-    def __init__(self, config: TextConfig, *, dtype: DTypeLike, kernel: Kernel = "auto", rngs: nnx.Rngs):
+    def __init__(self, config: TextConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         if config.vocab_size < 1:
             raise ConfigError("vocab_size is 0, which the data set fills in; set it to build a model without one")
         self.config = config
@@ -73,21 +73,6 @@ class TextTransformer(nnx.Module):
         self.position_embedding = table(config.max_positions)
         self.type_embedding = table(config.token_types) if config.token_types else None
         self.embedding_norm = layer_norm(config.width, config.epsilon, dtype=dtype, rngs=rngs)
-        self.layers = stack(
-            lambda rngs: PostNormLayer(
-                config.width,
-                config.heads,
-                config.mlp_width,
-                epsilon=config.epsilon,
-                dropout_rate=config.dropout,
-                cross_attention=False,
-                dtype=dtype,
-                kernel=kernel,
-                rngs=rngs,
-            ),
-            config.depth,
-            rngs,
-        )
 
     def embed(
         self,
@@ -113,3 +98,45 @@ class TextTransformer(nnx.Module):
         if self.type_embedding is not None:
             x = x + self.type_embedding(jnp.zeros_like(ids))
         return Padded(dropout(self.embedding_norm(x), self.config.dropout, key), first_token_open(mask))
+
+
+class TextTransformer(TextEmbedding):
+    """Embeddings, and a stack of post-norm layers that the model folds over.
+
+    Args:
+        config: sizes.
+        source_width: of what every layer's cross-attention reads; 0 for layers without one.
+        causal: no token reads those behind it (decoders).
+        dtype: of the computation.
+        kernel: who computes attention in evaluation.
+        rngs: for the initial weights.
+    """
+
+    def __init__(
+        self,
+        config: TextConfig,
+        *,
+        source_width: int = 0,
+        causal: bool = False,
+        dtype: DTypeLike,
+        kernel: Kernel = "auto",
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(config, dtype=dtype, rngs=rngs)
+        self.layers = stack(
+            lambda rngs: PostNormLayer(
+                config.width,
+                config.heads,
+                config.mlp_width,
+                epsilon=config.epsilon,
+                dropout_rate=config.dropout,
+                cross_attention=source_width > 0,
+                source_width=source_width,
+                causal=causal,
+                dtype=dtype,
+                kernel=kernel,
+                rngs=rngs,
+            ),
+            config.depth,
+            rngs,
+        )

@@ -1,22 +1,18 @@
 """The configuration of an official METER checkpoint, read off the names and shapes of its weights."""
 
 import dataclasses
-import re
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
-
-from smarttrim_jax.errors import CheckpointError, ConfigError
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig, MeterConfig
 from smarttrim_jax.nn.folding import Remat
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
 from smarttrim_jax.pretrained.meter import HEADS
+from smarttrim_jax.pretrained.sizes import apply_overrides, default_heads, depth, grid_side, shape_of
 from smarttrim_jax.trimming.trimmers import TrimmingConfig
-
-HEAD_WIDTH = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,19 +64,6 @@ PARTS = {
 }
 
 
-def parse_overrides(overrides: Mapping[str, Any]) -> MeterOverrides:
-    """The overrides by name.
-
-    Raises:
-        ConfigError: one that does not exist.
-    """
-    accepted = [field.name for field in dataclasses.fields(MeterOverrides)]
-    unknown = [name for name in overrides if name not in accepted]
-    if unknown:
-        raise ConfigError(f"unknown override '{unknown[0]}'; accepted: {', '.join(accepted)}")
-    return MeterOverrides(**overrides)
-
-
 def infer_config(tensors: Mapping[str, Any], overrides: MeterOverrides) -> MeterConfig:
     """Sizes from shapes, heads from the weights present, then what is overridden.
 
@@ -92,81 +75,48 @@ def infer_config(tensors: Mapping[str, Any], overrides: MeterOverrides) -> Meter
         CheckpointError: a weight that tells a size is missing, or the positions are no square grid.
         ConfigError: an attention width that needs an override, or overrides that do not fit together.
     """
-    vision_width, _, patch_size, _ = _shape(tensors, "vit_model.visual.conv1.weight", 4)
-    positions, _ = _shape(tensors, "vit_model.visual.positional_embedding", 2)
-    side = round((positions - 1) ** 0.5)
-    if side * side != positions - 1:
-        raise CheckpointError(
-            f"the image position table has {positions} rows, which is not 1 + a square grid of patches; "
-            "the checkpoint is damaged or of another model"
-        )
-    vocab_size, text_width = _shape(tensors, "text_transformer.embeddings.word_embeddings.weight", 2)
-    fusion_width, _ = _shape(tensors, "cross_modal_text_transform.weight", 2)
+    shape = functools.partial(shape_of, "METER", tensors)
+    vision_width, _, patch_size, _ = shape("vit_model.visual.conv1.weight", 4)
+    side = grid_side(shape("vit_model.visual.positional_embedding", 2)[0])
+    vocab_size, text_width = shape("text_transformer.embeddings.word_embeddings.weight", 2)
+    fusion_width, _ = shape("cross_modal_text_transform.weight", 2)
     block, layer = "vit_model.visual.transformer.resblocks", "text_transformer.encoder.layer"
     parts: dict[str, dict[str, Any]] = {
         "vision": {
             "image_size": side * patch_size,
             "patch_size": patch_size,
             "width": vision_width,
-            "depth": _depth(tensors, block),
-            "mlp_width": _shape(tensors, f"{block}.0.mlp.c_fc.weight", 2)[0],
+            "depth": depth(tensors, block),
+            "mlp_width": shape(f"{block}.0.mlp.c_fc.weight", 2)[0],
         },
         "text": {
             "vocab_size": vocab_size,
             "width": text_width,
-            "depth": _depth(tensors, layer),
-            "mlp_width": _shape(tensors, f"{layer}.0.intermediate.dense.weight", 2)[0],
-            "max_positions": _shape(tensors, "text_transformer.embeddings.position_embeddings.weight", 2)[0],
-            "token_types": _shape(tensors, "text_transformer.embeddings.token_type_embeddings.weight", 2)[0],
+            "depth": depth(tensors, layer),
+            "mlp_width": shape(f"{layer}.0.intermediate.dense.weight", 2)[0],
+            "max_positions": shape("text_transformer.embeddings.position_embeddings.weight", 2)[0],
+            "token_types": shape("text_transformer.embeddings.token_type_embeddings.weight", 2)[0],
         },
         "fusion": {
             "width": fusion_width,
-            "depth": _depth(tensors, "cross_modal_text_layers"),
-            "mlp_width": _shape(tensors, "cross_modal_text_layers.0.intermediate.dense.weight", 2)[0],
+            "depth": depth(tensors, "cross_modal_text_layers"),
+            "mlp_width": shape("cross_modal_text_layers.0.intermediate.dense.weight", 2)[0],
         },
     }
     whole: dict[str, Any] = {
         "heads": tuple(
-            HeadConfig(name, head.kind, _shape(tensors, head.last, 2)[0])
+            HeadConfig(name, head.kind, shape(head.last, 2)[0])
             for name, head in HEADS.items()
             if head.last in tensors
         ),
-        "images": _shape(tensors, "token_type_embeddings.weight", 2)[0] - 1,
+        "images": shape("token_type_embeddings.weight", 2)[0] - 1,
     }
-    for name, value in vars(overrides).items():
-        if value is not None and name in PARTS:
-            for part, field in PARTS[name]:
-                parts[part][field] = value
-        elif value is not None:
-            whole[name] = value
+    whole |= apply_overrides(overrides, PARTS, parts)
     for name, sizes in parts.items():
-        if "heads" not in sizes:
-            sizes["heads"] = _default_heads(name, sizes["width"])
+        sizes["heads"] = default_heads(name, sizes)
     return MeterConfig(
         vision=VisionConfig(**parts["vision"]),
         text=TextConfig(**parts["text"]),
         fusion=FusionConfig(**parts["fusion"]),
         **whole,
     )
-
-
-def _default_heads(part: str, width: int) -> int:
-    if width % HEAD_WIDTH:
-        raise ConfigError(
-            f"{part} width {width} does not divide into heads of {HEAD_WIDTH}; say their number as '{part}_heads'"
-        )
-    return width // HEAD_WIDTH
-
-
-def _shape(tensors: Mapping[str, Any], name: str, axes: int) -> tuple[int, ...]:
-    if name not in tensors:
-        raise CheckpointError(f"weight {name!r} is missing from this METER checkpoint; use the complete file")
-    shape = tuple(np.shape(tensors[name]))
-    if len(shape) != axes:
-        raise CheckpointError(f"weight {name!r} has shape {list(shape)}, but METER's has {axes} axes")
-    return shape
-
-
-def _depth(tensors: Mapping[str, Any], prefix: str) -> int:
-    found = [re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in tensors]
-    return 1 + max((int(match[1]) for match in found if match), default=-1)

@@ -3,17 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 from smarttrim_jax.errors import CheckpointError
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.nn.positions import resize_positions
 from smarttrim_jax.pretrained.meter import HEADS, METER
-from smarttrim_jax.pretrained.meter_config import infer_config, parse_overrides
+from smarttrim_jax.pretrained.meter_config import MeterOverrides, infer_config
+from smarttrim_jax.pretrained.parameters import draw, parameter_shapes
+from smarttrim_jax.pretrained.sizes import parse_overrides
 
 # Weights that only METER with a CLIP vision transformer has.
 LANDMARKS = ("vit_model.visual.conv1.weight", "text_transformer.embeddings.word_embeddings.weight")
@@ -36,17 +37,14 @@ def from_official(state_dict: Mapping[str, Any], **overrides: Any) -> tuple[Mete
         CheckpointError: weights of another model, missing, unexpected or misshaped, listed all at once.
         ConfigError: an unknown override, or one that does not fit.
     """
-    wanted = parse_overrides(overrides)
+    wanted = parse_overrides(MeterOverrides, overrides)
     tensors = dict(state_dict.get("state_dict", state_dict))
     _recognise(tensors)
     config = infer_config(tensors, wanted)
     tensors = _adapt(tensors, config)
 
     model = Functional(config)
-    shapes = {
-        path: leaf.shape
-        for path, leaf in flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep="/").items()
-    }
+    shapes = parameter_shapes(model)
     in_file = {f"head/{name}" for name, head in HEADS.items() if head.last in tensors}
     fresh = [
         path
@@ -55,7 +53,7 @@ def from_official(state_dict: Mapping[str, Any], **overrides: Any) -> tuple[Mete
     ]
     loaded = METER.read(tensors, {path: shape for path, shape in shapes.items() if path not in fresh})
     params = {path: jnp.asarray(array) for path, array in loaded.items()}
-    return config, unflatten_dict(params | _draw(model, fresh), sep="/")
+    return config, unflatten_dict(params | draw(model, fresh), sep="/")
 
 
 def _recognise(tensors: Mapping[str, Any]) -> None:
@@ -84,13 +82,3 @@ def _adapt(tensors: dict[str, Any], config: MeterConfig) -> dict[str, Any]:
         for part in ("weight", "bias"):
             tensors[f"rank_output.{part}"] = np.asarray(tensors[f"itm_score.fc.{part}"])[1:]
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)}
-
-
-def _draw(model: Functional, paths: list[str]) -> dict[str, jax.Array]:
-    """Fresh parameters at these paths; compiled, so that the others are never computed."""
-
-    def draw(key: jax.Array) -> dict[str, jax.Array]:
-        params = flatten_dict(model.init(key), sep="/")
-        return {path: params[path] for path in paths}
-
-    return jax.jit(draw)(jax.random.key(0)) if paths else {}

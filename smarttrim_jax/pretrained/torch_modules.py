@@ -23,23 +23,37 @@ def embedding(official: str, ours: str) -> Rule:
     return Rule(f"{official}.weight", (f"{ours}/embedding",))
 
 
-def packed_attention(official: str, ours: str) -> Rules:
-    """torch's MultiheadAttention: query, key and value stacked in one projection."""
+def packed_attention(official: str, ours: str, *, packed: str = "in_proj_", out: str = "out_proj") -> Rules:
+    """torch's MultiheadAttention, or timm's: query, key and value stacked in one projection.
+
+    Args:
+        official: the module's name.
+        ours: its path.
+        packed: what comes before "weight" and "bias" of the three projections; timm's is "qkv.".
+        out: the name of the output projection; timm's is "proj".
+    """
     parts = [f"{ours}/{part}" for part in ("query", "key", "value")]
     return (
-        Rule(f"{official}.in_proj_weight", tuple(f"{part}/kernel" for part in parts), TRANSPOSED),
-        Rule(f"{official}.in_proj_bias", tuple(f"{part}/bias" for part in parts)),
-        *linear(f"{official}.out_proj", f"{ours}/out"),
+        Rule(f"{official}.{packed}weight", tuple(f"{part}/kernel" for part in parts), TRANSPOSED),
+        Rule(f"{official}.{packed}bias", tuple(f"{part}/bias" for part in parts)),
+        *linear(f"{official}.{out}", f"{ours}/out"),
+    )
+
+
+def bert_projections(official: str, out: str, ours: str) -> Rules:
+    """The three projections of Hugging Face's BertSelfAttention, and the output's, which lies elsewhere."""
+    return (
+        *linear(f"{official}.query", f"{ours}/query"),
+        *linear(f"{official}.key", f"{ours}/key"),
+        *linear(f"{official}.value", f"{ours}/value"),
+        *linear(out, f"{ours}/out"),
     )
 
 
 def bert_attention(official: str, ours: str) -> Rules:
     """Hugging Face's BertAttention: three projections, then the output with its residual norm."""
     return (
-        *linear(f"{official}.self.query", f"{ours}/query"),
-        *linear(f"{official}.self.key", f"{ours}/key"),
-        *linear(f"{official}.self.value", f"{ours}/value"),
-        *linear(f"{official}.output.dense", f"{ours}/out"),
+        *bert_projections(f"{official}.self", f"{official}.output.dense", ours),
         *layer_norm(f"{official}.output.LayerNorm", f"{ours}_norm"),
     )
 

@@ -36,6 +36,9 @@ def _restore_patches(kernel: np.ndarray) -> np.ndarray:
 
 SAME = Layout(lambda tensor: tensor, lambda tensor: tensor)
 TRANSPOSED = Layout(np.transpose, np.transpose)
+# Axes of length 1 in front, one or two.
+ROW = Layout(lambda tensor: tensor[0], lambda tensor: tensor[None])
+CELL = Layout(lambda tensor: tensor[0, 0], lambda tensor: tensor[None, None])
 # A convolution [out, 3, side, side] whose stride is its size, as the matrix [side * side * 3, out].
 PATCHES = Layout(_flatten_patches, _restore_patches)
 
@@ -48,24 +51,28 @@ class Rule:
         official: its name; "{layer}" stands for the index of a layer, which our parameters stack on axis 0.
         ours: "/"-joined paths; several share the official tensor in equal parts along its axis 0.
         layout: of each part.
+        first: index of the first layer that our parameters hold.
     """
 
     official: str
     ours: tuple[str, ...]
     layout: Layout = SAME
+    first: int = 0
 
     @property
     def stacked(self) -> bool:
         """Whether our parameters hold all layers."""
         return "{layer}" in self.official
 
-    def names(self, depth: int) -> list[str]:
-        """The official names, one a layer."""
-        return [self.official.format(layer=layer) for layer in range(depth if self.stacked else 1)]
+    def names(self, shape: Shape) -> list[str]:
+        """The official names, one a layer, where ours has this shape."""
+        depth = shape[0] if self.stacked else 1
+        return [self.official.format(layer=self.first + layer) for layer in range(depth)]
 
     def split(self, tensor: np.ndarray) -> list[np.ndarray]:
         """Our parameters (of one layer) from the official tensor."""
-        return [self.layout.to_ours(part) for part in np.split(tensor, len(self.ours))]
+        parts = [tensor] if len(self.ours) == 1 else np.split(tensor, len(self.ours))
+        return [self.layout.to_ours(part) for part in parts]
 
     def join(self, parts: Iterable[np.ndarray]) -> np.ndarray:
         """The official tensor from our parameters (of one layer)."""
@@ -81,11 +88,13 @@ class WeightTable:
         family: as errors call it.
         rules: every official name and every path of ours at most once.
         leftovers: patterns of official names that the official model does not use either.
+        copies: official names of tensors that repeat another, by its name (tied weights).
     """
 
     family: str
     rules: tuple[Rule, ...]
     leftovers: tuple[str, ...] = ()
+    copies: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def read(self, tensors: Mapping[str, Any], shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
         """Our parameters as float32.
@@ -105,6 +114,13 @@ class WeightTable:
             "missing": [name for name in needed if name not in arrays],
             "without an official counterpart": [path for path in shapes if path not in covered],
             "unexpected": [name for name in tensors if name not in needed and not self._is_leftover(name)],
+            "not tied": [
+                f"{name} is not {origin}"
+                for name, origin in self.copies.items()
+                if name in tensors
+                and origin in arrays
+                and not np.array_equal(_as_float32(name, tensors[name]), arrays[origin])
+            ],
             "misshaped": [
                 f"{name} is {list(array.shape)} instead of {list(needed[name])}"
                 for name, array in arrays.items()
@@ -126,23 +142,22 @@ class WeightTable:
             if all(path in params for path in rule.ours):
                 parts = [np.asarray(params[path]) for path in rule.ours]
                 layers = zip(*parts, strict=True) if rule.stacked else [parts]
-                names = rule.names(parts[0].shape[0])
+                names = rule.names(parts[0].shape)
                 tensors.update({name: rule.join(layer) for name, layer in zip(names, layers, strict=True)})
-        return tensors
+        return tensors | {name: tensors[origin] for name, origin in self.copies.items() if origin in tensors}
 
     def _is_leftover(self, name: str) -> bool:
-        return any(re.fullmatch(pattern, name) for pattern in self.leftovers)
+        return name in self.copies or any(re.fullmatch(pattern, name) for pattern in self.leftovers)
 
 
 def _official_shapes(rule: Rule, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     """The shapes that the official tensors of a rule must have."""
-    first = shapes[rule.ours[0]]
     parts = [np.broadcast_to(np.float32(0), shapes[path][rule.stacked :]) for path in rule.ours]
-    return dict.fromkeys(rule.names(first[0] if rule.stacked else 1), rule.join(parts).shape)
+    return dict.fromkeys(rule.names(shapes[rule.ours[0]]), rule.join(parts).shape)
 
 
 def _read_rule(rule: Rule, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
-    layers = [rule.split(arrays[name]) for name in rule.names(shapes[rule.ours[0]][0])]
+    layers = [rule.split(arrays[name]) for name in rule.names(shapes[rule.ours[0]])]
     columns = zip(*layers, strict=True)
     params = [np.stack(column) if rule.stacked else column[0] for column in columns]
     return dict(zip(rule.ours, params, strict=True))

@@ -47,6 +47,9 @@ class Tokens(Protocol):
     def repeat(self, times: int) -> Self:
         """Every example `times` times, one after the other."""
 
+    def take(self, rows: Int[Array, " taken"], copies: int = 1) -> Self:
+        """The examples at `rows`, in that order; none of them more than `copies` times."""
+
     def close(self, decision: Array) -> Self:
         """Closes tokens where `decision` is 0; a closed token never opens again, the first never closes."""
 

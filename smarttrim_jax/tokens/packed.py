@@ -79,17 +79,20 @@ class Packed:
 
     def repeat(self, times: int) -> "Packed":
         """Every example `times` times, one after the other."""
-        longer = jnp.repeat(self.lengths, times)
-        start = jnp.cumsum(longer) - longer
-        total, rows = times * self.row.shape[0], longer.shape[0]
-        line = jnp.arange(total)
+        return self.take(jnp.repeat(jnp.arange(self.start.shape[0]), times), times)
+
+    def take(self, rows: Int[Array, " taken"], copies: int = 1) -> "Packed":
+        """The examples at `rows`, in that order, on a line for as many `copies` of this one as they may need."""
+        lengths, count = self.lengths[rows], rows.shape[0]
+        start = jnp.cumsum(lengths) - lengths
+        line = jnp.arange(min(copies * self.row.shape[0], count * self.places))
         row = jnp.searchsorted(start, line, side="right") - 1
-        taken = self.start[row // times] + line - start[row]
-        real = line < jnp.sum(longer)
+        taken = self.start[rows[row]] + line - start[row]
+        real = line < jnp.sum(lengths)
         return Packed(
             self.values.at[taken].get(mode="clip"),
             jnp.where(real, self.gate.at[taken].get(mode="clip"), 0.0),
-            jnp.where(real, row, rows),
+            jnp.where(real, row, count),
             self.position.at[taken].get(mode="clip"),
             start,
             self.places,

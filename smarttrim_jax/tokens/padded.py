@@ -60,6 +60,10 @@ class Padded:
         """Every example `times` times, one after the other."""
         return Padded(jnp.repeat(self.values, times, axis=0), jnp.repeat(self.gate, times, axis=0))
 
+    def take(self, rows: Int[Array, " taken"], copies: int = 1) -> "Padded":
+        """The examples at `rows`, in that order."""
+        return Padded(self.values[rows], self.gate[rows])
+
     def close(self, decision: Float[Array, "batch tokens"]) -> "Padded":
         """Multiplies the gate by `decision` (0 or 1, differentiable); the first token stays open."""
         return Padded(self.values, self.gate * decision.at[:, 0].set(1.0))

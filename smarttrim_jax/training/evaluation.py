@@ -101,10 +101,8 @@ def _kept(gates: Gates, full: Gates, examples: int) -> dict[str, jax.Array]:
         both = jnp.stack([part.sum(-1), whole.sum(-1)], axis=-1)
         return both.reshape(both.shape[0], examples, -1, 2).sum(2).transpose(1, 0, 2)
 
-    kept = {"tokens": counts(gates.tokens, full.tokens), "heads": counts(gates.heads, full.heads)}
-    if gates.cross_heads is not None and full.cross_heads is not None:
-        kept["cross_heads"] = counts(gates.cross_heads, full.cross_heads)
-    return kept
+    heads = {part: counts(opened, full.modules[part]) for part, opened in gates.modules.items()}
+    return {"tokens": counts(gates.tokens, full.tokens), **heads}
 
 
 def _mean(rows: dict[str, Any], name: str) -> float:

@@ -44,7 +44,7 @@ def retention(record: TrimRecord) -> tuple[Float[Array, ""], Float[Array, ""]]:
     full = record.opened()
     kept = [jnp.sum(gate.tokens) for gate in record.gates.values()]
     present = [jnp.sum(gate.tokens) for gate in full.gates.values()]
-    heads = [part for gate in record.gates.values() for part in (gate.heads, gate.cross_heads) if part is not None]
+    heads = [part for gate in record.gates.values() for part in gate.modules.values()]
     share = sum(jnp.sum(part) for part in heads) / sum(part.size for part in heads)
     return sum(kept) / jnp.maximum(sum(present), 1.0), jnp.asarray(share)
 

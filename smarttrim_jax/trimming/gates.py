@@ -59,13 +59,21 @@ class Gates:
 
     Attributes:
         tokens: `[batch, tokens]`, cumulative: what the layer still reads; padding is 0.
-        heads: `[batch, heads]` of self-attention.
+        heads: `[batch, heads]` of self-attention; None for a side that the layer only reads.
         cross_heads: `[batch, heads]` of cross-attention, where there is one.
+        twin_heads: `[batch, heads]` of a second cross-attention, where there is one (NLVR2's second image).
     """
 
     tokens: Float[Array, "*layers batch tokens"]
-    heads: Float[Array, "*layers batch heads"]
+    heads: Float[Array, "*layers batch heads"] | None = None
     cross_heads: Float[Array, "*layers batch heads"] | None = None
+    twin_heads: Float[Array, "*layers batch heads"] | None = None
+
+    @property
+    def modules(self) -> dict[str, Float[Array, "*layers batch heads"]]:
+        """The gates of heads, by field, of every attention module that there is."""
+        fields = {name: getattr(self, name) for name in ("heads", "cross_heads", "twin_heads")}
+        return {name: gate for name, gate in fields.items() if gate is not None}
 
 
 @jax.tree_util.register_dataclass
@@ -86,12 +94,15 @@ class TrimRecord:
         gates = {
             name: Gates(
                 jnp.broadcast_to(self.present[name], gate.tokens.shape),
-                jnp.ones_like(gate.heads),
-                None if gate.cross_heads is None else jnp.ones_like(gate.cross_heads),
+                **jax.tree.map(jnp.ones_like, gate.modules),
             )
             for name, gate in self.gates.items()
         }
         return TrimRecord(gates, self.present)
+
+    def __or__(self, other: "TrimRecord") -> "TrimRecord":
+        """The gates of two passes over the same examples."""
+        return TrimRecord(self.gates | other.gates, self.present | other.present)
 
 
 def decide(logits: Float[Array, "... 2"], trim: Trim, key: jax.Array | None) -> Float[Array, "..."]:
@@ -111,7 +122,15 @@ def decide(logits: Float[Array, "... 2"], trim: Trim, key: jax.Array | None) -> 
     return hard.astype(jnp.float32) + (soft - jax.lax.stop_gradient(soft))
 
 
-def open_gates(tokens: Tokens, heads: int, *, cross: bool) -> Gates:
-    """The gates of a layer that trims nothing."""
-    gate = jnp.ones((tokens.global_token.shape[0], heads), jnp.float32)
-    return Gates(tokens.padded_gate, gate, gate if cross else None)
+def open_gates(tokens: Tokens, heads: int, *, sources: int = 0) -> Gates:
+    """The gates of a layer that trims nothing.
+
+    Args:
+        tokens: of one side.
+        heads: of the layer's attention modules; 0 for a side that it only reads.
+        sources: sides that the layer reads by cross-attention.
+    """
+    if not heads:
+        return Gates(tokens.padded_gate)
+    gate = jnp.ones((tokens.shape[0], heads), jnp.float32)
+    return Gates(tokens.padded_gate, gate, gate if sources > 0 else None, gate if sources > 1 else None)

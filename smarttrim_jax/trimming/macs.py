@@ -31,12 +31,27 @@ class LayerShape:
     mlp_width: int
 
 
-def attention_macs(queries: Count, keys: Count, heads: Count, shape: LayerShape) -> Count:
-    """Projections and products of one attention module with so many open queries, keys and heads."""
+def attention_macs(
+    queries: Count, keys: Count, heads: Count, shape: LayerShape, source_width: int | None = None
+) -> Count:
+    """Projections and products of one attention module with so many open queries, keys and heads.
+
+    Args:
+        queries: read.
+        keys: are read.
+        heads: of the module.
+        shape: of the layer.
+        source_width: of the keys' tokens; by default the layer's.
+    """
     head_width = shape.width // shape.heads
-    projections = 2 * queries * shape.width + 2 * keys * shape.width
+    projections = 2 * queries * shape.width + 2 * keys * (source_width or shape.width)
     products = 2 * queries * keys
     return heads * head_width * (projections + products)
+
+
+def open_tokens(gates: Gates) -> Count:
+    """How many tokens of each example are open."""
+    return jnp.sum(gates.tokens, axis=-1)
 
 
 def layer_macs(gates: Gates, shape: LayerShape, source: Gates | None = None) -> Count:
@@ -47,11 +62,10 @@ def layer_macs(gates: Gates, shape: LayerShape, source: Gates | None = None) -> 
         shape: its sizes.
         source: the gates of the side that cross-attention reads.
     """
-    tokens = jnp.sum(gates.tokens, axis=-1)
-    total = attention_macs(tokens, tokens, jnp.sum(gates.heads, axis=-1), shape)
+    tokens = open_tokens(gates)
+    total = attention_macs(tokens, tokens, jnp.sum(gates.modules["heads"], axis=-1), shape)
     if source is not None and gates.cross_heads is not None:
-        keys = jnp.sum(source.tokens, axis=-1)
-        total += attention_macs(tokens, keys, jnp.sum(gates.cross_heads, axis=-1), shape)
+        total += attention_macs(tokens, open_tokens(source), jnp.sum(gates.cross_heads, axis=-1), shape)
     return total + 2 * tokens * shape.width * shape.mlp_width
 
 
@@ -61,6 +75,7 @@ def trimmer_macs(
     shape: LayerShape,
     config: TrimmerConfig,
     trimming: RunTrimming,
+    other_widths: tuple[int, ...] = (),
 ) -> Float[Array, " batch"]:
     """The trimmers of a run: a token's on the tokens that the layer before left open, a head's once per example.
 
@@ -70,20 +85,18 @@ def trimmer_macs(
         shape: the layers' sizes.
         config: the trimmers' shape.
         trimming: which trimmers there are.
+        other_widths: of the other sides that they read.
     """
-    first, hidden = trimming.first_layer, config.hidden
-    layers = gates.heads.shape[0] - first
-    cross = gates.cross_heads is not None
+    first, hidden, width = trimming.first_layer, config.hidden, shape.width
+    layers = gates.tokens.shape[0] - first
     total = jnp.zeros(present.shape[0])
     if trimming.tokens and layers > 0:
         before = jnp.concatenate([present[None], gates.tokens[:-1]])[first:]
-        per_token, per_example = shape.width * hidden + 2 * hidden, 0
-        if cross and config.guidance == "cross_modal":
+        per_token, per_example = width * hidden + 2 * hidden, 0
+        if other_widths and config.guidance == "cross_modal":
             per_token += 2 * hidden * hidden
-            per_example = shape.width * hidden + hidden * hidden
+            per_example = sum(other_widths) * hidden + hidden * hidden
         total += jnp.sum(before, axis=(0, 2)) * per_token + layers * per_example
-    if trimming.heads and layers > 0:
-        per_side = shape.width * hidden
-        total += layers * (per_side + 2 * hidden * shape.heads)
-        total += layers * (2 * per_side + 2 * hidden * shape.heads) * cross
+    if trimming.heads and gates.heads is not None and layers > 0:
+        total += layers * sum((width + other) * hidden + 2 * hidden * shape.heads for other in (0, *other_widths))
     return total

@@ -1,6 +1,7 @@
 """The trimmers: small networks that decide which tokens and heads a layer can do without (paper section 3)."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal, TypeVar
 
 import jax
@@ -105,18 +106,18 @@ class CrossModalTokenTrimmer(nnx.Module):
     `g = GELU(LN(y) Wg)`, logits `MLP([u ; g ; u * g])`.
     """
 
-    def __init__(self, width: int, config: TrimmerConfig, *, rngs: nnx.Rngs):
+    def __init__(self, width: int, other_width: int, config: TrimmerConfig, *, rngs: nnx.Rngs):
         self.norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs)
-        self.other_norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs)
+        self.other_norm = layer_norm(other_width, 1e-6, dtype=jnp.float32, rngs=rngs)
         self.up = Linear(width, config.hidden, rngs=rngs)
-        self.guide = Linear(width, config.hidden, rngs=rngs)
+        self.guide = Linear(other_width, config.hidden, rngs=rngs)
         # One linear map of [u ; g ; u * g], in its parts: what depends on y alone is computed once per example.
         self.own = Linear(config.hidden, config.hidden, rngs=rngs)
         self.guided = Linear(config.hidden, config.hidden, use_bias=False, rngs=rngs)
         self.interaction = Linear(config.hidden, config.hidden, use_bias=False, rngs=rngs)
         self.logits = GateLogits(config.hidden, 1, config.initial_bias, rngs=rngs)
 
-    def __call__(self, tokens: Tokens, other: Float[Array, "batch width"] | None) -> Float[Array, "... 2"]:
+    def __call__(self, tokens: Tokens, other: Float[Array, "batch other"] | None) -> Float[Array, "... 2"]:
         """(keep, drop) logits of every token, given the other side's global token."""
         if other is None:
             raise ValueError("a cross-modal token trimmer needs the other side's global token")
@@ -127,16 +128,19 @@ class CrossModalTokenTrimmer(nnx.Module):
 
 
 class HeadTrimmer(nnx.Module):
-    """Modal-adaptive: a gate for every head of one attention module, from the global tokens it joins."""
+    """Modal-adaptive: a gate for every head of one attention module, from the global tokens it joins.
 
-    def __init__(self, width: int, heads: int, sides: int, config: TrimmerConfig, *, rngs: nnx.Rngs):
+    Self-attention joins nothing: its `other_width` is 0.
+    """
+
+    def __init__(self, width: int, other_width: int, heads: int, config: TrimmerConfig, *, rngs: nnx.Rngs):
         self.norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs)
-        self.other_norm = layer_norm(width, 1e-6, dtype=jnp.float32, rngs=rngs) if sides == 2 else None
-        self.up = Linear(sides * width, config.hidden, rngs=rngs)
+        self.other_norm = layer_norm(other_width, 1e-6, dtype=jnp.float32, rngs=rngs) if other_width else None
+        self.up = Linear(width + other_width, config.hidden, rngs=rngs)
         self.logits = GateLogits(config.hidden, heads, config.initial_bias, rngs=rngs)
 
     def __call__(
-        self, own: Float[Array, "batch width"], other: Float[Array, "batch width"] | None = None
+        self, own: Float[Array, "batch width"], other: Float[Array, "batch other"] | None = None
     ) -> Float[Array, "batch heads 2"]:
         """(keep, drop) logits of every head; cross-attention also reads the other global token."""
         context = self.norm(own)
@@ -149,9 +153,9 @@ class LayerTrimmers(nnx.Module):
     """All trimmers of one layer; they decide at its start.
 
     Args:
-        width: of the layer's tokens.
-        heads: of its attention modules.
-        cross: whether the layer has cross-attention.
+        width: of the tokens.
+        heads: of the layer's attention modules; 0 for tokens that it only reads.
+        other_widths: of the other sides that its cross-attentions join.
         config: their shape.
         trimming: which of them exist.
         rngs: for the initial weights.
@@ -162,24 +166,33 @@ class LayerTrimmers(nnx.Module):
         width: int,
         heads: int,
         *,
-        cross: bool,
+        other_widths: tuple[int, ...] = (),
         config: TrimmerConfig,
         trimming: RunTrimming,
         rngs: nnx.Rngs,
     ):
-        self.heads = heads
-        aware = cross and config.guidance == "cross_modal"
-        token = CrossModalTokenTrimmer if aware else TokenTrimmer
-        self.token = token(width, config, rngs=rngs) if trimming.tokens else None
-        self.head = HeadTrimmer(width, heads, 1, config, rngs=rngs) if trimming.heads else None
-        self.cross_head = HeadTrimmer(width, heads, 2, config, rngs=rngs) if trimming.heads and cross else None
+        self.heads, self.sources = heads, len(other_widths)
+        token: TokenTrimmer | CrossModalTokenTrimmer | None = None
+        if trimming.tokens and other_widths and config.guidance == "cross_modal":
+            token = CrossModalTokenTrimmer(width, sum(other_widths), config, rngs=rngs)
+        elif trimming.tokens:
+            token = TokenTrimmer(width, config, rngs=rngs)
+        self.token = token
+
+        def head(other_width: int) -> HeadTrimmer:
+            return HeadTrimmer(width, other_width, heads, config, rngs=rngs)
+
+        has_heads = trimming.heads and heads > 0
+        self.head = head(0) if has_heads else None
+        self.cross_head = head(other_widths[0]) if has_heads and self.sources > 0 else None
+        self.twin_head = head(other_widths[1]) if has_heads and self.sources > 1 else None
 
     def __call__(
         self,
         tokens: T,
         trim: Trim,
         *,
-        other: Float[Array, "batch width"] | None = None,
+        others: Sequence[Float[Array, "batch other"]] = (),
         key: jax.Array | None = None,
     ) -> tuple[T, Gates]:
         """The layer's input with more tokens closed, and the layer's gates.
@@ -187,17 +200,19 @@ class LayerTrimmers(nnx.Module):
         Args:
             tokens: the layer's input.
             trim: offset and temperature.
-            other: the other side's global token, for layers with cross-attention.
+            others: the global tokens of the other sides.
             key: of the Gumbel noise; None decides by the hard threshold.
         """
-        keys, rows = split_key(key, 3), tokens.shape[0]
+        keys, rows = split_key(key, 3 + (self.twin_head is not None)), tokens.shape[0]
         own, head_trim = tokens.global_token, trim.laid_out(rows, lambda offset: offset[:, None])
         if self.token is not None:
+            other = jnp.concatenate(others, axis=-1) if others else None
             tokens = tokens.close(decide(self.token(tokens, other), trim.laid_out(rows, tokens.spread), keys[0]))
-        gates = open_gates(tokens, self.heads, cross=other is not None)
+        decided = {}
         if self.head is not None:
-            gates = dataclasses.replace(gates, heads=decide(self.head(own), head_trim, keys[1]))
-        if self.cross_head is not None and other is not None:
-            cross_heads = decide(self.cross_head(own, other), head_trim, keys[2])
-            gates = dataclasses.replace(gates, cross_heads=cross_heads)
-        return tokens, gates
+            decided["heads"] = decide(self.head(own), head_trim, keys[1])
+        if self.cross_head is not None:
+            decided["cross_heads"] = decide(self.cross_head(own, others[0]), head_trim, keys[2])
+        if self.twin_head is not None:
+            decided["twin_heads"] = decide(self.twin_head(own, others[1]), head_trim, keys[3])
+        return tokens, dataclasses.replace(open_gates(tokens, self.heads, sources=self.sources), **decided)

@@ -151,3 +151,21 @@ def test_cudnn_says_what_it_cannot_take() -> None:
     tokens, query = random_rows(1, 4, 2, 8)
     with pytest.raises(ConfigError, match="float32, 8 wide"):
         attend(tokens, query, query, query, kernel="cudnn")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_in_causal_order_no_token_reads_those_behind_it(batch: int) -> None:
+    tokens, vectors = random_rows(batch, 9, 2, 4)
+    trained = attend(tokens, vectors, vectors, vectors, causal=True, drop=lambda weights: weights)
+    for end in (1, 4, 9):
+        prefix = Padded(tokens.values[:, :end], tokens.gate[:, :end])
+        alone = attend(prefix, *(vectors[:, :end] for _ in range(3)))
+        np.testing.assert_allclose(trained[:, end - 1], alone[:, -1], atol=1e-6)
+    opened = tokens.gate[..., None, None]
+    np.testing.assert_allclose(attend(tokens, vectors, vectors, vectors, causal=True), trained, atol=1e-6)
+    packed = compact(tokens, int(tokens.counts.sum()) + 2, 9)
+    line = packed.values.reshape(-1, 2, 4)
+    mixed = packed.pad(attend(packed, line, line, line, causal=True, kernel="splash"))
+    np.testing.assert_allclose(mixed, trained * opened, atol=1e-6)
+    with pytest.raises(ValueError, match="not with a source"):
+        attend(tokens, vectors, vectors, vectors, source=tokens, causal=True)

@@ -17,6 +17,7 @@ TIGHT, ROOMY = (9, 5), (15, 8)
 seeds = st.integers(0, 2**16)
 packed_as = {size: jax.jit(functools.partial(compact, line=size[0], places=size[1])) for size in (TIGHT, ROOMY)}
 repeated = jax.jit(lambda tokens: tokens.repeat(2))
+taken = jax.jit(lambda tokens, rows, copies: tokens.take(rows, copies), static_argnums=2)
 
 
 def padded(seed: int) -> Padded:
@@ -48,6 +49,8 @@ def test_layouts_agree_through_compactions_closings_and_repetitions(seed, size):
     packed, reference = packed.close(packed.look_up(decision)), reference.close(decision)
     same(packed, reference)
     same(repeated(packed), repeated(reference))
+    for rows, copies in (([1], 1), ([2, 0], 1), ([1, 1, 0, 1], 3)):
+        same(taken(packed, jnp.array(rows), copies), taken(reference, jnp.array(rows), copies))
     same(packed_as[size](packed), reference)
     per_example = jnp.arange(BATCH * 1.0)[:, None]
     np.testing.assert_array_equal(

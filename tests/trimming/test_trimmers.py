@@ -83,9 +83,9 @@ def test_a_new_trimmer_keeps_with_a_probability_above_99_percent():
     tokens, other = Padded(values, jnp.ones((4, 50))), values[:, 0]
     for logits in (
         TokenTrimmer(16, config, rngs=rngs)(tokens, None),
-        CrossModalTokenTrimmer(16, config, rngs=rngs)(tokens, other),
-        HeadTrimmer(16, 6, 1, config, rngs=rngs)(other),
-        HeadTrimmer(16, 6, 2, config, rngs=rngs)(other, -other),
+        CrossModalTokenTrimmer(16, 16, config, rngs=rngs)(tokens, other),
+        HeadTrimmer(16, 0, 6, config, rngs=rngs)(other),
+        HeadTrimmer(16, 16, 6, config, rngs=rngs)(other, -other),
     ):
         keep, drop = logits[..., 0], logits[..., 1]
         assert (jax.nn.sigmoid(keep - drop) > 0.99).all()
@@ -95,12 +95,12 @@ def test_a_new_trimmer_keeps_with_a_probability_above_99_percent():
 @pytest.mark.parametrize("guidance", ["cross_modal", "self"])
 def test_token_decisions_read_the_other_side_only_under_cross_modal_guidance(guidance):
     config = TrimmerConfig(hidden=8, guidance=guidance, initial_bias=0.0)
-    trimmers = LayerTrimmers(16, 2, cross=True, config=config, trimming=RunTrimming(), rngs=nnx.Rngs(0))
+    trimmers = LayerTrimmers(16, 2, other_widths=(16,), config=config, trimming=RunTrimming(), rngs=nnx.Rngs(0))
     tokens = Padded(jax.random.normal(jax.random.key(0), (2, 200, 16)), jnp.ones((2, 200)))
 
     def decisions(seed: int) -> tuple[jax.Array, jax.Array]:
         other = jax.random.normal(jax.random.key(seed), (2, 16))
-        closed, gates = trimmers(tokens, Trim(), other=other)
+        closed, gates = trimmers(tokens, Trim(), others=(other,))
         return closed.gate, gates.heads
 
     (first, first_heads), (second, second_heads) = decisions(1), decisions(2)

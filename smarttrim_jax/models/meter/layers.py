@@ -1,75 +1,30 @@
-"""One layer of each of METER's runs: what it closes, then what it computes."""
-
-from typing import Any, TypeVar
+"""METER's trimmers, and one layer of its fusion: what it closes, then what it computes."""
 
 import jax
 from flax import nnx
-from jaxtyping import Array
 
+from smarttrim_jax.models.layers import decide_side, existing, stack_trimmers
 from smarttrim_jax.models.meter.config import MeterConfig
 from smarttrim_jax.models.segments import GatesByRun, State
-from smarttrim_jax.nn.folding import stack
 from smarttrim_jax.nn.layers import PostNormLayer
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.tokens import Tokens
-from smarttrim_jax.trimming.gates import Gates, Trim, open_gates
-from smarttrim_jax.trimming.trimmers import LayerTrimmers, RunTrimming, TrimmingConfig
-
-T = TypeVar("T", bound=Tokens)
+from smarttrim_jax.trimming.gates import Gates, Trim
+from smarttrim_jax.trimming.trimmers import LayerTrimmers, TrimmingConfig
 
 
 def make_trimmers(config: MeterConfig, trimming: TrimmingConfig, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
-    """The stacked trimmers of every run that trims anything, by the run's name."""
-
-    def make(sizes: Any, where: RunTrimming, *, cross: bool = False) -> nnx.Module | None:
-        depth = sizes.depth - where.first_layer
-        if depth <= 0 or not (where.tokens or where.heads):
-            return None
-        return stack(
-            lambda rngs: LayerTrimmers(
-                sizes.width, sizes.heads, cross=cross, config=trimming.trimmers, trimming=where, rngs=rngs
-            ),
-            depth,
-            rngs,
-        )
-
-    runs = {
-        "image": make(config.vision, trimming.image),
-        "text": make(config.text, trimming.text),
-        "fusion_text": make(config.fusion, trimming.cross_modal, cross=True),
-        "fusion_image": make(config.fusion, trimming.cross_modal, cross=True),
-    }
-    return {name: trimmers for name, trimmers in runs.items() if trimmers is not None}
-
-
-def encoder_decide(
-    side: str,
-    heads: int,
-    trimmers: LayerTrimmers | None,
-    state: State,
-    trim: Trim,
-    key: jax.Array | None,
-) -> tuple[State, GatesByRun]:
-    """What one layer of the image or text encoder closes.
-
-    Args:
-        side: "image" or "text".
-        heads: of its attention.
-        trimmers: of this layer, or None.
-        state: the model's state.
-        trim: how the trimmers decide.
-        key: None for evaluation.
-    """
-    tokens, gates = _decide(trimmers, state[side], heads, trim, split_key(key, 2)[0])
-    return state | {side: tokens}, {side: gates}
-
-
-def encoder_layer(
-    side: str, layer: Any, state: State, gates: GatesByRun, key: jax.Array | None, **inputs: Array
-) -> State:
-    """One layer of the image or text encoder, with the gates it decided on; `inputs` are what else it takes."""
-    tokens = layer(state[side], head_gate=gates[side].heads, key=split_key(key, 2)[1], **inputs)
-    return state | {side: tokens}
+    """The stacked trimmers of every run that trims anything, by the name of their gates."""
+    vision, text, fusion, shape = config.vision, config.text, config.fusion, trimming.trimmers
+    fused = (fusion.width, fusion.heads, fusion.depth, trimming.cross_modal, shape, rngs)
+    return existing(
+        {
+            "image": stack_trimmers(vision.width, vision.heads, vision.depth, trimming.image, shape, rngs),
+            "text": stack_trimmers(text.width, text.heads, text.depth, trimming.text, shape, rngs),
+            "fusion_text": stack_trimmers(*fused, other_widths=(fusion.width,)),
+            "fusion_image": stack_trimmers(*fused, other_widths=(fusion.width,)),
+        }
+    )
 
 
 def fusion_decide(
@@ -84,7 +39,7 @@ def fusion_decide(
     image, text = state["image"], state["text"]
 
     def decide(name: str, tokens: Tokens, other: Tokens, key: jax.Array | None) -> tuple[Tokens, Gates]:
-        return _decide(guides.get(name), tokens, heads, trim, key, other=other.global_token)
+        return decide_side(guides.get(name), tokens, heads, trim, key, others=(other.global_token,))
 
     open_text, text_gates = decide("fusion_text", text, image, keys[0])
     open_image, image_gates = decide("fusion_image", image, text, keys[1])
@@ -103,18 +58,3 @@ def fusion_layer(layers: dict[str, PostNormLayer], state: State, gates: GatesByR
         "text": compute("fusion_text", state["text"], state["image"], keys[2]),
         "image": compute("fusion_image", state["image"], state["text"], keys[3]),
     }
-
-
-def _decide(
-    trimmers: LayerTrimmers | None,
-    tokens: T,
-    heads: int,
-    trim: Trim,
-    key: jax.Array | None,
-    *,
-    other: Array | None = None,
-) -> tuple[T, Gates]:
-    """The trimmers' gates, or open ones where a layer has none."""
-    if trimmers is None:
-        return tokens, open_gates(tokens, heads, cross=other is not None)
-    return trimmers(tokens, trim, other=other, key=key)

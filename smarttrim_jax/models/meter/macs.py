@@ -42,7 +42,8 @@ def meter_macs(config: MeterConfig, record: TrimRecord, *, trimmed: bool = True)
         }
         for name, shape in shapes.items():
             entering = _entering(record, name)
-            layers[name] += trimmer_macs(gates[name], entering, shape, trimming.trimmers, places[name])
+            others = (fusion.width,) if name in sources else ()
+            layers[name] += trimmer_macs(gates[name], entering, shape, trimming.trimmers, places[name], others)
 
     images = layers["image"].shape[0]
     batch = images // config.images

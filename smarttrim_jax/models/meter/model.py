@@ -11,14 +11,9 @@ from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.heads import Pooler, TaskHead
+from smarttrim_jax.models.layers import encoder_decide, encoder_layer
 from smarttrim_jax.models.meter.config import MeterConfig
-from smarttrim_jax.models.meter.layers import (
-    encoder_decide,
-    encoder_layer,
-    fusion_decide,
-    fusion_layer,
-    make_trimmers,
-)
+from smarttrim_jax.models.meter.layers import fusion_decide, fusion_layer, make_trimmers
 from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State, fold_stages
 from smarttrim_jax.nn.folding import stack
 from smarttrim_jax.nn.layers import PostNormLayer

@@ -26,6 +26,7 @@ def attend(
     *,
     source: Tokens | None = None,
     head_gate: Float[Array, "batch heads"] | None = None,
+    causal: bool = False,
     drop: Callable[[Array], Array] | None = None,
     kernel: Kernel = "auto",
 ) -> Float[Array, "... heads head_width"]:
@@ -38,16 +39,24 @@ def attend(
         value: one for each of `source`.
         source: what is read; `tokens` themselves by default.
         head_gate: multiplies each head's output.
+        causal: no token reads those behind it; computed in plain JAX, whatever the kernel.
         drop: dropout on the attention weights, in training: only then do gradients reach the gates of the keys.
         kernel: who computes in evaluation.
 
     Raises:
         ConfigError: a kernel that does not compute with such numbers.
+        ValueError: a causal order between tokens and a source.
     """
+    if causal and source is not None:
+        raise ValueError("tokens are in causal order among themselves, not with a source")
     keys = tokens if source is None else source
     kernel = _suited(query) if kernel == "auto" else kernel
     if drop is not None:
-        mixed = tokens.unrow(mix_gated(tokens.rows(query), keys.rows(key), keys.rows(value), keys.row_gate, drop))
+        mixed = tokens.unrow(
+            mix_gated(tokens.rows(query), keys.rows(key), keys.rows(value), keys.row_gate, drop, causal=causal)
+        )
+    elif causal:
+        mixed = mix_rows(tokens, keys, query, key, value, causal=True)
     elif kernel == "cudnn":
         mixed = mix_cudnn(tokens, keys, query, key, value)
     elif kernel == "splash":

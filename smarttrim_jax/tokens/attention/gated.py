@@ -13,10 +13,18 @@ def mix_gated(
     value: Float[Array, "batch keys heads head_width"],
     gate: Float[Array, "batch keys"],
     drop: Callable[[Array], Array],
+    *,
+    causal: bool = False,
 ) -> Float[Array, "batch queries heads head_width"]:
-    """Attention with `drop` on its weights; gradients reach the gates, see `gated_softmax`."""
+    """Attention with `drop` on its weights; gradients reach the gates, see `gated_softmax`.
+
+    With `causal` a query reads no key behind it.
+    """
     scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
-    weights = drop(gated_softmax(scores * query.shape[-1] ** -0.5, gate[:, None, None, :]))
+    gate = gate[:, None, None, :]
+    if causal:
+        gate = gate * jnp.tri(query.shape[1], key.shape[1])
+    weights = drop(gated_softmax(scores * query.shape[-1] ** -0.5, gate))
     return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
 
 

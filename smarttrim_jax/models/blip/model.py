@@ -1,0 +1,173 @@
+"""What BLIP's tasks share (Li et al. 2022, official code salesforce/BLIP; Wang et al. 2024 for the trimming)."""
+
+import abc
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.blip.config import BlipConfig
+from smarttrim_jax.models.blip.readers import Reader, readers
+from smarttrim_jax.models.layers import encoder_decide, encoder_layer, existing, stack_trimmers
+from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State, fold_stages
+from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.nn.vision import VisionTransformer
+from smarttrim_jax.tokens import Padded
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
+from smarttrim_jax.trimming.trimmers import TrimmingConfig
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class BlipOutput:
+    """What a pass returns.
+
+    Attributes:
+        logits: float32, by name; see the model of the task.
+        state: the tokens of every side after the last layer.
+        record: every gate.
+    """
+
+    logits: dict[str, Float[Array, "batch ..."]]
+    state: State
+    record: TrimRecord
+
+
+class Blip(nnx.Module):
+    """The image encoder, trimmers for all runs, and the fold over the stages that a task defines.
+
+    Args:
+        config: sizes, task and trimming.
+        rngs: for the initial weights.
+    """
+
+    def __init__(self, config: BlipConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        self.image = VisionTransformer(
+            config.vision, dtype=jnp.dtype(config.dtype), kernel=config.attention, rngs=rngs
+        )
+        if config.trimming is not None:
+            self.trimmers = nnx.Dict(self._make_trimmers(config.trimming, rngs))
+
+    def __call__(
+        self,
+        images: Float[Array, "batch *images height width 3"],
+        ids: Int[Array, "batch tokens"],
+        mask: Int[Array, "batch tokens"],
+        *,
+        trim: Trim | None = None,
+        key: jax.Array | None = None,
+    ) -> BlipOutput:
+        """One pass.
+
+        Args:
+            images: normalised, `[batch, height, width, 3]`, or `[batch, images, height, width, 3]` (NLVR2: 2).
+            ids: of the text's tokens; the first says what reads them: [ENC], [DEC], or [CLS] for a text alone.
+            mask: 1 for tokens, 0 for padding.
+            trim: how the trimmers decide; None runs at full capacity.
+            key: training (dropout and sampled gates) with these random numbers; None for evaluation.
+
+        Raises:
+            ConfigError: trimming a model without trimmers, another number of images, a text that is too long.
+        """
+        if trim is not None:
+            trim.check(ids.shape[0])
+        keys = split_key(key, 2)
+        state = self.embed(images, ids, mask, key=keys[0])
+        state, gates, present = self.fold(self.stages(), state, trim, keys[1])
+        return self.read_out(state, gates, present)
+
+    @abc.abstractmethod
+    def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
+        """The first tokens of every side; each image is a row of its own."""
+
+    @abc.abstractmethod
+    def stages(self) -> list[Segment | Run]:
+        """What runs between the embeddings and the heads, in order."""
+
+    @abc.abstractmethod
+    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> BlipOutput:
+        """The heads on the state after the last stage.
+
+        Args:
+            state: after the last stage.
+            gates: of every run.
+            present: `[batch, tokens]` of every side before the first layer.
+        """
+
+    def fold(
+        self, stages: list[Segment | Run], state: State, trim: Trim | None, key: jax.Array | None
+    ) -> tuple[State, GatesByRun, dict[str, Array]]:
+        """The state after the stages, their gates, and which tokens were present before them."""
+        if trim is not None and self.config.trimming is None:
+            raise ConfigError("this model has no trimmers; set `trimming` in its BlipConfig")
+        present = {side: tokens.padded_gate for side, tokens in state.items()}
+        state, gates = fold_stages(stages, state, trim, key)
+        return state, gates, present
+
+    def embed_images(self, images: Float[Array, "batch *images height width 3"]) -> Padded:
+        """Patches of all images; those of an example one after the other."""
+        if images.ndim == 4:
+            images = images[:, None]
+        if images.shape[1] != self.config.images:
+            raise ConfigError(f"{images.shape[1]} images per example, but the model takes {self.config.images}")
+        return self.image.embed(images.reshape(-1, *images.shape[2:]))
+
+    def image_stages(self) -> list[Segment | Run]:
+        """The image encoder and its last norm."""
+        config, trimming = self.config, self.config.trimming or TrimmingConfig()
+        run = Run(
+            "image",
+            ("image",),
+            functools.partial(encoder_decide, "image", config.vision.heads),
+            functools.partial(encoder_layer, "image"),
+            self.image.layers,
+            self.all_trimmers.get("image"),
+            depth=config.vision.depth,
+            first_layer=trimming.image.first_layer,
+            inputs=self.image.layer_inputs(),
+            scan=config.scan,
+            remat=config.remat,
+        )
+        return [run, Segment("join", self.join)]
+
+    def join(self, state: State) -> State:
+        """The image as the text reads it."""
+        image = state["image"]
+        return state | {"image": image.replace(self.image.last_norm(image.values))}
+
+    @property
+    def readers(self) -> dict[str, Reader]:
+        """The runs that read other sides, by name."""
+        return readers(self.config)
+
+    @property
+    def all_trimmers(self) -> Any:
+        """The stacked trimmers by the name of their gates."""
+        return self.trimmers if self.config.trimming is not None else {}
+
+    def _make_trimmers(self, trimming: TrimmingConfig, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
+        config, shape = self.config, trimming.trimmers
+        vision, text = config.vision, config.text
+        made = {"image": stack_trimmers(vision.width, vision.heads, vision.depth, trimming.image, shape, rngs)}
+        if config.task == "retrieval":
+            made["text"] = stack_trimmers(text.width, text.heads, text.depth, trimming.text, shape, rngs)
+        found = existing(made)
+        for reader in self.readers.values():
+            found |= reader.make_trimmers(config, trimming, rngs)
+        return found
+
+
+def make_record(gates: GatesByRun, present: dict[str, Array]) -> TrimRecord:
+    """The record of runs whose gates are called by run and side.
+
+    Args:
+        gates: of every run.
+        present: `[batch, tokens]` of every side.
+    """
+    return TrimRecord(gates, {name: present[name.rpartition("_")[2]] for name in gates})

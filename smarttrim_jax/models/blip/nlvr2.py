@@ -1,0 +1,61 @@
+"""BLIP that judges a statement about two images."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from smarttrim_jax.models.blip.config import BlipConfig
+from smarttrim_jax.models.blip.model import Blip, BlipOutput, make_record
+from smarttrim_jax.models.blip.text import TwinTextTransformer
+from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State
+from smarttrim_jax.nn.linear import Linear
+
+
+class StatementHead(nnx.Module):
+    """Linear, ReLU, linear on the text's global token."""
+
+    def __init__(self, config: BlipConfig, *, rngs: nnx.Rngs):
+        width, dtype = config.text.width, jnp.dtype(config.dtype)
+        self.dense = Linear(width, width, dtype=dtype, rngs=rngs)
+        self.out = Linear(width, 2, dtype=dtype, rngs=rngs)
+
+    def __call__(self, global_token: Float[Array, "batch width"]) -> Float[Array, "batch 2"]:
+        """float32 logits of false and true."""
+        return self.out(jax.nn.relu(self.dense(global_token))).astype(jnp.float32)
+
+
+class BlipNlvr2(Blip):
+    """A call returns `logits["nlvr2"]`, `[batch, 2]`; the images are sides "image0" and "image1" of the state."""
+
+    def __init__(self, config: BlipConfig, *, rngs: nnx.Rngs):
+        super().__init__(config, rngs=rngs)
+        self.text = TwinTextTransformer(config, rngs=rngs)
+        self.head = StatementHead(config, rngs=rngs)
+
+    def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
+        """Both images, one after the other, and the statement, which begins with [ENC]."""
+        return {"image": self.embed_images(images), "text": self.text.embed(ids, mask, key=key)}
+
+    def stages(self) -> list[Segment | Run]:
+        """The image encoder on both images, then the text's layers that read both."""
+        layers = {"fusion": self.text.layers, "merge": self.text.merge_layers}
+        runs = [reader.run(layers[name], self.all_trimmers, self.config) for name, reader in self.readers.items()]
+        return [*self.image_stages(), *runs]
+
+    def join(self, state: State) -> State:
+        """Each image on a side of its own."""
+        image = super().join(state)["image"]
+        sides = {f"image{i}": image.take(rows) for i, rows in enumerate(self._rows(image.shape[0]))}
+        return {"text": state["text"], **sides}
+
+    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> BlipOutput:
+        """The head on the text's global token."""
+        rows = self._rows(len(present["image"]))
+        sides = {f"image{i}": present["image"][mine] for i, mine in enumerate(rows)}
+        logits = {"nlvr2": self.head(state["text"].global_token)}
+        return BlipOutput(logits, state, make_record(gates, present | sides))
+
+    def _rows(self, images: int) -> list[Array]:
+        """The rows of the first images, and those of the second."""
+        return [jnp.arange(first, images, self.config.images) for first in range(self.config.images)]

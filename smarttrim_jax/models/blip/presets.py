@@ -1,0 +1,60 @@
+"""BLIP in four sizes."""
+
+import dataclasses
+from typing import Any
+
+from smarttrim_jax.models.blip.config import BERT, VIT, BlipConfig, Task
+from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
+
+IMAGE_SIZES: dict[Task, int] = {"vqa": 480, "nlvr2": 384, "caption": 384, "retrieval": 384}
+"""Pixels of the official fine-tuned models."""
+DROP_PATH: dict[Task, float] = {"vqa": 0.1, "nlvr2": 0.1, "caption": 0.0, "retrieval": 0.0}
+
+
+def blip_base(task: Task = "vqa", image_size: int | None = None, **overrides: Any) -> BlipConfig:
+    """The official base model: ViT-B/16 and BERT-base."""
+    return _blip(task, image_size or IMAGE_SIZES[task], {}, {}, overrides)
+
+
+def blip_large(task: Task = "vqa", image_size: int | None = None, **overrides: Any) -> BlipConfig:
+    """The official large model: ViT-L/16 and BERT-base."""
+    vision = {"width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096}
+    return _blip(task, image_size or IMAGE_SIZES[task], vision, {}, overrides)
+
+
+def blip_small(task: Task = "vqa", image_size: int = 112, **overrides: Any) -> BlipConfig:
+    """Width 384 throughout: DINOv2's ViT-S/14 and MiniLM-L6's sizes."""
+    vision = {
+        "patch_size": 14,
+        "width": 384,
+        "heads": 6,
+        "mlp_width": 1536,
+        "layer_scale": True,
+        "position_grid": 37,
+    }
+    text = {"width": 384, "depth": 6, "heads": 12, "mlp_width": 1536}
+    return _blip(task, image_size, vision, text, {"first_merge": 3, "features": 128} | overrides)
+
+
+def blip_tiny(task: Task = "vqa", image_size: int = 64, dropout: float = 0.0, **overrides: Any) -> BlipConfig:
+    """Small enough to train on two CPU cores in minutes: width 128; the vocabulary is the data's."""
+    vision = {"patch_size": 8, "width": 128, "depth": 2, "heads": 4, "mlp_width": 256, "drop_path": 0.0}
+    text = {
+        "vocab_size": 0,
+        "width": 128,
+        "depth": 2,
+        "heads": 4,
+        "mlp_width": 256,
+        "max_positions": 64,
+        "dropout": dropout,
+    }
+    more = {"first_merge": 1, "features": 64, "trimming": TrimmingConfig(trimmers=TrimmerConfig(hidden=32))}
+    return _blip(task, image_size, vision, text, more | overrides)
+
+
+def _blip(
+    task: Task, image_size: int, vision: dict[str, Any], text: dict[str, Any], overrides: dict[str, Any]
+) -> BlipConfig:
+    vision = {"image_size": image_size, "drop_path": DROP_PATH[task]} | vision
+    sizes: dict[str, Any] = {"vision": dataclasses.replace(VIT, **vision), "text": dataclasses.replace(BERT, **text)}
+    return BlipConfig(task=task, **sizes | overrides)

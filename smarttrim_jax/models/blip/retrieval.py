@@ -1,0 +1,135 @@
+"""BLIP that finds images for texts and texts for images: features to compare, and a judge of pairs."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from smarttrim_jax.models.blip.config import BlipConfig
+from smarttrim_jax.models.blip.model import Blip, BlipOutput, make_record
+from smarttrim_jax.models.layers import encoder_decide, encoder_layer
+from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State
+from smarttrim_jax.nn.linear import Linear
+from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.nn.text import TextTransformer
+from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
+from smarttrim_jax.trimming.trimmers import TrimmingConfig
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """Images or texts on their own.
+
+    Attributes:
+        features: float32, of length 1; an image's and a text's are compared by their product.
+        tokens: after the last layer.
+        record: every gate.
+    """
+
+    features: Float[Array, "batch features"]
+    tokens: Tokens
+    record: TrimRecord
+
+
+class BlipRetrieval(Blip):
+    """A call judges pairs and returns `logits["itm"]`, `[batch, 2]`: no match, match."""
+
+    def __init__(self, config: BlipConfig, *, rngs: nnx.Rngs):
+        super().__init__(config, rngs=rngs)
+        text, dtype = config.text, jnp.dtype(config.dtype)
+        self.text = TextTransformer(
+            text, source_width=config.vision.width, dtype=dtype, kernel=config.attention, rngs=rngs
+        )
+        self.image_projection = Linear(config.vision.width, config.features, dtype=dtype, rngs=rngs)
+        self.text_projection = Linear(text.width, config.features, dtype=dtype, rngs=rngs)
+        self.match_head = Linear(text.width, 2, dtype=dtype, rngs=rngs)
+        self.temperature = nnx.Param(jnp.float32(0.07))
+
+    def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
+        """The images and texts of pairs; a text begins with [ENC]."""
+        return {"image": self.embed_images(images), "text": self.text.embed(ids, mask, key=key)}
+
+    def stages(self) -> list[Segment | Run]:
+        """The image encoder, then the text's, which reads the image in every layer."""
+        return [*self.image_stages(), self._fusion]
+
+    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> BlipOutput:
+        """The judgement on the text's global token."""
+        logits = self.match_head(state["text"].global_token).astype(jnp.float32)
+        return BlipOutput({"itm": logits}, state, make_record(gates, present))
+
+    def encode_images(
+        self, images: Float[Array, "batch height width 3"], *, trim: Trim | None = None, key: jax.Array | None = None
+    ) -> Encoded:
+        """Images on their own; arguments as in a call."""
+        state: State = {"image": self.embed_images(images)}
+        state, gates, present = self.fold(self.image_stages(), state, trim, key)
+        image = state["image"]
+        features = _normalised(self.image_projection(image.global_token))
+        return Encoded(features, image, make_record(gates, present))
+
+    def encode_texts(
+        self,
+        ids: Int[Array, "batch tokens"],
+        mask: Int[Array, "batch tokens"],
+        *,
+        trim: Trim | None = None,
+        key: jax.Array | None = None,
+    ) -> Encoded:
+        """Texts on their own, which begin with [CLS]; the encoder's layers without their cross-attention."""
+        keys = split_key(key, 2)
+        state: State = {"text": self.text.embed(ids, mask, key=keys[0])}
+        state, gates, present = self.fold([self._text_alone], state, trim, keys[1])
+        text = state["text"]
+        features = _normalised(self.text_projection(text.global_token))
+        return Encoded(features, text, make_record(gates, present))
+
+    def match(
+        self,
+        image: Tokens,
+        ids: Int[Array, "batch tokens"],
+        mask: Int[Array, "batch tokens"],
+        *,
+        trim: Trim | None = None,
+        key: jax.Array | None = None,
+    ) -> BlipOutput:
+        """Judges pairs of encoded images (`Encoded.tokens`, or some of them by `take`) and texts.
+
+        Its record is that of the text's layers alone; beside that of `encode_images` it is the call's.
+        """
+        keys = split_key(key, 2)
+        state: State = {"image": image, "text": self.text.embed(ids, mask, key=keys[0])}
+        state, gates, present = self.fold([self._fusion], state, trim, keys[1])
+        return self.read_out(state, gates, present | {"image": jnp.ones_like(present["image"])})
+
+    @property
+    def _fusion(self) -> Run:
+        return self.readers["fusion"].run(self.text.layers, self.all_trimmers, self.config)
+
+    @property
+    def _text_alone(self) -> Run:
+        config = self.config
+        return Run(
+            "text",
+            ("text",),
+            functools.partial(encoder_decide, "text", config.text.heads),
+            functools.partial(encoder_layer, "text"),
+            self.text.layers,
+            self.all_trimmers.get("text"),
+            depth=config.text.depth,
+            first_layer=(config.trimming or TrimmingConfig()).text.first_layer,
+            scan=config.scan,
+            remat=config.remat,
+        )
+
+
+def _normalised(vectors: Float[Array, "batch features"]) -> Float[Array, "batch features"]:
+    """Each of length 1, in float32; torch's `normalize` with its smallest length of 1e-12."""
+    vectors = vectors.astype(jnp.float32)
+    # The root of a sum that is never zero: at zero its gradient is not a number.
+    return vectors * jax.lax.rsqrt(jnp.maximum(jnp.sum(vectors**2, axis=-1, keepdims=True), 1e-24))

@@ -1,0 +1,103 @@
+"""BLIP's text models beside the fused encoder: a decoder with a language head, and layers that read two images."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from smarttrim_jax.models.blip.config import BlipConfig
+from smarttrim_jax.nn.attention import Attention
+from smarttrim_jax.nn.folding import stack
+from smarttrim_jax.nn.layers import PostNormLayer, gelu, layer_norm
+from smarttrim_jax.nn.linear import Linear
+from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.nn.text import TextEmbedding, TextTransformer
+from smarttrim_jax.tokens import Tokens
+
+
+class TextDecoder(TextTransformer):
+    """Causal layers that read another side, and the words that may come next.
+
+    Follows BLIP's BertLMHeadModel: dense, GELU, norm, and the word table itself with a bias.
+
+    Args:
+        config: of the model.
+        source_width: of what is read.
+        rngs: for the initial weights.
+    """
+
+    def __init__(self, config: BlipConfig, source_width: int, *, rngs: nnx.Rngs):
+        text, dtype = config.text, jnp.dtype(config.dtype)
+        super().__init__(
+            text, source_width=source_width, causal=True, dtype=dtype, kernel=config.attention, rngs=rngs
+        )
+        self.dense = Linear(text.width, text.width, dtype=dtype, rngs=rngs)
+        self.norm = layer_norm(text.width, text.epsilon, dtype=dtype, rngs=rngs)
+        self.bias = nnx.Param(jnp.zeros(text.vocab_size))
+
+    def logits(self, values: Float[Array, "... width"]) -> Float[Array, "... words"]:
+        """float32 logits of the word behind each token."""
+        hidden = self.norm(gelu(self.dense(values)))
+        return self.word_embedding.attend(hidden).astype(jnp.float32) + self.bias[...]
+
+
+class TwinLayer(PostNormLayer):
+    """A layer that reads two images, each by cross-attention of its own (BLIP's nlvr_encoder).
+
+    Args:
+        config: of the model.
+        merge: whether a linear map joins what was read of both, instead of their mean.
+        dtype: of the computation.
+        rngs: for the initial weights.
+    """
+
+    def __init__(self, config: BlipConfig, *, merge: bool, dtype: DTypeLike, rngs: nnx.Rngs):
+        text, width = config.text, config.vision.width
+        computed: dict[str, Any] = {"dtype": dtype, "kernel": config.attention, "rngs": rngs}
+        super().__init__(
+            text.width,
+            text.heads,
+            text.mlp_width,
+            epsilon=text.epsilon,
+            dropout_rate=text.dropout,
+            cross_attention=True,
+            source_width=width,
+            **computed,
+        )
+        self.twin_attention = Attention(
+            text.width, text.heads, dropout_rate=text.dropout, source_width=width, **computed
+        )
+        self.merge = Linear(2 * text.width, text.width, dtype=dtype, rngs=rngs) if merge else None
+
+    def read(
+        self, tokens: Tokens, source: tuple[Tokens, Tokens], head_gate: tuple[Any, Any], key: jax.Array | None
+    ) -> Array:
+        """What the tokens take from both images, before dropout, residual and norm."""
+        keys = split_key(key, 2)
+        first = self.cross_attention(tokens, source[0], head_gate=head_gate[0], key=keys[0])
+        second = self.twin_attention(tokens, source[1], head_gate=head_gate[1], key=keys[1])
+        if self.merge is None:
+            return (first + second) / 2
+        return self.merge(jnp.concatenate([first, second], axis=-1))
+
+
+class TwinTextTransformer(TextEmbedding):
+    """Embeddings, and layers that read two images: `layers` take the mean, `merge_layers` (if any) a linear map.
+
+    Args:
+        config: of the model.
+        rngs: for the initial weights.
+    """
+
+    def __init__(self, config: BlipConfig, *, rngs: nnx.Rngs):
+        dtype, merging = jnp.dtype(config.dtype), config.text.depth - config.first_merge
+        super().__init__(config.text, dtype=dtype, rngs=rngs)
+
+        def layers(merge: bool, depth: int) -> Any:
+            return stack(lambda rngs: TwinLayer(config, merge=merge, dtype=dtype, rngs=rngs), depth, rngs)
+
+        self.layers = layers(False, config.first_merge)
+        self.merge_layers = layers(True, merging) if merging else None

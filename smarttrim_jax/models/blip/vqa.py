@@ -1,0 +1,105 @@
+"""BLIP that answers questions: their encoder reads the image, a decoder of answers reads the encoded question."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from smarttrim_jax.models.blip.config import BlipConfig
+from smarttrim_jax.models.blip.model import Blip, BlipOutput, make_record
+from smarttrim_jax.models.blip.text import TextDecoder
+from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State
+from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.nn.text import TextTransformer
+from smarttrim_jax.objectives.language import sequence_loss
+from smarttrim_jax.trimming.gates import Trim
+
+
+class BlipVqa(Blip):
+    """A call encodes questions and returns their states, `state["text"]`, and no logits; then `decode` or `rank`."""
+
+    def __init__(self, config: BlipConfig, *, rngs: nnx.Rngs):
+        super().__init__(config, rngs=rngs)
+        self.text = TextTransformer(
+            config.text,
+            source_width=config.vision.width,
+            dtype=jnp.dtype(config.dtype),
+            kernel=config.attention,
+            rngs=rngs,
+        )
+        self.decoder = TextDecoder(config, config.text.width, rngs=rngs)
+
+    def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
+        """The image and the question, which begins with [ENC]."""
+        return {"image": self.embed_images(images), "text": self.text.embed(ids, mask, key=key)}
+
+    def stages(self) -> list[Segment | Run]:
+        """The image encoder, then the question's, which reads the image in every layer."""
+        return [*self.image_stages(), self.readers["fusion"].run(self.text.layers, self.all_trimmers, self.config)]
+
+    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> BlipOutput:
+        """The states as they are."""
+        return BlipOutput({}, state, make_record(gates, present))
+
+    def decode(
+        self,
+        encoded: BlipOutput,
+        ids: Int[Array, "batch answers tokens"],
+        mask: Int[Array, "batch answers tokens"],
+        *,
+        trim: Trim | None = None,
+        key: jax.Array | None = None,
+    ) -> BlipOutput:
+        """Answers as they are, read word by word (teacher forcing).
+
+        Args:
+            encoded: the questions.
+            ids: some answers to every question, beginning with [DEC].
+            mask: 1 for tokens, 0 for padding.
+            trim: how the trimmers decide.
+            key: of a training pass; None for evaluation.
+
+        Returns:
+            `logits["answer"]`, `[batch, answers, tokens, words]`, of the word behind each token; the state with the
+            answers as "target"; the record of both passes.
+        """
+        batch, answers, tokens = ids.shape
+        keys = split_key(key, 2)
+        target = self.decoder.embed(ids.reshape(-1, tokens), mask.reshape(-1, tokens), key=keys[0])
+        state: State = {"target": target, "text": encoded.state["text"].repeat(answers)}
+        run = self.readers["decoder"].run(self.decoder.layers, self.all_trimmers, self.config)
+        state, gates, present = self.fold([run], state, trim, keys[1])
+        present["text"] = jnp.repeat(encoded.record.present["fusion_text"], answers, axis=0)
+        logits = self.decoder.logits(state["target"].values).reshape(batch, answers, tokens, -1)
+        record = encoded.record | make_record(gates, present)
+        return BlipOutput({"answer": logits}, encoded.state | {"target": state["target"]}, record)
+
+    def rank(
+        self,
+        encoded: BlipOutput,
+        ids: Int[Array, "answers tokens"],
+        mask: Int[Array, "answers tokens"],
+        k: int,
+        *,
+        trim: Trim | None = None,
+    ) -> tuple[Int[Array, "batch k"], Float[Array, "batch k"]]:
+        """The best answers of a list: the `k` likeliest by their first word, by the likelihood of all words.
+
+        Args:
+            encoded: the questions.
+            ids: the list, each beginning with [DEC].
+            mask: 1 for tokens, 0 for padding.
+            k: answers read to their end (128 in the official evaluation).
+            trim: how the trimmers decide.
+
+        Returns:
+            Their indices in the list, the best first, and their log-likelihoods (smoothed as in training).
+        """
+        batch = encoded.state["text"].shape[0]
+        start = jnp.broadcast_to(ids[:1, :1], (batch, 1, 1))
+        words = self.decode(encoded, start, jnp.ones_like(start), trim=trim).logits["answer"][:, 0, 0]
+        first_word = jax.nn.softmax(words)[:, ids[:, 1]]
+        _, chosen = jax.lax.top_k(first_word, min(k, len(ids)))
+        logits = self.decode(encoded, ids[chosen], mask[chosen], trim=trim).logits["answer"]
+        likelihood, order = jax.lax.top_k(-sequence_loss(logits, ids[chosen], mask[chosen]), chosen.shape[1])
+        return jnp.take_along_axis(chosen, order, axis=1), likelihood

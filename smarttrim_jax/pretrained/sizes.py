@@ -1,0 +1,110 @@
+"""Sizes read off the names and shapes of official weights, and what overrides them."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from smarttrim_jax.errors import CheckpointError, ConfigError
+
+HEAD_WIDTH = 64
+T = TypeVar("T")
+
+
+def parse_overrides(kind: type[T], overrides: Mapping[str, Any]) -> T:
+    """The overrides by name.
+
+    Args:
+        kind: a dataclass of all there are.
+        overrides: some of its fields.
+
+    Raises:
+        ConfigError: one that does not exist.
+    """
+    accepted = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    unknown = [name for name in overrides if name not in accepted]
+    if unknown:
+        raise ConfigError(f"unknown override '{unknown[0]}'; accepted: {', '.join(accepted)}")
+    return kind(**overrides)
+
+
+def apply_overrides(
+    overrides: Any, fields: Mapping[str, Sequence[tuple[str, str]]], parts: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Writes overrides that are not None into the parts' sizes.
+
+    Args:
+        overrides: a dataclass.
+        fields: which field of which part an override sets.
+        parts: sizes, by part; changed in place.
+
+    Returns:
+        Those of the whole configuration.
+    """
+    whole = {}
+    for name, value in vars(overrides).items():
+        if value is not None and name in fields:
+            for part, field in fields[name]:
+                parts[part][field] = value
+        elif value is not None:
+            whole[name] = value
+    return whole
+
+
+def shape_of(family: str, tensors: Mapping[str, Any], name: str, axes: int) -> tuple[int, ...]:
+    """The shape of a weight.
+
+    Args:
+        family: of the checkpoint, as errors call it.
+        tensors: by official name.
+        name: of the weight.
+        axes: that it must have.
+
+    Raises:
+        CheckpointError: it is missing, or has another number of axes.
+    """
+    if name not in tensors:
+        raise CheckpointError(f"weight {name!r} is missing from this {family} checkpoint; use the complete file")
+    shape = tuple(np.shape(tensors[name]))
+    if len(shape) != axes:
+        raise CheckpointError(f"weight {name!r} has shape {list(shape)}, but {family}'s has {axes} axes")
+    return shape
+
+
+def depth(tensors: Mapping[str, Any], prefix: str) -> int:
+    """The number of layers whose weights are called `prefix`.0., `prefix`.1. and so on."""
+    found = [re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in tensors]
+    return 1 + max((int(match[1]) for match in found if match), default=-1)
+
+
+def grid_side(positions: int) -> int:
+    """Patches along a side of the images that a position table is for.
+
+    Raises:
+        CheckpointError: no square grid.
+    """
+    side = round((positions - 1) ** 0.5)
+    if side * side != positions - 1:
+        raise CheckpointError(
+            f"the image position table has {positions} rows, which is not 1 + a square grid of patches; "
+            "the checkpoint is damaged or of another model"
+        )
+    return side
+
+
+def default_heads(part: str, sizes: Mapping[str, Any]) -> int:
+    """The attention heads of a part: as given, or 64 wide, as shapes do not tell.
+
+    Raises:
+        ConfigError: a width that 64 does not divide.
+    """
+    if "heads" in sizes:
+        return sizes["heads"]
+    if sizes["width"] % HEAD_WIDTH:
+        raise ConfigError(
+            f"{part} width {sizes['width']} does not divide into heads of {HEAD_WIDTH}; "
+            f"say their number as '{part}_heads'"
+        )
+    return sizes["width"] // HEAD_WIDTH

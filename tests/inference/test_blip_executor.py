@@ -1,0 +1,146 @@
+"""Packed execution of BLIP gives what padded execution gives, in every task."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_blip import CLOSING, TASKS, TinyBlip, make_inputs, tiny_blip
+
+from smarttrim_jax.inference import ExecutionConfig, PackedExecutor
+from smarttrim_jax.inference.adaptive import AdaptiveConfig, adaptive_apply
+from smarttrim_jax.inference.waste import computed_macs
+from smarttrim_jax.models.blip import BlipOutput
+from smarttrim_jax.models.forced import ForcedFunctional
+from smarttrim_jax.tokens import Packed
+from smarttrim_jax.trimming.forced import draw_keep
+from smarttrim_jax.trimming.gates import Trim
+
+COARSE = ExecutionConfig(line_growth=1.5, places_growth=1.5, sizes=100)
+
+
+@pytest.fixture(params=TASKS, scope="module")
+def tiny(request: Any) -> TinyBlip:
+    return tiny_blip(request.param)
+
+
+@pytest.fixture(scope="module")
+def executor(tiny: TinyBlip) -> PackedExecutor:
+    return PackedExecutor(tiny.model, tiny.params, COARSE)
+
+
+@pytest.fixture(scope="module")
+def padded(tiny: TinyBlip) -> Any:
+    """The padded execution of the call alone."""
+    run = jax.jit(lambda batch, trim: tiny.model.apply(tiny.params, *batch, trim=trim))
+    return lambda trim: run(tiny.batch, None if trim is None else jax.tree.map(jnp.float32, trim))
+
+
+def same(packed: BlipOutput, padded: BlipOutput, rows: Any = None, atol: float = 1e-5) -> None:
+    """The same decisions, logits, and values of open tokens."""
+    rows = jnp.arange(4) if rows is None else jnp.asarray(rows)
+    for name, gates in padded.record.gates.items():
+        ours = packed.record.gates[name]
+        pick = rows if gates.tokens.shape[1] == 4 or len(rows) > 4 else jnp.ravel(2 * rows[:, None] + jnp.arange(2))
+        for part, opened in gates.modules.items() | {"tokens": gates.tokens}.items():
+            np.testing.assert_array_equal(getattr(ours, part), opened[:, pick], err_msg=f"{name} {part}")
+    for side in ("text", "target"):
+        if side in padded.state:
+            own, expected = packed.state[side], padded.state[side]
+            gate = expected.padded_gate[rows]
+            np.testing.assert_array_equal(own.padded_gate, gate)
+            difference = (own.pad(own.values) - expected.values[rows]) * gate[..., None]
+            np.testing.assert_allclose(difference, 0, atol=atol, err_msg=side)
+    for name, logits in padded.logits.items():
+        if logits.ndim == 2:
+            np.testing.assert_allclose(packed.logits[name], logits[rows], atol=atol)
+        else:
+            counted = padded.state["target"].gate[rows][..., None]
+            np.testing.assert_allclose(packed.logits[name] * counted, logits[rows] * counted, atol=atol)
+
+
+@pytest.mark.parametrize("offset", [None, -2.5, -9.0])
+def test_equals_the_padded_execution_at_every_turn_of_the_dial(executor, tiny, padded, offset):
+    trim = None if offset is None else Trim(offset=offset)
+    output = executor(*tiny.batch, trim=trim)
+    assert any(isinstance(tokens, Packed) for tokens in output.state.values())
+    same(output, padded(trim))
+
+
+@pytest.mark.parametrize("rows", [[2], [3, 1, 0, 2]])
+def test_neighbours_do_not_matter(executor, tiny, padded, rows):
+    same(executor(*(part[rows] for part in tiny.batch), trim=CLOSING), padded(CLOSING), rows)
+
+
+def test_image_tokens_leave_memory_while_texts_read_them(executor, tiny):
+    lines = executor.lines(tiny.batch, Trim(offset=-1e3))
+    sides = [side for _, sizes in lines for side in sizes if side.startswith("image")]
+    assert {run for run, _ in lines} >= {"image"}
+    last = lines[-1][1]
+    assert all(last[side] <= 8 for side in last if side.startswith("image")), sides
+
+
+def test_calibration_takes_heads_out_and_changes_no_result(tiny, padded):
+    executor = PackedExecutor(tiny.model, tiny.params, COARSE)
+    few = tuple(part[[0]] for part in tiny.batch)
+    executor.calibrate([few], trim=CLOSING)
+    assert any(layer is not None for run in executor.runs for layer in run.narrow_layers)
+    same(executor(*few, trim=CLOSING), padded(CLOSING), [0])
+    same(executor(*tiny.batch, trim=CLOSING), padded(CLOSING))
+
+
+def test_lines_say_how_much_was_computed(executor, tiny):
+    output, lines = executor(*tiny.batch, trim=CLOSING), executor.lines(tiny.batch, CLOSING)
+    needed = computed_macs(tiny.model, output.record)
+    assert needed < computed_macs(tiny.model, output.record, lines)
+
+
+def test_one_adaptive_program_gives_the_same(tiny, padded):
+    config = AdaptiveConfig(shares=(0.5,))
+    run = jax.jit(lambda *batch: adaptive_apply(tiny.model, config, tiny.params, *batch, CLOSING))
+    same(run(*tiny.batch), padded(CLOSING))
+
+
+@pytest.mark.parametrize(("task", "batch"), [("nlvr2", 3), ("vqa", 16), ("retrieval", 1)])
+def test_equals_the_padded_execution_under_random_gates(task, batch):
+    tiny, random = tiny_blip(task), np.random.default_rng(batch)
+    inputs = make_inputs(tiny.config, random, random.integers(1, 11, batch))
+    call = tuple(inputs[name] for name in ("images", "ids", "mask"))
+    trimmers, tables, heads = tiny.params["trimmers"], {}, {}
+    for name, part in trimmers.items():
+        layers = jax.tree.leaves(part)[0].shape[0]
+        rows = batch * (tiny.config.images if name == "image" else 1)
+        side = name.rpartition("_")[2]
+        length = 10 if side == "text" else 17
+        if "token" in part:
+            tables[name] = jnp.stack([jnp.asarray(draw_keep(random, rows, length, 0.6)) for _ in range(layers)])
+        heads[name] = jnp.asarray(random.integers(0, 2, (layers, rows, 4)), jnp.float32)
+    model = ForcedFunctional(tiny.config, tokens=tables, heads=heads)
+    expected = jax.jit(model.apply)(tiny.params, *call, trim=Trim())
+    output = PackedExecutor(model, tiny.params, COARSE)(*call, trim=Trim())
+    for name, gates in expected.record.gates.items():
+        jax.tree.map(np.testing.assert_array_equal, output.record.gates[name], gates)
+    for name, logits in expected.logits.items():
+        np.testing.assert_allclose(output.logits[name], logits, atol=1e-5)
+    text = output.state["text"]
+    difference = (text.pad(text.values) - expected.state["text"].values) * text.padded_gate[..., None]
+    np.testing.assert_allclose(difference, 0, atol=1e-5)
+
+
+def test_answers_are_the_same_from_packed_questions():
+    tiny = tiny_blip("vqa")
+    packed = PackedExecutor(tiny.model, tiny.params, COARSE)(*tiny.batch, trim=CLOSING)
+    assert isinstance(packed.state["text"], Packed)
+    ids, mask = tiny.inputs["answers"], tiny.inputs["answer_mask"]
+
+    @jax.jit
+    def finish(encoded: BlipOutput) -> Any:
+        module = tiny.model.bind(tiny.params)
+        decoded = module.decode(encoded, ids, mask, trim=CLOSING)
+        answers = jnp.asarray(ids.reshape(8, 5)), jnp.asarray(mask.reshape(8, 5))
+        return decoded.logits, decoded.record, module.rank(encoded, *answers, 4, trim=CLOSING)
+
+    expected = tiny.model.apply(tiny.params, *tiny.batch, trim=CLOSING)
+    for ours, theirs in zip(jax.tree.leaves(finish(packed)), jax.tree.leaves(finish(expected)), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)

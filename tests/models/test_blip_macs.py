@@ -1,0 +1,110 @@
+"""BLIP's MACs: the published dense total, XLA's own count, and what closed gates save."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_blip import TASKS, tiny_blip
+
+from smarttrim_jax.models.blip import BlipConfig, blip_base, blip_large, blip_macs, blip_small, blip_tiny
+from smarttrim_jax.models.functional import Functional
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
+from smarttrim_jax.trimming.trimmers import TrimmingConfig
+
+
+def specs(config: BlipConfig, length: int) -> tuple[Any, ...]:
+    size = config.vision.image_size
+    params = jax.eval_shape(Functional(config).init, jax.random.key(0))
+    text = jax.ShapeDtypeStruct((1, length), jnp.int32)
+    return params, jax.ShapeDtypeStruct((1, config.images, size, size, 3), jnp.float32), text, text
+
+
+def dense_record(config: BlipConfig, length: int) -> TrimRecord:
+    """The record of one example with a text of so many tokens, at full capacity, from shapes alone."""
+    record = jax.eval_shape(lambda *inputs: Functional(config).apply(*inputs).record, *specs(config, length))
+    return jax.tree.map(lambda leaf: jnp.ones(leaf.shape), record)
+
+
+def test_nlvr2_costs_what_was_published():
+    """132.5 GMACs a pair, for a text of 37 tokens without padding, [ENC] and [SEP] among them."""
+    config = blip_base("nlvr2")
+    record = dense_record(config, 37)
+    counted = Functional(config).macs(record).item() / 1e9
+    np.testing.assert_allclose(counted, 132.5, rtol=0.002)
+    image = TrimRecord({"image": record.gates["image"]}, {"image": record.present["image"]})
+    np.testing.assert_allclose(blip_macs(config, image).sum() / 1e9, 111.0, rtol=0.001)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("trimmed", [False, True])
+def test_half_of_xlas_flops(task, trimmed):
+    config = blip_base(task, 384, trimming=TrimmingConfig() if trimmed else None)
+    model, trim = Functional(config), Trim() if trimmed else None
+
+    def outputs(params: Any, images: Any, ids: Any, mask: Any) -> Any:
+        output = model.apply(params, images, ids, mask, trim=trim)
+        return output.logits or output.state["text"].values
+
+    lowered = jax.jit(outputs).lower(*specs(config, 37))
+    counted = model.macs(dense_record(config, 37)).item()
+    np.testing.assert_allclose(counted, lowered.cost_analysis()["flops"] / 2, rtol=0.03)
+
+
+def test_answers_cost_for_each_of_them():
+    tiny = tiny_blip("vqa")
+    record = tiny.run().record
+    questions = TrimRecord(
+        {name: gate for name, gate in record.gates.items() if not name.startswith("decoder")}, record.present
+    )
+    config, lengths = tiny.config, tiny.inputs["answer_mask"].sum(-1).clip(1)
+    keys, width, layers = tiny.inputs["mask"].sum(-1).clip(1)[:, None], config.text.width, config.text.depth
+    self_attention = 4 * lengths * width**2 + 2 * lengths**2 * width
+    cross_attention = 2 * (lengths + keys) * width**2 + 2 * lengths * keys * width
+    mlp, words = 2 * lengths * width * config.text.mlp_width, lengths * width * (width + config.text.vocab_size)
+    expected = (layers * (self_attention + cross_attention + mlp) + words).sum(axis=1)
+    answers = tiny.model.macs(record, trimmed=False) - tiny.model.macs(questions, trimmed=False)
+    np.testing.assert_allclose(answers, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_closed_head_and_a_closed_token_save_their_share(task):
+    tiny = tiny_blip(task)
+    model, record = tiny.model, tiny.run().record.opened()
+    name, source = {
+        "vqa": ("fusion_text", "fusion_image"),
+        "nlvr2": ("fusion_text", "fusion_image0"),
+        "caption": ("decoder_target", "decoder_image"),
+        "retrieval": ("fusion_text", "fusion_image"),
+    }[task]
+    width, image_width, head_width, keys = 32, 24, 8, 17
+    queries = np.asarray(record.gates[name].tokens[0].sum(-1))
+
+    def saved(name: str, **gates: Any) -> jax.Array:
+        changed = dataclasses.replace(
+            record, gates=record.gates | {name: dataclasses.replace(record.gates[name], **gates)}
+        )
+        return model.macs(record, trimmed=False) - model.macs(changed, trimmed=False)
+
+    own, read = record.gates[name], record.gates[source]
+    per_head = head_width * (2 * queries * width + 2 * keys * image_width + 2 * queries * keys)
+    for part in ("cross_heads", "twin_heads") if task == "nlvr2" else ("cross_heads",):
+        one_head = saved(name, **{part: getattr(own, part).at[0, 0, 0].set(0)})
+        np.testing.assert_allclose(one_head, [per_head[0], 0, 0, 0], rtol=1e-4, atol=1)
+    per_token = 2 * width * image_width + 2 * queries * width
+    one_token = saved(source, tokens=read.tokens.at[0, 1, 5].set(0))
+    np.testing.assert_allclose(one_token, [0, per_token[1], 0, 0], rtol=1e-4, atol=1)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_presets_are_built_for_every_task(task):
+    sizes = []
+    for preset in (blip_base, blip_large, blip_small, blip_tiny):
+        config = preset(task)
+        text = dataclasses.replace(config.text, vocab_size=config.text.vocab_size or 100)
+        shapes = jax.eval_shape(Functional(dataclasses.replace(config, text=text)).init, jax.random.key(0))
+        sizes.append(sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)))
+    assert sizes[1] > sizes[0] > sizes[2] > sizes[3]
+    assert blip_base(task).vision.image_size == (480 if task == "vqa" else 384)

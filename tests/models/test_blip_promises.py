@@ -1,0 +1,184 @@
+"""What trimming never does in any of BLIP's tasks; see test_meter_promises for the words."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from tiny_blip import CLOSING, TASKS, TinyBlip, forward, fresh_blip, tiny_blip
+
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.segments import Run
+from smarttrim_jax.trimming.cost import macs_ratio
+from smarttrim_jax.trimming.gates import Trim
+
+GATES = {
+    "vqa": {"image", "fusion_text", "fusion_image", "decoder_target", "decoder_text"},
+    "nlvr2": {"image"} | {f"{run}_{side}" for run in ("fusion", "merge") for side in ("text", "image0", "image1")},
+    "caption": {"image", "decoder_target", "decoder_image"},
+    "retrieval": {"image", "fusion_text", "fusion_image", "text"},
+}
+STAYS_OPEN = ("decoder_target", "decoder_text")
+
+
+@pytest.fixture(params=TASKS, scope="module")
+def tiny(request: Any) -> TinyBlip:
+    return tiny_blip(request.param)
+
+
+def test_all_gates_open_equals_the_plain_backbone(tiny):
+    fresh = fresh_blip(tiny.config.task)
+    params = {name: part for name, part in fresh.params.items() if name != "trimmers"}
+    expected = dataclasses.replace(fresh, params=params).with_config(trimming=None).run()
+    gated = fresh.run(Trim())
+    for name, logits in expected.logits.items():
+        np.testing.assert_allclose(gated.logits[name], logits, atol=1e-6, err_msg=name)
+    for name, gate in gated.record.opened().gates.items():
+        jax.tree.map(np.testing.assert_array_equal, gated.record.gates[name], gate)
+    with pytest.raises(ConfigError, match="no trimmers"):
+        dataclasses.replace(fresh, params=params).with_config(trimming=None).run(Trim())
+
+
+def test_gates_are_hard_cumulative_deterministic_and_spare_the_global_token(tiny):
+    record = tiny.run(CLOSING).record
+    jax.tree.map(np.testing.assert_array_equal, record, tiny.run(CLOSING).record)
+    assert record.gates.keys() == GATES[tiny.config.task] == record.present.keys()
+    assert all(set(np.unique(leaf)) <= {0.0, 1.0} for leaf in jax.tree.leaves(record.gates))
+    for name, gate in record.gates.items():
+        assert (np.diff(gate.tokens, axis=0) <= 0).all()
+        assert (gate.tokens[..., 0] == 1).all()
+        assert (gate.tokens <= record.present[name]).all()
+        kept, possible = gate.tokens[-1].sum(), record.present[name].sum()
+        assert kept < possible or name in STAYS_OPEN, name
+        for part, heads in gate.modules.items():
+            assert 0 < heads.mean() < 1, (name, part)
+
+
+def test_what_is_closed_stays_closed_in_the_next_run(tiny):
+    gates = tiny.run(CLOSING).record.gates
+    task = tiny.config.task
+    if task == "nlvr2":
+        for i in (0, 1):
+            assert (gates[f"fusion_image{i}"].tokens[0] <= gates["image"].tokens[-1][i::2]).all()
+            assert (gates[f"merge_image{i}"].tokens[0] <= gates[f"fusion_image{i}"].tokens[-1]).all()
+        assert (gates["merge_text"].tokens[0] <= gates["fusion_text"].tokens[-1]).all()
+        assert "twin_heads" in gates["merge_text"].modules
+    else:
+        reader = "decoder" if task == "caption" else "fusion"
+        assert (gates[f"{reader}_image"].tokens[0] <= gates["image"].tokens[-1]).all()
+    if task == "vqa":
+        read = np.repeat(gates["fusion_text"].tokens[-1:], 2, axis=1)
+        np.testing.assert_array_equal(gates["decoder_text"].tokens, np.repeat(read, 2, axis=0))
+
+
+@pytest.mark.parametrize("rows", [[2], [3, 1, 0, 2], [1, 1]])
+def test_neighbours_do_not_matter(tiny, rows):
+    expected, some = tiny.run(CLOSING), tiny.run(CLOSING, rows=rows)
+    for name, logits in some.logits.items():
+        np.testing.assert_allclose(logits, expected.logits[name][jnp.array(rows)], atol=1e-5, err_msg=name)
+    for name, gate in some.record.gates.items():
+        whole = expected.record.gates[name].tokens
+        by_example = whole.reshape(len(whole), 4, -1, whole.shape[-1])[:, jnp.array(rows)]
+        np.testing.assert_array_equal(gate.tokens.reshape(by_example.shape), by_example)
+
+
+def test_padding_changes_nothing(tiny):
+    expected = tiny.run(CLOSING)
+    other = tiny.run(CLOSING, ids=np.where(tiny.inputs["mask"], tiny.inputs["ids"], 17))
+    jax.tree.map(np.testing.assert_array_equal, other.record, expected.record)
+    for name, logits in other.logits.items():
+        counted = tiny.inputs["mask"][..., None] if name == "caption" else 1
+        np.testing.assert_array_equal(logits * counted, expected.logits[name] * counted)
+
+
+def test_values_of_closed_tokens_change_no_logit(tiny):
+    def poisoned(decide: Any, amount: float) -> Any:
+        def poison(trimmers: Any, state: Any, trim: Trim, key: Any) -> Any:
+            state, gates = decide(trimmers, state, trim, key)
+            spoilt = {
+                side: tokens.replace(tokens.values + amount * (1 - tokens.gate[..., None]))
+                for side, tokens in state.items()
+            }
+            return spoilt, gates
+
+        return poison
+
+    @jax.jit
+    def run(amount: jax.Array) -> tuple[Any, Any]:
+        model = tiny.model.bind(tiny.params)
+        state, gates = model.embed(*tiny.batch), {}
+        present = {side: tokens.gate for side, tokens in state.items()}
+        for stage in model.stages():
+            if isinstance(stage, Run):
+                stage = dataclasses.replace(stage, decide=poisoned(stage.decide, amount))
+            state, more = stage(state, CLOSING, None)
+            gates |= more
+        output = model.read_out(state, gates, present)
+        open_only = {side: tokens.values * tokens.gate[..., None] for side, tokens in output.state.items()}
+        return output.record, (open_only["target"] if "target" in open_only else open_only["text"])
+
+    clean, spoilt = run(0.0), run(100.0)
+    jax.tree.map(np.testing.assert_array_equal, clean, spoilt)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_with_all_but_the_global_tokens_closed_nothing_is_nan(tiny, training_key, dtype):
+    model = tiny.with_config(dtype=dtype, scan=True).model
+
+    def loss(params: Any, trim: Trim) -> Any:
+        output = forward(model, params, tiny.inputs, trim, training_key)
+        total = sum(jnp.mean(logits**2) for logits in output.logits.values())
+        return total + 1e-6 * jnp.mean(model.macs(output.record)), output
+
+    gradients, output = jax.jit(jax.grad(loss, has_aux=True))(tiny.params, Trim(offset=-1e3))
+    evaluated = tiny.with_config(dtype=dtype).run(Trim(offset=-1e3))
+    for record in (output.record, evaluated.record):
+        for name, gate in record.gates.items():
+            start = 1 if name in ("image", "text") else 0
+            assert name in STAYS_OPEN or (gate.tokens[start:].sum(-1) == 1).all()
+            assert all((heads[start:] == 0).all() for heads in gate.modules.values())
+    for leaf in jax.tree.leaves((gradients, output.logits, evaluated.logits, evaluated.state)):
+        assert np.isfinite(np.asarray(leaf, np.float32)).all()
+
+
+@pytest.fixture(scope="module")
+def gradients(tiny, training_key) -> Any:
+    """Norms of the gradients of the outputs and of the MACs, of every layer of every trimmer."""
+    fresh = fresh_blip(tiny.config.task).with_config(scan=True)
+    model = fresh.model
+
+    def both(params: Any) -> Any:
+        def task(params: Any) -> jax.Array:
+            output = forward(model, params, fresh.inputs, Trim(), training_key)
+            return sum(
+                jnp.sum(logits * jnp.sin(jnp.arange(logits.size).reshape(logits.shape)))
+                for logits in output.logits.values()
+            )
+
+        def cost(params: Any) -> jax.Array:
+            record = forward(model, params, fresh.inputs, Trim(), training_key).record
+            return macs_ratio(model.macs(record), model.macs(record.opened(), trimmed=False))
+
+        return jax.grad(task)(params), jax.grad(cost)(params)
+
+    return dict(zip(("task", "cost"), jax.jit(both)(fresh.params), strict=True))
+
+
+@pytest.mark.parametrize("objective", ["task", "cost"])
+def test_gradients_reach_every_trimmer_parameter(gradients, objective):
+    leaves = flatten_dict(gradients[objective]["trimmers"], sep="/")
+    norms = {path: np.linalg.norm(leaf.reshape(leaf.shape[0], -1), axis=1) for path, leaf in leaves.items()}
+    assert all(np.isfinite(norm).all() for norm in norms.values())
+    assert [path for path, norm in norms.items() if not (norm > 0).all()] == []
+
+
+def test_inputs_that_do_not_fit_are_refused(tiny):
+    images = tiny.inputs["images"]
+    three = np.stack([images.reshape(4, -1, 32, 32, 3)[:, 0]] * 3, axis=1)
+    with pytest.raises(ConfigError, match=f"3 images per example, but the model takes {tiny.config.images}"):
+        tiny.run(images=three)
+    with pytest.raises(ConfigError, match="texts of 17 tokens do not fit a position table for 16"):
+        tiny.run(ids=np.ones((4, 17), np.int32), mask=np.ones((4, 17), np.int32))
