@@ -9,7 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from smarttrim_jax.nn.attention import Attention
+from smarttrim_jax.nn.attention import Attention, KeysAndValues
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import drop_path, dropout, split_key
 from smarttrim_jax.tokens import Kernel, Tokens
@@ -123,8 +123,9 @@ class PostNormLayer(nnx.Module):
     def __call__(
         self,
         tokens: T,
-        source: T | None = None,
+        source: T | KeysAndValues | None = None,
         *,
+        own: KeysAndValues | None = None,
         head_gate: Float[Array, "batch heads"] | None = None,
         cross_head_gate: Float[Array, "batch heads"] | None = None,
         key: jax.Array | None = None,
@@ -134,6 +135,7 @@ class PostNormLayer(nnx.Module):
         Args:
             tokens: the layer's own side.
             source: the other side, read by cross-attention; None skips it.
+            own: what self-attention reads, if not `tokens`.
             head_gate: of self-attention.
             cross_head_gate: of cross-attention.
             key: of the dropout; None turns it off.
@@ -143,7 +145,7 @@ class PostNormLayer(nnx.Module):
         def add(tokens: T, branch: Array, norm: nnx.LayerNorm, key: jax.Array | None) -> T:
             return tokens.replace(norm(tokens.values + dropout(branch, self.dropout_rate, key)))
 
-        branch = self.attention(tokens, head_gate=head_gate, key=keys[0])
+        branch = self.attention(tokens, own, head_gate=head_gate, key=keys[0])
         tokens = add(tokens, branch, self.attention_norm, keys[1])
         if source is not None:
             branch = self.cross_attention(tokens, source, head_gate=cross_head_gate, key=keys[2])
