@@ -51,10 +51,10 @@ def beam_search(
 ) -> Generated:
     """The best text that a search along `config.num_beams` partial texts finds, for every example.
 
-    Ended texts are the ones that Hugging Face (transformers 5) collects: of the `2 num_beams` best continuations those
-    among the first `num_beams` that end. Its predecessors (4.15, which BLIP was published with) counted the prompt in
-    the length that scores are divided by, and a text cut off at `max_length` one token longer: their choice is the
-    same where no length penalty is set, or where the prompt is one token and texts end before `max_length`.
+    Ended texts are those that Hugging Face (transformers 5) collects: of the `2 num_beams` best continuations the ones
+    among the first `num_beams` that end. The version that BLIP was published with (4.15) divided scores by a length
+    that counts the prompt but not the end, and stopped at other moments: its choice is the same at a length penalty
+    of 0, or where after a prompt of one token early stopping comes before `max_length`, and may differ elsewhere.
 
     Args:
         step: the decoder, of `num_beams` rows for every example, one after the other.

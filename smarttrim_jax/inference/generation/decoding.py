@@ -64,11 +64,10 @@ def begin(prompt: Int[Array, "batch prompt"], config: GenerationConfig) -> Int[A
             f"a prompt of {length} tokens leaves nothing to generate up to max_length {config.max_length}; "
             "it needs one token at least, and max_length must exceed it"
         )
-    return jnp.pad(
-        prompt.astype(jnp.int32), ((0, 0), (0, config.max_length - length)), constant_values=config.pad_id
-    )
+    return jnp.pad(prompt.astype(jnp.int32), ((0, 0), (0, config.max_length - length)), constant_values=config.pad_id)
 
 
 def length_divisors(config: GenerationConfig) -> Float[Array, " lengths"]:
     """By what a score is divided, for every number of generated tokens."""
-    return jnp.array([max(length, 1) ** config.length_penalty for length in range(config.max_length + 1)], jnp.float32)
+    lengths = range(config.max_length + 1)
+    return jnp.array([max(length, 1) ** config.length_penalty for length in lengths], jnp.float32)

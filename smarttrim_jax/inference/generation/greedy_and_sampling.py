@@ -70,7 +70,7 @@ def sample(
         keys: one for every example, whose text depends on no other.
 
     Raises:
-        ConfigError: another number of keys, a prompt that leaves no room, or an end that the vocabulary does not have.
+        ConfigError: too few keys, a prompt that leaves no room, or an end that the vocabulary does not have.
     """
     if keys.shape[:1] != prompt.shape[:1]:
         raise ConfigError(f"keys are {list(keys.shape)}, but there must be one for each of {len(prompt)} examples")

@@ -38,16 +38,15 @@ def constrain(
     return jnp.where(too_early, -jnp.inf, scores)
 
 
-def draw(
-    logits: Float[Array, " vocabulary"], key: jax.Array, config: GenerationConfig
-) -> Int[Array, ""]:
+def draw(logits: Float[Array, " vocabulary"], key: jax.Array, config: GenerationConfig) -> Int[Array, ""]:
     """A token from the most likely ones (nucleus sampling, Holtzman et al. 2020)."""
     order = jnp.argsort(-logits)
     likely = logits[order] / config.temperature
     if config.top_k:
         likely = jnp.where(jnp.arange(likely.shape[0]) < config.top_k, likely, -jnp.inf)
-    probability = jax.nn.softmax(likely)
-    before = jnp.cumsum(probability) - probability
-    is_first = jnp.arange(likely.shape[0]) == 0  # whatever rounding does
-    nucleus = jnp.where(is_first | (before < config.top_p), likely, -jnp.inf)
-    return order[jax.random.categorical(key, nucleus)]
+    if config.top_p < 1.0:
+        probability = jax.nn.softmax(likely)
+        before = jnp.cumsum(probability) - probability
+        is_first = jnp.arange(likely.shape[0]) == 0  # whatever rounding does
+        likely = jnp.where(is_first | (before < config.top_p), likely, -jnp.inf)
+    return order[jax.random.categorical(key, likely)]

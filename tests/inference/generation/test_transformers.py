@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from table_decoder import EOS, FOUR_PROMPTS, PAD, TableDecoder, random_table
 
 from smarttrim_jax.inference.generation import GenerationConfig
-
-from table_decoder import EOS, FOUR_PROMPTS, PAD, TableDecoder, random_table
 
 torch = pytest.importorskip("torch", reason="parity with transformers needs the extra 'parity'")
 transformers = pytest.importorskip("transformers", reason="parity with transformers needs the extra 'parity'")
@@ -79,9 +78,7 @@ def test_ids_and_scores_equal_transformers(
 
 @pytest.mark.parametrize("early_stopping", [True, False, "never"])
 @pytest.mark.parametrize("length_penalty", [-1.0, 0.0, 2.0])
-def test_stopping_and_length_penalty_equal_transformers(
-    early_stopping: Any, length_penalty: float
-) -> None:
+def test_stopping_and_length_penalty_equal_transformers(early_stopping: Any, length_penalty: float) -> None:
     config = GenerationConfig(
         eos_id=EOS,
         pad_id=PAD,
