@@ -51,7 +51,7 @@ def beam_search(
 ) -> Generated:
     """The best text that a search along `config.num_beams` partial texts finds, for every example.
 
-    Ended texts are those that Hugging Face (transformers 5) collects: of the `2 num_beams` best continuations the ones
+    The ended texts are those of Hugging Face (transformers 5): of the `2 num_beams` best continuations the ones
     among the first `num_beams` that end. The version that BLIP was published with (4.15) divided scores by a length
     that counts the prompt but not the end, and stopped at other moments: its choice is the same at a length penalty
     of 0, or where after a prompt of one token early stopping comes before `max_length`, and may differ elsewhere.

@@ -1,4 +1,4 @@
-"""A decoder without weights: a table of logits for every pair of last tokens."""
+"""A decoder without weights: a table of logits for every two last tokens."""
 
 import dataclasses
 import functools
@@ -19,6 +19,10 @@ class TableDecoder:
 
     table: np.ndarray
 
+    def logits(self, before: Any, token: Any, position: Any) -> Any:
+        """In any array library; sharper from position to position, or texts of the same pairs would tie."""
+        return self.table[before, token] * (1 + position / 64)
+
     def run(self, prompt: Any, config: GenerationConfig, keys: jax.Array | None = None) -> Generated:
         return compiled(config)(self.table, jnp.asarray(prompt), keys)
 
@@ -28,7 +32,7 @@ def compiled(config: GenerationConfig) -> Any:
     @jax.jit
     def run(table: jax.Array, prompt: jax.Array, keys: jax.Array | None) -> Generated:
         def step(before: jax.Array, ids: jax.Array, position: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return table[before, ids], ids
+            return TableDecoder(table).logits(before, ids, position), ids
 
         return generate(step, jnp.zeros(len(prompt), jnp.int32), prompt, config, keys)
 
@@ -36,7 +40,7 @@ def compiled(config: GenerationConfig) -> Any:
 
 
 def random_table(seed: int, vocabulary: int = 13, *, eos_bonus: float = 0.0) -> TableDecoder:
-    """Logits far enough from each other that no two texts tie."""
+    """Random logits; `eos_bonus` says how soon texts end."""
     table = np.random.default_rng(seed).normal(size=(vocabulary,) * 3, scale=1.5).astype(np.float32)
     table[..., EOS] += eos_bonus
     return TableDecoder(table)

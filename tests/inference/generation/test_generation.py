@@ -38,7 +38,7 @@ def classic_beam_search(decoder: TableDecoder, prompt: list[int], config: Genera
         continuations = [
             (score + gained, text, token)
             for score, text in beams
-            for token, gained in enumerate(log_softmax(decoder.table[([0, *text])[-2], text[-1]]))
+            for token, gained in enumerate(log_softmax(decoder.logits([0, *text][-2], text[-1], len(text) - 1)))
         ]
         best = sorted(continuations, reverse=True)[: 2 * config.num_beams]
         for score, text, token in best[: config.num_beams]:
@@ -93,7 +93,7 @@ def test_with_a_beam_for_every_text_the_best_of_all_is_found(early_stopping: Any
     texts: dict[tuple[int, ...], float] = {}
 
     def grow(text: tuple[int, ...], score: float) -> None:
-        for token, gained in enumerate(log_softmax(decoder.table[(0, *text)[-2], text[-1]])):
+        for token, gained in enumerate(log_softmax(decoder.logits((0, *text)[-2], text[-1], len(text) - 1))):
             longer, total = (*text, token), score + gained
             if token == EOS or len(longer) == 5:
                 texts[longer] = total / (len(longer) - 1) ** length_penalty
@@ -113,7 +113,7 @@ def test_greedy_search_is_a_plain_loop() -> None:
     decoder, prompt = random_table(0, eos_bonus=1.0), [3, 4, 5]
     text = list(prompt)
     while len(text) < CONFIG.max_length and text[-1] != EOS:
-        logits = decoder.table[text[-2], text[-1]].copy()
+        logits = decoder.logits(text[-2], text[-1], len(text) - 1)
         logits[EOS] = -np.inf if len(text) < 7 else logits[EOS]
         text.append(int(np.argmax(logits)))
     found = decoder.run([prompt], dataclasses.replace(CONFIG, min_length=7))
@@ -150,7 +150,7 @@ def test_sampled_frequencies_follow_the_truncated_distribution() -> None:
     found = decoder.run(np.repeat([[3, 4]], draws, axis=0), config, jax.random.split(jax.random.key(1), draws))
     frequencies = np.bincount(np.asarray(found.ids[:, 2]), minlength=13) / draws
 
-    probabilities = np.exp(log_softmax(decoder.table[3, 4] / 1.5))
+    probabilities = np.exp(log_softmax(decoder.logits(3, 4, 1) / 1.5))
     likely = np.argsort(-probabilities)[:8]
     among_likely = probabilities[likely] / probabilities[likely].sum()
     nucleus = likely[: int(np.searchsorted(np.cumsum(among_likely), 0.75)) + 1]

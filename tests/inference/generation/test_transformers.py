@@ -15,7 +15,7 @@ transformers = pytest.importorskip("transformers", reason="parity with transform
 
 def hugging_face(decoder: TableDecoder) -> Any:
     """The same decoder as a transformers model."""
-    table = torch.tensor(decoder.table)
+    theirs = TableDecoder(torch.tensor(decoder.table))
 
     class TableModel(transformers.PreTrainedModel, transformers.GenerationMixin):
         config_class = transformers.PretrainedConfig
@@ -25,14 +25,17 @@ def hugging_face(decoder: TableDecoder) -> Any:
             self.anchor = torch.nn.Parameter(torch.zeros(1))
             self.post_init()
 
-        def forward(self, input_ids: Any, **_: Any) -> Any:
-            before = torch.nn.functional.pad(input_ids, (1, 0))[:, :-1]
-            return transformers.modeling_outputs.CausalLMOutput(logits=table[before, input_ids])
+        def forward(self, input_ids: Any, attention_mask: Any = None, **_: Any) -> Any:
+            before, position = torch.nn.functional.pad(input_ids, (1, 0))[:, :-1], torch.arange(input_ids.shape[1])
+            logits = theirs.logits(before, input_ids, position[:, None])
+            return transformers.modeling_outputs.CausalLMOutput(logits=logits)
 
-        def prepare_inputs_for_generation(self, input_ids: Any, **_: Any) -> dict[str, Any]:
+        def prepare_inputs_for_generation(
+            self, input_ids: Any, attention_mask: Any = None, **_: Any
+        ) -> dict[str, Any]:
             return {"input_ids": input_ids}
 
-    return TableModel(transformers.PretrainedConfig(vocab_size=len(table))).eval()
+    return TableModel(transformers.PretrainedConfig(vocab_size=len(decoder.table))).eval()
 
 
 def their_texts(model: Any, prompt: np.ndarray, config: GenerationConfig) -> tuple[np.ndarray, np.ndarray | None]:
@@ -49,7 +52,7 @@ def their_texts(model: Any, prompt: np.ndarray, config: GenerationConfig) -> tup
         early_stopping=config.early_stopping,
         repetition_penalty=config.repetition_penalty,
         eos_token_id=EOS,
-        pad_token_id=PAD,
+        pad_token_id=PAD,  # not 0: transformers takes that for no padding, and fills with the end
         return_dict_in_generate=True,
         output_scores=True,
     )
@@ -72,7 +75,7 @@ def test_ids_and_scores_equal_transformers(
         num_beams=num_beams,
         repetition_penalty=repetition_penalty,
     )
-    for seed, eos_bonus in itertools.product(range(6), (-4.0, 0.0, 2.5)):
+    for seed, eos_bonus in itertools.product(range(3), (-4.0, 0.0, 2.5)):
         _assert_equal(random_table(seed, eos_bonus=eos_bonus), FOUR_PROMPTS, config)
 
 
@@ -87,14 +90,15 @@ def test_stopping_and_length_penalty_equal_transformers(early_stopping: Any, len
         length_penalty=length_penalty,
         early_stopping=early_stopping,
     )
-    for seed in range(12):
+    for seed in range(6):
         _assert_equal(random_table(seed, eos_bonus=1.5), FOUR_PROMPTS, config)
 
 
 @pytest.mark.parametrize("prompt", [[[3]], [[3, 4, 5, 6, 7]]], ids=["one token", "five tokens"])
-def test_one_example_with_a_prompt_of_any_length(prompt: list[list[int]]) -> None:
-    config = GenerationConfig(eos_id=EOS, pad_id=PAD, max_length=10, num_beams=3)
-    for seed in range(6):
+@pytest.mark.parametrize("num_beams", [1, 3, 5])
+def test_one_example_with_a_prompt_of_any_length(num_beams: int, prompt: list[list[int]]) -> None:
+    config = GenerationConfig(eos_id=EOS, pad_id=PAD, max_length=10, num_beams=num_beams)
+    for seed in range(4):
         _assert_equal(random_table(seed, eos_bonus=1.5), np.array(prompt), config)
 
 
