@@ -1,5 +1,7 @@
 """Multi-head attention over Tokens, with a gate on every head."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -8,7 +10,27 @@ from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import dropout
-from smarttrim_jax.tokens import Kernel, Tokens, attend
+from smarttrim_jax.tokens import Kernel, Padded, Tokens, attend
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class KeysAndValues:
+    """What attention reads, projected once for any number of readings.
+
+    Attributes:
+        keys: tokens whose vectors are the keys, `[..., heads, head_width]`; closed ones are not read.
+        values: laid out like the keys.
+    """
+
+    keys: Tokens
+    values: Float[Array, "... heads head_width"]
+
+    @property
+    def side_by_side(self) -> "KeysAndValues":
+        """The same in rows, whatever the layout was: what many readings would each have to do."""
+        keys = self.keys
+        return KeysAndValues(Padded(keys.rows(keys.values), keys.row_gate), keys.rows(self.values))
 
 
 class Attention(nnx.Module):
@@ -50,7 +72,7 @@ class Attention(nnx.Module):
     def __call__(
         self,
         tokens: Tokens,
-        source: Tokens | None = None,
+        source: Tokens | KeysAndValues | None = None,
         *,
         head_gate: Float[Array, "batch heads"] | None = None,
         key: jax.Array | None = None,
@@ -59,26 +81,31 @@ class Attention(nnx.Module):
 
         Args:
             tokens: the queries.
-            source: the keys and values; `tokens` by default.
+            source: what is read, as tokens or already projected; `tokens` by default.
             head_gate: 1 open, 0 closed; multiplies a head's output before the output projection.
             key: of the dropout in training; None for evaluation.
         """
-        context = tokens if source is None else source
         if head_gate is not None and self.kept is not None:
             head_gate = head_gate[:, self.kept[...]]
         with jax.named_scope("attention"):
+            read = source if isinstance(source, KeysAndValues) else self.project(tokens if source is None else source)
             mixed = attend(
                 tokens,
                 self._split(self.query(tokens.values)),
-                self._split(self.key(context.values)),
-                self._split(self.value(context.values)),
-                source=source,
+                read.keys.values,
+                read.values,
+                source=None if source is None else read.keys,
                 head_gate=head_gate,
-                causal=self.causal,
+                causal=self.causal and source is None,
                 drop=None if key is None else lambda weights: dropout(weights, self.dropout_rate, key),
-                kernel=self.kernel,
+                kernel=self.kernel if read is not source else "xla",  # few readers: not worth a fused kernel
             )
         return self.out(mixed.reshape(*mixed.shape[:-2], -1))
+
+    def project(self, source: Tokens) -> KeysAndValues:
+        """The keys and values of `source`."""
+        keys = source.replace(self._split(self.key(source.values)))
+        return KeysAndValues(keys, self._split(self.value(source.values)))
 
     def narrowed(self, kept: Int[Array, " fewer"]) -> "Attention":
         """The same attention without the weights of all heads but `kept`: equal wherever the others are closed.

@@ -9,7 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from smarttrim_jax.nn.attention import Attention
+from smarttrim_jax.nn.attention import Attention, KeysAndValues
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import drop_path, dropout, split_key
 from smarttrim_jax.tokens import Kernel, Tokens
@@ -140,6 +140,7 @@ class PostNormLayer(nnx.Module):
         tokens: T,
         source: Any = None,
         *,
+        own: KeysAndValues | None = None,
         head_gate: Float[Array, "batch heads"] | None = None,
         cross_head_gate: Any = None,
         key: jax.Array | None = None,
@@ -149,6 +150,7 @@ class PostNormLayer(nnx.Module):
         Args:
             tokens: the layer's own side.
             source: the other side, as `read` takes it; None skips cross-attention.
+            own: what self-attention reads, if not `tokens`.
             head_gate: of self-attention.
             cross_head_gate: of cross-attention, as `read` takes it.
             key: of the dropout; None turns it off.
@@ -158,7 +160,7 @@ class PostNormLayer(nnx.Module):
         def add(tokens: T, branch: Array, norm: nnx.LayerNorm, key: jax.Array | None) -> T:
             return tokens.replace(norm(tokens.values + dropout(branch, self.dropout_rate, key)))
 
-        branch = self.attention(tokens, head_gate=head_gate, key=keys[0])
+        branch = self.attention(tokens, own, head_gate=head_gate, key=keys[0])
         tokens = add(tokens, branch, self.attention_norm, keys[1])
         if source is not None:
             branch = self.read(tokens, source, cross_head_gate, keys[2])

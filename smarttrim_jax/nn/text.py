@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.folding import stack
@@ -94,10 +94,24 @@ class TextEmbedding(nnx.Module):
             positions = roberta_positions(ids, self.config.pad_id)
         else:
             positions = jnp.arange(ids.shape[1])[None]
+        return Padded(dropout(self._embed(ids, positions), self.config.dropout, key), first_token_open(mask))
+
+    def embed_one(self, ids: Int[Array, " rows"], position: Int[Array, ""] | int) -> Float[Array, "rows width"]:
+        """One token of every text, all at the same position: what `embed` gives there in evaluation.
+
+        Args:
+            ids: of the tokens; no padding among those before them.
+            position: counted from 0.
+        """
+        first = self.config.pad_id + 1 if self.config.position_rule == "roberta" else 0
+        return self._embed(ids, jnp.full_like(ids, first + position))
+
+    def _embed(self, ids: Int[Array, "*shape"], positions: Int[Array, "*#shape"]) -> Float[Array, "*shape width"]:
+        """Words, positions and types with their norm."""
         x = self.word_embedding(ids) + self.position_embedding(positions)
         if self.type_embedding is not None:
             x = x + self.type_embedding(jnp.zeros_like(ids))
-        return Padded(dropout(self.embedding_norm(x), self.config.dropout, key), first_token_open(mask))
+        return self.embedding_norm(x)
 
 
 class TextTransformer(TextEmbedding):

@@ -64,6 +64,10 @@ class Padded:
         """The examples at `rows`, in that order."""
         return Padded(self.values[rows], self.gate[rows])
 
+    def regroup(self, rows: int) -> "Padded":
+        """The same tokens in fewer rows, each of several that follow one another."""
+        return Padded(self.values.reshape(rows, -1, self.values.shape[-1]), self.gate.reshape(rows, -1))
+
     def close(self, decision: Float[Array, "batch tokens"]) -> "Padded":
         """Multiplies the gate by `decision` (0 or 1, differentiable); the first token stays open."""
         return Padded(self.values, self.gate * decision.at[:, 0].set(1.0))

@@ -13,6 +13,7 @@ from smarttrim_jax.tokens.attention.rows import mix_rows
 from smarttrim_jax.tokens.attention.splash import mix_splash
 from smarttrim_jax.tokens.layout import Tokens
 from smarttrim_jax.tokens.packed import Packed
+from smarttrim_jax.tokens.padded import Padded
 
 Kernel = Literal["auto", "xla", "cudnn", "splash"]
 """Who computes attention in evaluation: plain JAX, cuDNN (NVIDIA), splash (TPU), or whichever suits the device."""
@@ -33,7 +34,7 @@ def attend(
     """Attention of tokens over the open ones of `source`.
 
     Args:
-        tokens: which the queries belong to.
+        tokens: which the queries belong to; several rows of a padded batch may read one of `source`, in their order.
         query: one for each of `tokens`, laid out like them.
         key: one for each of `source`.
         value: one for each of `source`.
@@ -50,6 +51,11 @@ def attend(
     if causal and source is not None:
         raise ValueError("tokens are in causal order among themselves, not with a source")
     keys = tokens if source is None else source
+    if isinstance(tokens, Padded) and tokens.shape[0] != keys.shape[0]:
+        shared = tokens.regroup(keys.shape[0])
+        together = query.reshape(*shared.shape, *query.shape[2:])
+        mixed = attend(shared, together, key, value, source=keys, head_gate=head_gate, drop=drop, kernel=kernel)
+        return mixed.reshape(query.shape)
     kernel = _suited(query) if kernel == "auto" else kernel
     if drop is not None:
         mixed = tokens.unrow(
