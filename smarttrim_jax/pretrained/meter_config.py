@@ -1,22 +1,18 @@
 """The configuration of an official METER checkpoint, read off the names and shapes of its weights."""
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
-
-from smarttrim_jax.errors import CheckpointError, ConfigError
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig, MeterConfig
 from smarttrim_jax.nn.folding import Remat
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
-from smarttrim_jax.pretrained.meter import HEADS
+from smarttrim_jax.pretrained.meter import HEADS, METER
+from smarttrim_jax.pretrained.sizes import default_heads, depth_of, grid_side, shape_of
 from smarttrim_jax.trimming.trimmers import TrimmingConfig
-
-HEAD_WIDTH = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,47 +77,71 @@ def parse_overrides(overrides: Mapping[str, Any]) -> MeterOverrides:
     return MeterOverrides(**overrides)
 
 
-def infer_config(tensors: Mapping[str, Any], overrides: MeterOverrides) -> MeterConfig:
+def infer_config(
+    tensors: Mapping[str, Any], overrides: MeterOverrides, known: MeterConfig | None = None
+) -> MeterConfig:
     """Sizes from shapes, heads from the weights present, then what is overridden.
 
     Args:
         tensors: by official name.
         overrides: what shall differ.
+        known: the configuration, where it was written down beside them.
 
     Raises:
         CheckpointError: a weight that tells a size is missing, or the positions are no square grid.
         ConfigError: an attention width that needs an override, or overrides that do not fit together.
     """
+    parts, whole = _read_off(tensors) if known is None else _written_down(known)
+    for name, value in vars(overrides).items():
+        if value is not None and name in PARTS:
+            for part, field in PARTS[name]:
+                parts[part][field] = value
+        elif value is not None:
+            whole[name] = value
+    for name, sizes in parts.items():
+        if "heads" not in sizes:
+            sizes["heads"] = default_heads(name, sizes["width"], f"{name}_heads")
+    return MeterConfig(
+        vision=VisionConfig(**parts["vision"]),
+        text=TextConfig(**parts["text"]),
+        fusion=FusionConfig(**parts["fusion"]),
+        **whole,
+    )
+
+
+def _written_down(config: MeterConfig) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The fields of the three parts, and the others."""
+    parts = ("vision", "text", "fusion")
+    whole = {name: value for name, value in vars(config).items() if name not in parts}
+    return {part: dict(vars(getattr(config, part))) for part in parts}, whole
+
+
+def _read_off(tensors: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The same from names and shapes."""
     vision_width, _, patch_size, _ = _shape(tensors, "vit_model.visual.conv1.weight", 4)
     positions, _ = _shape(tensors, "vit_model.visual.positional_embedding", 2)
-    side = round((positions - 1) ** 0.5)
-    if side * side != positions - 1:
-        raise CheckpointError(
-            f"the image position table has {positions} rows, which is not 1 + a square grid of patches; "
-            "the checkpoint is damaged or of another model"
-        )
     vocab_size, text_width = _shape(tensors, "text_transformer.embeddings.word_embeddings.weight", 2)
     fusion_width, _ = _shape(tensors, "cross_modal_text_transform.weight", 2)
     block, layer = "vit_model.visual.transformer.resblocks", "text_transformer.encoder.layer"
     parts: dict[str, dict[str, Any]] = {
         "vision": {
-            "image_size": side * patch_size,
+            "image_size": grid_side(positions) * patch_size,
             "patch_size": patch_size,
             "width": vision_width,
-            "depth": _depth(tensors, block),
+            "depth": depth_of(tensors, block),
             "mlp_width": _shape(tensors, f"{block}.0.mlp.c_fc.weight", 2)[0],
         },
         "text": {
             "vocab_size": vocab_size,
             "width": text_width,
-            "depth": _depth(tensors, layer),
+            "depth": depth_of(tensors, layer),
             "mlp_width": _shape(tensors, f"{layer}.0.intermediate.dense.weight", 2)[0],
             "max_positions": _shape(tensors, "text_transformer.embeddings.position_embeddings.weight", 2)[0],
             "token_types": _shape(tensors, "text_transformer.embeddings.token_type_embeddings.weight", 2)[0],
         },
         "fusion": {
             "width": fusion_width,
-            "depth": _depth(tensors, "cross_modal_text_layers"),
+            "depth": depth_of(tensors, "cross_modal_text_layers"),
             "mlp_width": _shape(tensors, "cross_modal_text_layers.0.intermediate.dense.weight", 2)[0],
         },
     }
@@ -133,40 +153,8 @@ def infer_config(tensors: Mapping[str, Any], overrides: MeterOverrides) -> Meter
         ),
         "images": _shape(tensors, "token_type_embeddings.weight", 2)[0] - 1,
     }
-    for name, value in vars(overrides).items():
-        if value is not None and name in PARTS:
-            for part, field in PARTS[name]:
-                parts[part][field] = value
-        elif value is not None:
-            whole[name] = value
-    for name, sizes in parts.items():
-        if "heads" not in sizes:
-            sizes["heads"] = _default_heads(name, sizes["width"])
-    return MeterConfig(
-        vision=VisionConfig(**parts["vision"]),
-        text=TextConfig(**parts["text"]),
-        fusion=FusionConfig(**parts["fusion"]),
-        **whole,
-    )
-
-
-def _default_heads(part: str, width: int) -> int:
-    if width % HEAD_WIDTH:
-        raise ConfigError(
-            f"{part} width {width} does not divide into heads of {HEAD_WIDTH}; say their number as '{part}_heads'"
-        )
-    return width // HEAD_WIDTH
+    return parts, whole
 
 
 def _shape(tensors: Mapping[str, Any], name: str, axes: int) -> tuple[int, ...]:
-    if name not in tensors:
-        raise CheckpointError(f"weight {name!r} is missing from this METER checkpoint; use the complete file")
-    shape = tuple(np.shape(tensors[name]))
-    if len(shape) != axes:
-        raise CheckpointError(f"weight {name!r} has shape {list(shape)}, but METER's has {axes} axes")
-    return shape
-
-
-def _depth(tensors: Mapping[str, Any], prefix: str) -> int:
-    found = [re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in tensors]
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
+    return shape_of(tensors, name, axes, METER.family)
