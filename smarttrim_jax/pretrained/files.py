@@ -84,7 +84,10 @@ def write_weights(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str,
     try:
         # safetensors writes the memory as it lies: a transposed view would come back as other numbers.
         whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+        half.touch()
+        mode = half.stat().st_mode  # as the user's other files: safetensors makes private ones
         safetensors.numpy.save_file(whole, half, metadata=dict(metadata))
+        half.chmod(mode)
         half.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"cannot write '{path}' ({error}); choose a writable place") from None

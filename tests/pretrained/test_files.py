@@ -49,6 +49,8 @@ def test_safetensors_come_back_as_written_without_torch(
     assert_the_weights(read_weights(path))
     assert read_metadata(path) == {"made_by": "a test"}
     assert os.listdir(tmp_path) == ["model.safetensors"]
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model.pth", "model.bin", "model.ckpt"])

@@ -7,9 +7,11 @@ from typing import Any
 
 import chex
 import jax
+import numpy as np
 import pytest
 from tiny_run import tiny_model
 
+from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import CheckpointError
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
@@ -17,44 +19,33 @@ from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.pretrained import packages, write_official
 from smarttrim_jax.training import start
-from smarttrim_jax.training.checkpoint_reading import restore
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
-from smarttrim_jax.training.optimizer import OptimizerConfig
-from smarttrim_jax.training.run import train
+from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
 from smarttrim_jax.training.start import starting_params, with_vocabulary
-from smarttrim_jax.training.workdir import Workdir
 
-SHORT = ScheduleConfig(full_steps=0, trim_steps=1, tensorboard=False)
+
+def fresh(config: ExperimentConfig, seed: int = 0) -> Any:
+    return jax.jit(Functional(config.model).init)(jax.random.key(seed))
 
 
 def test_a_run_starts_from_an_official_file_and_its_trimmers(
     experiment: ExperimentConfig, tmp_path: pathlib.Path
 ) -> None:
-    still = dataclasses.replace(experiment, optimizer=OptimizerConfig(learning_rate=0.0), schedule=SHORT)
-    train(dataclasses.replace(still, seed=1), str(tmp_path / "first"))
-    config = Workdir(str(tmp_path / "first")).config()
-    params = restored(tmp_path / "first")
-    file = str(tmp_path / "meter.safetensors")
+    config = fit_to_data(experiment, prepare(experiment.data))
+    params, file = fresh(config, seed=1), str(tmp_path / "meter.safetensors")
     write_official(file, config.model, params)
+    start_at = dataclasses.replace(config, init_from=file)
+    chex.assert_trees_all_equal(starting_params(start_at, fresh(config)), params)
+    nothing = dataclasses.replace(config, init_from="")
+    chex.assert_trees_all_equal(starting_params(nothing, params), params)
 
-    train(dataclasses.replace(still, seed=2, init_from=file), str(tmp_path / "second"))
-    chex.assert_trees_all_equal(restored(tmp_path / "second"), params)
-    train(dataclasses.replace(still, seed=2), str(tmp_path / "third"))
-    with pytest.raises(AssertionError):
-        chex.assert_trees_all_equal(restored(tmp_path / "third"), params)
-
-    narrow = tiny_model(text=dataclasses.replace(still.model.text, width=8, heads=1))
+    narrow = dataclasses.replace(config.model, text=dataclasses.replace(config.model.text, width=8, heads=1))
     wrong = {
-        r"text.width is 16, not 8": dataclasses.replace(still, model=narrow, init_from=file),
-        r"none.safetensors' is missing": dataclasses.replace(still, init_from=str(tmp_path / "none.safetensors")),
+        r"text.width is 16, not 8": dataclasses.replace(config, model=narrow, init_from=file),
+        r"none.safetensors' is missing": dataclasses.replace(config, init_from=str(tmp_path / "none.safetensors")),
     }
     for message, config in wrong.items():
         with pytest.raises(CheckpointError, match=message):
-            train(config, str(tmp_path / message[:4]))
-
-
-def restored(folder: pathlib.Path) -> Any:
-    return restore(Workdir(str(folder)).checkpoints)
+            starting_params(config, jax.eval_shape(Functional(config.model).init, jax.random.key(0)))
 
 
 def test_without_the_packages_a_run_starts_at_random_and_one_line_says_so(
@@ -84,24 +75,22 @@ def test_the_packages_bring_their_vocabulary_unless_another_is_asked_for(
 
 
 @pytest.mark.skipif(not packages.packages_installed(), reason=f"needs real weights: {packages.INSTALL}")
-def test_a_run_with_the_packages_holds_their_weights_and_their_vocabulary(
+def test_the_packages_fill_the_encoders_and_decide_the_vocabulary(
     experiment: ExperimentConfig, tmp_path: pathlib.Path
 ) -> None:
     vision = dataclasses.replace(packages.packages_meter(28).vision, depth=1)
     text: TextConfig = dataclasses.replace(packages.packages_meter().text, depth=1)
     model: MeterConfig = tiny_model(vision=vision, text=text, heads=(HeadConfig("vqa", "classifier", 0),))
-    config = dataclasses.replace(
-        experiment,
-        model=model,
-        data=dataclasses.replace(experiment.data, image_size=28),
-        pixels="imagenet",
-        init_from="packages",
-        optimizer=OptimizerConfig(learning_rate=0.0),
-        schedule=SHORT,
-    )
-    train(config, str(tmp_path))
-    resolved, params = Workdir(str(tmp_path)).config(), restored(tmp_path)
-    assert resolved.model.text.vocab_size == 30522
-    expected = packages.with_packages(resolved.model, jax.jit(Functional(resolved.model).init)(jax.random.key(0)))
-    for side in ("image", "text"):
-        chex.assert_trees_all_equal(params[side], expected[side])
+    data = dataclasses.replace(experiment.data, image_size=28)
+    config = with_vocabulary(dataclasses.replace(experiment, model=model, data=data, init_from="packages"))
+    config = fit_to_data(config, prepare(config.data))
+    assert config.model.text.vocab_size == 30522
+    random = fresh(config)
+    params = starting_params(config, random)
+    expected = packages.with_packages(config.model, random)
+    chex.assert_trees_all_equal(params, expected)
+    for name in params:
+        replaced = name in ("image", "text")
+        pairs = zip(jax.tree.leaves(params[name]), jax.tree.leaves(random[name]), strict=True)
+        same = all(np.array_equal(*pair) for pair in pairs)
+        assert same != replaced, name
