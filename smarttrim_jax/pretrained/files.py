@@ -83,7 +83,7 @@ def write_weights(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str,
     half = path.with_name(f".{path.name}.part")
     try:
         # safetensors writes the memory as it lies: a transposed view would come back as other numbers.
-        whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+        whole = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
         half.touch()
         mode = half.stat().st_mode  # as the user's other files: safetensors makes private ones
         safetensors.numpy.save_file(whole, half, metadata=dict(metadata))

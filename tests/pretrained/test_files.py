@@ -25,7 +25,7 @@ WEIGHTS = {
 def assert_the_weights(found: dict[str, np.ndarray]) -> None:
     assert found.keys() == WEIGHTS.keys()
     for name, array in WEIGHTS.items():
-        assert found[name].dtype == array.dtype
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
         np.testing.assert_array_equal(found[name], array)
 
 
