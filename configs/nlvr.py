@@ -6,27 +6,42 @@ The data comes as the official repository has it (`git clone https://github.com/
     python -m smarttrim_jax.train --config=configs/nlvr.py --workdir=runs/nlvr --config.data.source=FOLDER
 
 Where the folder has no `train/`, most of `dev` serves for training: about 760 sentences, each with six orders of
-its boxes, which is too little to learn the task from random weights.
+its boxes, which is too little to learn the task from random weights. `--config=configs/nlvr.py:packages` takes real
+pretrained encoders instead (see `smarttrim_jax.pretrained.packages`), and random weights where they are absent.
 """
 
 from ml_collections import ConfigDict
 
-from smarttrim_jax import CostConfig, HeadConfig, meter_tiny
+from smarttrim_jax import CostConfig, HeadConfig, TrimmingConfig, meter_tiny
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.pretrained.packages import packages_meter
 from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
 
+HEADS = (HeadConfig("nlvr2", "classifier", 0),)
 
-def get_config() -> ConfigDict:
-    """The experiment."""
+
+def get_config(argument: str = "") -> ConfigDict:
+    """The experiment; "packages" has pretrained encoders."""
+    if argument not in ("", "packages"):
+        raise ConfigError(f"configs/nlvr.py has no variant '{argument}'; it has: packages, or none")
+    if argument:
+        size, pixels, rate = 98, "imagenet", 1e-4
+        model = packages_meter(98, heads=HEADS, images=3, trimming=TrimmingConfig())
+    else:
+        size, pixels, rate = 104, "clip", 5e-4
+        model = meter_tiny(104, heads=HEADS, images=3, dropout=0.1)
     return ConfigDict(
         to_dict(
             ExperimentConfig(
-                model=meter_tiny(104, heads=(HeadConfig("nlvr2", "classifier", 0),), images=3, dropout=0.1),
+                model=model,
                 task="nlvr2",
-                data=DataConfig(dataset="nlvr", image_size=104, text_length=40, batch_size=48),
-                optimizer=OptimizerConfig(learning_rate=5e-4, weight_decay=0.05, clip_norm=1.0),
+                pixels=pixels,
+                init_from=argument,
+                data=DataConfig(dataset="nlvr", image_size=size, text_length=40, batch_size=48),
+                optimizer=OptimizerConfig(learning_rate=rate, weight_decay=0.05, clip_norm=1.0),
                 cost=CostConfig(target_speedup=2.0),
                 schedule=ScheduleConfig(full_steps=1500, trim_steps=1000),
             )

@@ -21,6 +21,10 @@ WRONG = {
     "missing data": (["--config=configs/nlvr.py", "--config.data.source=nowhere"], "nowhere"),
     "missing vocabulary": ([EASY, "--config.data.tokenizer=nowhere.txt"], "nowhere.txt"),
     "missing start": ([EASY, "--config.init_from=nowhere"], "nowhere"),
+    "missing weights": (
+        [EASY, "--config.init_from=nowhere.safetensors"],
+        "weight file 'nowhere.safetensors' is missing",
+    ),
 }
 
 
@@ -72,6 +76,14 @@ def test_a_folder_without_a_run_is_named_by_every_command_that_wants_one(tmp_pat
         assert process.returncode == 1, command
         assert stderr.startswith("error: "), stderr
         assert "no run" in stderr, stderr
+
+
+def test_convert_asks_for_what_it_shall_write(tmp_path: pathlib.Path) -> None:
+    for flags in ([], ["--to=official"], ["--export=a", "--to=official", "--output=b.safetensors"]):
+        process = start("smarttrim_jax.convert", [f"--workdir={tmp_path}", *flags], tmp_path)
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 1
+        assert stderr.startswith("error: say what to write: --export=FILE, or --to=official"), stderr
 
 
 def test_importing_the_package_brings_no_other_framework() -> None:

@@ -12,15 +12,17 @@ from PIL import Image
 from smarttrim_jax.errors import DataError
 
 Resize = Literal["resize", "resize_crop"]
-Preset = Literal["clip", "half"]
+Preset = Literal["clip", "imagenet", "half"]
 
-# Of RGB in [0, 1]: "clip" is CLIP's and METER's, "half" maps to [-1, 1].
+# Of RGB in [0, 1]: "clip" is CLIP's and METER's, "imagenet" DINOv2's; "half" maps to [-1, 1].
 MEAN: dict[Preset, tuple[float, float, float]] = {
     "clip": (0.48145466, 0.4578275, 0.40821073),
+    "imagenet": (0.485, 0.456, 0.406),
     "half": (0.5, 0.5, 0.5),
 }
 STD: dict[Preset, tuple[float, float, float]] = {
     "clip": (0.26862954, 0.26130258, 0.27577711),
+    "imagenet": (0.229, 0.224, 0.225),
     "half": (0.5, 0.5, 0.5),
 }
 

@@ -1,8 +1,21 @@
-"""Official checkpoints as parameters of ours."""
+"""Official checkpoints, and the encoders that METER is made of, as parameters of ours, and back."""
 
 from smarttrim_jax.pretrained.blip_config import BlipOverrides
+from smarttrim_jax.pretrained.encoders import load_encoder, with_encoders
+from smarttrim_jax.pretrained.files import read_weights
 from smarttrim_jax.pretrained.meter_config import MeterOverrides
 from smarttrim_jax.pretrained.official import from_official
 from smarttrim_jax.pretrained.official_blip import from_official_blip
+from smarttrim_jax.pretrained.official_files import read_official, write_official
 
-__all__ = ["BlipOverrides", "MeterOverrides", "from_official", "from_official_blip"]
+__all__ = [
+    "BlipOverrides",
+    "MeterOverrides",
+    "from_official",
+    "from_official_blip",
+    "load_encoder",
+    "read_official",
+    "read_weights",
+    "with_encoders",
+    "write_official",
+]

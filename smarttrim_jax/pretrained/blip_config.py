@@ -9,7 +9,7 @@ from typing import Any, Literal
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.blip.config import BERT, VIT, Task
 from smarttrim_jax.nn.folding import Remat
-from smarttrim_jax.pretrained.sizes import apply_overrides, default_heads, depth, grid_side, shape_of
+from smarttrim_jax.pretrained.sizes import apply_overrides, default_heads, depth_of, grid_side, shape_of
 from smarttrim_jax.tokens import Kernel
 from smarttrim_jax.trimming.trimmers import TrimmingConfig
 
@@ -76,13 +76,13 @@ def infer_blip_config(tensors: Mapping[str, Any], task: Task, overrides: BlipOve
             "image_size": grid_side(shape("visual_encoder.pos_embed", 3)[1]) * patch_size,
             "patch_size": patch_size,
             "width": width,
-            "depth": depth(tensors, block),
+            "depth": depth_of(tensors, block),
             "mlp_width": shape(f"{block}.0.mlp.fc1.weight", 2)[0],
         },
         "text": {
             "vocab_size": vocab_size,
             "width": text_width,
-            "depth": depth(tensors, layer),
+            "depth": depth_of(tensors, layer),
             "mlp_width": shape(f"{layer}.0.intermediate.dense.weight", 2)[0],
             "max_positions": shape(f"{text}.embeddings.position_embeddings.weight", 2)[0],
         },
@@ -92,7 +92,7 @@ def infer_blip_config(tensors: Mapping[str, Any], task: Task, overrides: BlipOve
         whole["features"] = shape("vision_proj.weight", 2)[0]
     whole |= apply_overrides(overrides, FIELDS, parts)
     for name, sizes in parts.items():
-        sizes["heads"] = default_heads(name, sizes)
+        sizes["heads"] = sizes.get("heads") or default_heads(name, sizes["width"], f"{name}_heads")
     return BlipConfig(
         task=task,
         vision=dataclasses.replace(VIT, **parts["vision"]),

@@ -3,15 +3,9 @@
 import dataclasses
 from typing import Literal
 
-from smarttrim_jax.pretrained.torch_modules import (
-    Rules,
-    bert_layer,
-    embedding,
-    layer_norm,
-    linear,
-    packed_attention,
-)
-from smarttrim_jax.pretrained.weight_table import PATCHES, TRANSPOSED, Rule, WeightTable
+from smarttrim_jax.pretrained.encoder_tables import bert_text, openai_vision
+from smarttrim_jax.pretrained.torch_modules import Rules, bert_layer, embedding, layer_norm, linear
+from smarttrim_jax.pretrained.weight_table import TRANSPOSED, Rule, WeightTable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,32 +31,6 @@ HEADS = {
     "rank": OfficialHead("rank_output", "linear", "rank_output.weight"),
     "mlm": OfficialHead("mlm_score", "mlm", "mlm_score.decoder.weight"),
 }
-
-
-def _vision(official: str, ours: str) -> Rules:
-    block, layer = f"{official}.transformer.resblocks.{{layer}}", f"{ours}/layers"
-    return (
-        Rule(f"{official}.class_embedding", (f"{ours}/class_embedding",)),
-        Rule(f"{official}.positional_embedding", (f"{ours}/position_embedding",)),
-        Rule(f"{official}.conv1.weight", (f"{ours}/patch_embedding/kernel",), PATCHES),
-        *layer_norm(f"{official}.ln_pre", f"{ours}/first_norm"),
-        *layer_norm(f"{official}.ln_post", f"{ours}/last_norm"),
-        *packed_attention(f"{block}.attn", f"{layer}/attention"),
-        *layer_norm(f"{block}.ln_1", f"{layer}/attention_norm"),
-        *layer_norm(f"{block}.ln_2", f"{layer}/mlp_norm"),
-        *linear(f"{block}.mlp.c_fc", f"{layer}/mlp/up"),
-        *linear(f"{block}.mlp.c_proj", f"{layer}/mlp/down"),
-    )
-
-
-def _text(official: str, ours: str) -> Rules:
-    return (
-        embedding(f"{official}.embeddings.word_embeddings", f"{ours}/word_embedding"),
-        embedding(f"{official}.embeddings.position_embeddings", f"{ours}/position_embedding"),
-        embedding(f"{official}.embeddings.token_type_embeddings", f"{ours}/type_embedding"),
-        *layer_norm(f"{official}.embeddings.LayerNorm", f"{ours}/embedding_norm"),
-        *bert_layer(f"{official}.encoder.layer.{{layer}}", f"{ours}/layers", cross_attention=False),
-    )
 
 
 def _fusion_side(side: str) -> Rules:
@@ -95,8 +63,8 @@ def _head(name: str, head: OfficialHead) -> Rules:
 METER = WeightTable(
     family="METER",
     rules=(
-        *_vision("vit_model.visual", "image"),
-        *_text("text_transformer", "text"),
+        *openai_vision("vit_model.visual."),
+        *bert_text("text_transformer."),
         *_fusion_side("text"),
         *_fusion_side("image"),
         embedding("token_type_embeddings", "type_embedding"),

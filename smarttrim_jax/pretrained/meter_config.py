@@ -10,8 +10,8 @@ from smarttrim_jax.models.meter import FusionConfig, MeterConfig
 from smarttrim_jax.nn.folding import Remat
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
-from smarttrim_jax.pretrained.meter import HEADS
-from smarttrim_jax.pretrained.sizes import apply_overrides, default_heads, depth, grid_side, shape_of
+from smarttrim_jax.pretrained.meter import HEADS, METER
+from smarttrim_jax.pretrained.sizes import apply_overrides, default_heads, depth_of, grid_side, shape_of
 from smarttrim_jax.trimming.trimmers import TrimmingConfig
 
 
@@ -64,42 +64,67 @@ PARTS = {
 }
 
 
-def infer_config(tensors: Mapping[str, Any], overrides: MeterOverrides) -> MeterConfig:
+def infer_config(
+    tensors: Mapping[str, Any], overrides: MeterOverrides, known: MeterConfig | None = None
+) -> MeterConfig:
     """Sizes from shapes, heads from the weights present, then what is overridden.
 
     Args:
         tensors: by official name.
         overrides: what shall differ.
+        known: the configuration, where it was written down beside them.
 
     Raises:
         CheckpointError: a weight that tells a size is missing, or the positions are no square grid.
         ConfigError: an attention width that needs an override, or overrides that do not fit together.
     """
-    shape = functools.partial(shape_of, "METER", tensors)
+    parts, whole = _read_off(tensors) if known is None else _written_down(known)
+    whole |= apply_overrides(overrides, PARTS, parts)
+    for name, sizes in parts.items():
+        if "heads" not in sizes:
+            sizes["heads"] = default_heads(name, sizes["width"], f"{name}_heads")
+    return MeterConfig(
+        vision=VisionConfig(**parts["vision"]),
+        text=TextConfig(**parts["text"]),
+        fusion=FusionConfig(**parts["fusion"]),
+        **whole,
+    )
+
+
+def _written_down(config: MeterConfig) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The fields of the three parts, and the others."""
+    parts = ("vision", "text", "fusion")
+    whole = {name: value for name, value in vars(config).items() if name not in parts}
+    return {part: dict(vars(getattr(config, part))) for part in parts}, whole
+
+
+def _read_off(tensors: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The same from names and shapes."""
+    shape = functools.partial(shape_of, METER.family, tensors)
     vision_width, _, patch_size, _ = shape("vit_model.visual.conv1.weight", 4)
-    side = grid_side(shape("vit_model.visual.positional_embedding", 2)[0])
+    positions, _ = shape("vit_model.visual.positional_embedding", 2)
     vocab_size, text_width = shape("text_transformer.embeddings.word_embeddings.weight", 2)
     fusion_width, _ = shape("cross_modal_text_transform.weight", 2)
     block, layer = "vit_model.visual.transformer.resblocks", "text_transformer.encoder.layer"
     parts: dict[str, dict[str, Any]] = {
         "vision": {
-            "image_size": side * patch_size,
+            "image_size": grid_side(positions) * patch_size,
             "patch_size": patch_size,
             "width": vision_width,
-            "depth": depth(tensors, block),
+            "depth": depth_of(tensors, block),
             "mlp_width": shape(f"{block}.0.mlp.c_fc.weight", 2)[0],
         },
         "text": {
             "vocab_size": vocab_size,
             "width": text_width,
-            "depth": depth(tensors, layer),
+            "depth": depth_of(tensors, layer),
             "mlp_width": shape(f"{layer}.0.intermediate.dense.weight", 2)[0],
             "max_positions": shape("text_transformer.embeddings.position_embeddings.weight", 2)[0],
             "token_types": shape("text_transformer.embeddings.token_type_embeddings.weight", 2)[0],
         },
         "fusion": {
             "width": fusion_width,
-            "depth": depth(tensors, "cross_modal_text_layers"),
+            "depth": depth_of(tensors, "cross_modal_text_layers"),
             "mlp_width": shape("cross_modal_text_layers.0.intermediate.dense.weight", 2)[0],
         },
     }
@@ -111,12 +136,4 @@ def infer_config(tensors: Mapping[str, Any], overrides: MeterOverrides) -> Meter
         ),
         "images": shape("token_type_embeddings.weight", 2)[0] - 1,
     }
-    whole |= apply_overrides(overrides, PARTS, parts)
-    for name, sizes in parts.items():
-        sizes["heads"] = default_heads(name, sizes)
-    return MeterConfig(
-        vision=VisionConfig(**parts["vision"]),
-        text=TextConfig(**parts["text"]),
-        fusion=FusionConfig(**parts["fusion"]),
-        **whole,
-    )
+    return parts, whole

@@ -1,11 +1,12 @@
-"""Models from official PyTorch checkpoints."""
+"""Models from official PyTorch checkpoints, and back."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import unflatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from smarttrim_jax.errors import CheckpointError
 from smarttrim_jax.models.functional import Functional, Params
@@ -13,11 +14,18 @@ from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.nn.positions import resize_positions
 from smarttrim_jax.pretrained.meter import HEADS, METER
 from smarttrim_jax.pretrained.meter_config import MeterOverrides, infer_config
-from smarttrim_jax.pretrained.parameters import draw, parameter_shapes
+from smarttrim_jax.pretrained.parameters import draw
 from smarttrim_jax.pretrained.sizes import parse_overrides
 
 # Weights that only METER with a CLIP vision transformer has.
 LANDMARKS = ("vit_model.visual.conv1.weight", "text_transformer.embeddings.word_embeddings.weight")
+TRIMMERS = "trimmers/"
+# What a checkpoint decides; images, heads and the rest can differ.
+SIZES = {
+    "vision": ("patch_size", "width", "depth", "mlp_width"),
+    "text": ("vocab_size", "width", "depth", "mlp_width", "max_positions", "token_types"),
+    "fusion": ("width", "depth", "mlp_width"),
+}
 POSITIONS, TOKEN_TYPES = "vit_model.visual.positional_embedding", "token_type_embeddings.weight"
 
 
@@ -37,23 +45,97 @@ def from_official(state_dict: Mapping[str, Any], **overrides: Any) -> tuple[Mete
         CheckpointError: weights of another model, missing, unexpected or misshaped, listed all at once.
         ConfigError: an unknown override, or one that does not fit.
     """
-    wanted = parse_overrides(MeterOverrides, overrides)
+    tensors = unwrapped(state_dict)
+    config = infer_config(tensors, parse_overrides(MeterOverrides, overrides))
+    return config, new_params(tensors, config)
+
+
+def new_params(tensors: Mapping[str, Any], config: MeterConfig) -> Params:
+    """Parameters of a model, fresh where the official tensors do not hold them; errors as in `from_official`."""
+    model = Functional(config)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    loaded, fresh = _read(tensors, config, shapes)
+    return unflatten_dict(loaded | draw(model, fresh), sep="/")
+
+
+def unwrapped(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors of an official METER checkpoint, by name.
+
+    Raises:
+        CheckpointError: it is of another model.
+    """
     tensors = dict(state_dict.get("state_dict", state_dict))
     _recognise(tensors)
-    config = infer_config(tensors, wanted)
-    tensors = _adapt(tensors, config)
+    return tensors
 
-    model = Functional(config)
-    shapes = parameter_shapes(model)
-    in_file = {f"head/{name}" for name, head in HEADS.items() if head.last in tensors}
+
+def fill_from_official(config: MeterConfig, params: Params, state_dict: Mapping[str, Any]) -> Params:
+    """Parameters of a given model, from an official METER checkpoint.
+
+    Args:
+        config: of the model; positions are resized to its images, and token types added for them.
+        params: of the model; those that the checkpoint does not hold (trimmers, heads of other tasks) stay.
+        state_dict: as in `from_official`.
+
+    Raises:
+        CheckpointError: a checkpoint of other sizes or of another model, with everything that differs.
+    """
+    tensors = unwrapped(state_dict)
+    heads = {f"{part}_heads": getattr(config, part).heads for part in ("vision", "text", "fusion")}
+    found = infer_config(tensors, parse_overrides(MeterOverrides, heads))
+    different = [
+        f"{part}.{size} is {theirs}, not {ours}"
+        for part, sizes in SIZES.items()
+        for size in sizes
+        if (theirs := getattr(getattr(found, part), size)) != (ours := getattr(getattr(config, part), size))
+    ]
+    outputs = {head.name: head.outputs for head in config.heads}
+    different += [
+        f"the outputs of head '{head.name}' are {head.outputs}, not {outputs[head.name]}"
+        for head in found.heads
+        if outputs.get(head.name, head.outputs) != head.outputs
+    ]
+    if different:
+        raise CheckpointError(
+            f"these METER weights are of another model: {'; '.join(different)}; "
+            "use the model's sizes of the checkpoint, or another checkpoint"
+        )
+    loaded, _ = _read(tensors, config, params)
+    return unflatten_dict(flatten_dict(params, sep="/") | loaded, sep="/")
+
+
+def heads_in(state_dict: Mapping[str, Any]) -> list[str]:
+    """The names of the task heads that an official checkpoint holds."""
+    tensors = state_dict.get("state_dict", state_dict)
+    return [name for name, head in HEADS.items() if head.last in tensors]
+
+
+def to_official(params: Params) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """A METER's parameters under the official names: the inverse of `from_official`.
+
+    Returns:
+        The official tensors, and the trimmers, which have no official names, by their paths.
+
+    Raises:
+        CheckpointError: parameters that the official METER does not have, such as another image encoder's.
+    """
+    flat = {path: np.asarray(leaf) for path, leaf in flatten_dict(params, sep="/").items()}
+    trimmers = {path: leaf for path, leaf in flat.items() if path.startswith(TRIMMERS)}
+    return METER.write({path: leaf for path, leaf in flat.items() if path not in trimmers}), trimmers
+
+
+def _read(tensors: Mapping[str, Any], config: MeterConfig, model: Params) -> tuple[dict[str, jax.Array], list[str]]:
+    """The parameters that the checkpoint holds, and the paths of the model's others."""
+    tensors = _adapt(dict(tensors), config)
+    shapes = {path: leaf.shape for path, leaf in flatten_dict(model, sep="/").items()}
+    in_file = {f"head/{name}" for name in heads_in(tensors)}
     fresh = [
         path
         for path in shapes
-        if path.startswith("trimmers/") or (path.startswith("head/") and "/".join(path.split("/")[:2]) not in in_file)
+        if path.startswith(TRIMMERS) or (path.startswith("head/") and "/".join(path.split("/")[:2]) not in in_file)
     ]
     loaded = METER.read(tensors, {path: shape for path, shape in shapes.items() if path not in fresh})
-    params = {path: jnp.asarray(array) for path, array in loaded.items()}
-    return config, unflatten_dict(params | draw(model, fresh), sep="/")
+    return {path: jnp.asarray(array) for path, array in loaded.items()}, fresh
 
 
 def _recognise(tensors: Mapping[str, Any]) -> None:
@@ -69,7 +151,7 @@ def _recognise(tensors: Mapping[str, Any]) -> None:
 def _adapt(tensors: dict[str, Any], config: MeterConfig) -> dict[str, Any]:
     """What the official code does to a checkpoint that is meant for other images or another task."""
     table = np.asarray(tensors[POSITIONS], np.float32)
-    grid = config.vision.image_size // config.vision.patch_size
+    grid = config.vision.position_grid or config.vision.image_size // config.vision.patch_size
     tensors[POSITIONS] = resize_positions(jnp.asarray(table), (grid, grid))
 
     kinds = np.asarray(tensors[TOKEN_TYPES])

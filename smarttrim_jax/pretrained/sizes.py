@@ -73,7 +73,7 @@ def shape_of(family: str, tensors: Mapping[str, Any], name: str, axes: int) -> t
     return shape
 
 
-def depth(tensors: Mapping[str, Any], prefix: str) -> int:
+def depth_of(tensors: Mapping[str, Any], prefix: str) -> int:
     """The number of layers whose weights are called `prefix`.0., `prefix`.1. and so on."""
     found = [re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in tensors]
     return 1 + max((int(match[1]) for match in found if match), default=-1)
@@ -94,17 +94,19 @@ def grid_side(positions: int) -> int:
     return side
 
 
-def default_heads(part: str, sizes: Mapping[str, Any]) -> int:
-    """The attention heads of a part: as given, or 64 wide, as shapes do not tell.
+def default_heads(part: str, width: int, setting: str) -> int:
+    """Attention heads, 64 wide.
+
+    Args:
+        part: as errors call it.
+        width: of its tokens.
+        setting: by which a user says another number.
 
     Raises:
-        ConfigError: a width that 64 does not divide.
+        ConfigError: the width does not divide into such heads.
     """
-    if "heads" in sizes:
-        return sizes["heads"]
-    if sizes["width"] % HEAD_WIDTH:
+    if width % HEAD_WIDTH:
         raise ConfigError(
-            f"{part} width {sizes['width']} does not divide into heads of {HEAD_WIDTH}; "
-            f"say their number as '{part}_heads'"
+            f"{part} width {width} does not divide into heads of {HEAD_WIDTH}; say their number as '{setting}'"
         )
-    return sizes["width"] // HEAD_WIDTH
+    return width // HEAD_WIDTH

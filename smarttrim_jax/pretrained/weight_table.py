@@ -43,6 +43,11 @@ CELL = Layout(lambda tensor: tensor[0, 0], lambda tensor: tensor[None, None])
 PATCHES = Layout(_flatten_patches, _restore_patches)
 
 
+def batched(axes: int) -> Layout:
+    """Ours with leading axes of size 1 before it."""
+    return Layout(lambda tensor: tensor.reshape(tensor.shape[axes:]), lambda array: array[(None,) * axes])
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """Which of our parameters an official tensor holds.
@@ -136,14 +141,25 @@ class WeightTable:
         return {path: array for rule in rules for path, array in _read_rule(rule, arrays, shapes).items()}
 
     def write(self, params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The official tensors that hold these parameters of ours (by path): the inverse of `read`."""
+        """The official tensors that hold these parameters of ours (by path): the inverse of `read`.
+
+        Raises:
+            CheckpointError: parameters that have no official name, all of them.
+        """
+        rules = [rule for rule in self.rules if all(path in params for path in rule.ours)]
+        covered = {path for rule in rules for path in rule.ours}
+        nameless = [path for path in params if path not in covered]
+        if nameless:
+            raise CheckpointError(
+                f"{len(nameless)} parameters have no name in {self.family} checkpoints: {', '.join(nameless)}; "
+                f"only a model of {self.family}'s own parts can be written"
+            )
         tensors = {}
-        for rule in self.rules:
-            if all(path in params for path in rule.ours):
-                parts = [np.asarray(params[path]) for path in rule.ours]
-                layers = zip(*parts, strict=True) if rule.stacked else [parts]
-                names = rule.names(parts[0].shape)
-                tensors.update({name: rule.join(layer) for name, layer in zip(names, layers, strict=True)})
+        for rule in rules:
+            parts = [np.asarray(params[path]) for path in rule.ours]
+            layers = zip(*parts, strict=True) if rule.stacked else [parts]
+            names = rule.names(parts[0].shape)
+            tensors.update({name: rule.join(layer) for name, layer in zip(names, layers, strict=True)})
         return tensors | {name: tensors[origin] for name, origin in self.copies.items() if origin in tensors}
 
     def _is_leftover(self, name: str) -> bool:

@@ -72,7 +72,8 @@ class ExperimentConfig:
         data: what is read.
         task: the head that is trained.
         seed: of the initial weights, dropout and sampled gates.
-        init_from: another run's workdir to take the parameters from.
+        init_from: where the first parameters come from: another run's workdir, an official METER's weight file, or
+            "packages" for the encoders of `pretrained.packages`, with their vocabulary.
         temperature: of the sampled gates.
         pixels: how images are normalised.
         execution: of packed execution, in evaluation and inference.

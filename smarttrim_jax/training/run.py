@@ -9,7 +9,6 @@ import jax
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.evaluation import Evaluator, Report
 from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
@@ -20,6 +19,7 @@ from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.report import build_report, measure_dial
 from smarttrim_jax.training.sharding import make_mesh, place_batch, state_shardings
+from smarttrim_jax.training.start import starting_params, with_vocabulary
 from smarttrim_jax.training.step import Steps
 from smarttrim_jax.training.workdir import Workdir, describe
 
@@ -51,6 +51,7 @@ def train(config: ExperimentConfig, path: str) -> Report:
     """
     workdir = Workdir(path)
     workdir.create()
+    config = with_vocabulary(config)
     dataset = prepare(config.data)
     config = fit_to_data(config, dataset)
     workdir.claim(config)
@@ -149,20 +150,14 @@ def _fit(config: ExperimentConfig, workdir: Workdir, dataset: Dataset) -> Params
 
 
 def _initial_state(config: ExperimentConfig, model: Functional, steps: Steps, shardings: Any) -> State:
-    """Fresh parameters, or those of `init_from`; trimmers that it lacks start fresh (and open)."""
+    """Fresh parameters, or those of `init_from`."""
 
     def init(key: jax.Array) -> State:
         return steps.initial_state(model.init(key))
 
     state = jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed))
     if config.init_from:
-        source = Workdir(config.init_from).checkpoints
-        params = restore(source)
-        if "trimmers" in state["params"]:
-            params.setdefault("trimmers", state["params"]["trimmers"])
-        else:
-            params.pop("trimmers", None)
-        check_same_shapes(source, params, state["params"])
+        params = starting_params(config, state["params"])
         state["params"] = jax.device_put(params, shardings["params"])
     return state
 

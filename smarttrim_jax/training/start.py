@@ -1,0 +1,63 @@
+"""Where a run's first parameters come from: chance, another run, an official weight file, or installed packages."""
+
+import dataclasses
+import logging
+
+from smarttrim_jax.models.functional import Params
+from smarttrim_jax.pretrained.files import is_weight_file
+from smarttrim_jax.pretrained.official_files import fill_from_file
+from smarttrim_jax.pretrained.packages import INSTALL, packages_installed, vocabulary_file, with_packages
+from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.workdir import Workdir
+
+_log = logging.getLogger(__name__)
+
+PACKAGES = "packages"
+
+
+def with_vocabulary(config: ExperimentConfig) -> ExperimentConfig:
+    """The configuration with the vocabulary that the packages' text encoder was trained with.
+
+    Where they are absent, the run starts from random weights and the data's own vocabulary, which one line says.
+    """
+    if config.init_from != PACKAGES:
+        return config
+    if not packages_installed():
+        _log.warning("pretrained packages are not installed; starting from random weights (%s)", INSTALL)
+        return dataclasses.replace(config, init_from="")
+    if config.data.tokenizer != "trained":
+        return config
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=str(vocabulary_file())))
+
+
+def starting_params(config: ExperimentConfig, fresh: Params) -> Params:
+    """What `init_from` says, in the place of fresh parameters.
+
+    Args:
+        config: of the run, with all sizes resolved.
+        fresh: the model's, drawn from its seed; what the source does not hold (trimmers, new heads) stays.
+
+    Raises:
+        CheckpointError: a source that cannot be read, of another task or of another model.
+    """
+    source = config.init_from
+    if not source:
+        return fresh
+    if source == PACKAGES:
+        return with_packages(config.model, fresh)
+    if is_weight_file(source):
+        return fill_from_file(source, config.model, fresh, config.task)
+    return _from_run(source, fresh)
+
+
+def _from_run(path: str, fresh: Params) -> Params:
+    """Another run's parameters; trimmers that it lacks start fresh (and open)."""
+    source = Workdir(path).checkpoints
+    params = restore(source)
+    if "trimmers" in fresh:
+        params.setdefault("trimmers", fresh["trimmers"])
+    else:
+        params.pop("trimmers", None)
+    check_same_shapes(source, params, fresh)
+    return params
