@@ -43,7 +43,7 @@ def same(packed: BlipOutput, padded: BlipOutput, rows: Any = None, atol: float =
     for name, gates in padded.record.gates.items():
         ours = packed.record.gates[name]
         pick = rows if gates.tokens.shape[1] == 4 or len(rows) > 4 else jnp.ravel(2 * rows[:, None] + jnp.arange(2))
-        for part, opened in gates.modules.items() | {"tokens": gates.tokens}.items():
+        for part, opened in {**gates.modules, "tokens": gates.tokens}.items():
             np.testing.assert_array_equal(getattr(ours, part), opened[:, pick], err_msg=f"{name} {part}")
     for side in ("text", "target"):
         if side in padded.state:
