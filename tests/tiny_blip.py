@@ -16,15 +16,15 @@ from smarttrim_jax.trimming.gates import Trim
 from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
 
 LENGTHS, WORDS = (9, 6, 3, 1), 50
-CLOSING = Trim(offset=-2.5)
+CLOSING = Trim(offset=-5.0)
 """Closes about half of what the trimmers of `tiny_blip` decide about."""
 
 
 def tiny_config(task: Any, **changes: Any) -> BlipConfig:
-    """16 patches of width 24, three layers; texts of width 32, two layers; 4 heads."""
+    """16 patches of width 24, two layers; texts of width 32, two layers; 4 heads."""
     config = BlipConfig(
         task=task,
-        vision=dataclasses.replace(VIT, image_size=32, patch_size=8, width=24, depth=3, heads=4, mlp_width=48),
+        vision=dataclasses.replace(VIT, image_size=32, patch_size=8, width=24, depth=2, heads=4, mlp_width=48),
         text=dataclasses.replace(BERT, vocab_size=WORDS, width=32, depth=2, heads=4, mlp_width=64, max_positions=16),
         first_merge=1,
         features=16,
@@ -34,17 +34,17 @@ def tiny_config(task: Any, **changes: Any) -> BlipConfig:
 
 
 def forward(model: Functional, params: Params, inputs: dict[str, Any], trim: Trim | None, key: Any) -> BlipOutput:
-    """All that a task computes: for questions also two answers each, for pairs also both on their own."""
+    """All that a task computes: for questions also two answers each, for pairs first both on their own."""
     module = model.bind(params)
-    batch = inputs["images"], inputs["ids"], inputs["mask"]
-    output = module(*batch, trim=trim, key=key)
-    if model.config.task == "vqa":
-        return module.decode(output, inputs["answers"], inputs["answer_mask"], trim=trim, key=key)
     if model.config.task == "retrieval":
         images = module.encode_images(inputs["images"], trim=trim, key=key)
         texts = module.encode_texts(inputs["ids"], inputs["mask"], trim=trim, key=key)
+        output = module.match(images.tokens, inputs["ids"], inputs["mask"], trim=trim, key=key)
         logits = output.logits | {"images": images.features, "texts": texts.features}
-        return dataclasses.replace(output, logits=logits, record=output.record | texts.record)
+        return dataclasses.replace(output, logits=logits, record=output.record | images.record | texts.record)
+    output = module(inputs["images"], inputs["ids"], inputs["mask"], trim=trim, key=key)
+    if model.config.task == "vqa":
+        return module.decode(output, inputs["answers"], inputs["answer_mask"], trim=trim, key=key)
     return output
 
 

@@ -42,8 +42,8 @@ def same(packed: BlipOutput, padded: BlipOutput, rows: Any = None, atol: float =
     rows = jnp.arange(4) if rows is None else jnp.asarray(rows)
     for name, gates in padded.record.gates.items():
         ours = packed.record.gates[name]
-        pick = rows if gates.tokens.shape[1] == 4 or len(rows) > 4 else jnp.ravel(2 * rows[:, None] + jnp.arange(2))
-        for part, opened in gates.modules.items() | {"tokens": gates.tokens}.items():
+        pick = rows if gates.tokens.shape[1] == 4 else jnp.ravel(2 * rows[:, None] + jnp.arange(2))
+        for part, opened in {**gates.modules, "tokens": gates.tokens}.items():
             np.testing.assert_array_equal(getattr(ours, part), opened[:, pick], err_msg=f"{name} {part}")
     for side in ("text", "target"):
         if side in padded.state:
@@ -60,7 +60,7 @@ def same(packed: BlipOutput, padded: BlipOutput, rows: Any = None, atol: float =
             np.testing.assert_allclose(packed.logits[name] * counted, logits[rows] * counted, atol=atol)
 
 
-@pytest.mark.parametrize("offset", [None, -2.5, -9.0])
+@pytest.mark.parametrize("offset", [None, -5.0])
 def test_equals_the_padded_execution_at_every_turn_of_the_dial(executor, tiny, padded, offset):
     trim = None if offset is None else Trim(offset=offset)
     output = executor(*tiny.batch, trim=trim)
@@ -68,8 +68,8 @@ def test_equals_the_padded_execution_at_every_turn_of_the_dial(executor, tiny, p
     same(output, padded(trim))
 
 
-@pytest.mark.parametrize("rows", [[2], [3, 1, 0, 2]])
-def test_neighbours_do_not_matter(executor, tiny, padded, rows):
+def test_neighbours_do_not_matter(executor, tiny, padded):
+    rows = [3, 1, 0, 2]
     same(executor(*(part[rows] for part in tiny.batch), trim=CLOSING), padded(CLOSING), rows)
 
 
@@ -81,13 +81,14 @@ def test_image_tokens_leave_memory_while_texts_read_them(executor, tiny):
     assert all(last[side] <= 8 for side in last if side.startswith("image")), sides
 
 
-def test_calibration_takes_heads_out_and_changes_no_result(tiny, padded):
-    executor = PackedExecutor(tiny.model, tiny.params, COARSE)
-    few = tuple(part[[0]] for part in tiny.batch)
+def test_calibration_takes_heads_out_and_changes_no_result():
+    tiny = tiny_blip("nlvr2")
+    executor, few = PackedExecutor(tiny.model, tiny.params, COARSE), tuple(part[[0]] for part in tiny.batch)
     executor.calibrate([few], trim=CLOSING)
     assert any(layer is not None for run in executor.runs for layer in run.narrow_layers)
-    same(executor(*few, trim=CLOSING), padded(CLOSING), [0])
-    same(executor(*tiny.batch, trim=CLOSING), padded(CLOSING))
+    expected = tiny.run(CLOSING)
+    same(executor(*few, trim=CLOSING), expected, [0])
+    same(executor(*tiny.batch, trim=CLOSING), expected)
 
 
 def test_lines_say_how_much_was_computed(executor, tiny):
@@ -96,10 +97,11 @@ def test_lines_say_how_much_was_computed(executor, tiny):
     assert needed < computed_macs(tiny.model, output.record, lines)
 
 
-def test_one_adaptive_program_gives_the_same(tiny, padded):
+def test_one_adaptive_program_gives_the_same():
+    tiny = tiny_blip("vqa")
     config = AdaptiveConfig(shares=(0.5,))
     run = jax.jit(lambda *batch: adaptive_apply(tiny.model, config, tiny.params, *batch, CLOSING))
-    same(run(*tiny.batch), padded(CLOSING))
+    same(run(*tiny.batch), jax.jit(tiny.model.apply)(tiny.params, *tiny.batch, trim=CLOSING))
 
 
 @pytest.mark.parametrize(("task", "batch"), [("nlvr2", 3), ("vqa", 16), ("retrieval", 1)])

@@ -1,6 +1,7 @@
 """What trimming never does in any of BLIP's tasks; see test_meter_promises for the words."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -74,7 +75,7 @@ def test_what_is_closed_stays_closed_in_the_next_run(tiny):
         np.testing.assert_array_equal(gates["decoder_text"].tokens, np.repeat(read, 2, axis=0))
 
 
-@pytest.mark.parametrize("rows", [[2], [3, 1, 0, 2], [1, 1]])
+@pytest.mark.parametrize("rows", [[2], [3, 1, 0, 2]])
 def test_neighbours_do_not_matter(tiny, rows):
     expected, some = tiny.run(CLOSING), tiny.run(CLOSING, rows=rows)
     for name, logits in some.logits.items():
@@ -124,17 +125,36 @@ def test_values_of_closed_tokens_change_no_logit(tiny):
     jax.tree.map(np.testing.assert_array_equal, clean, spoilt)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_with_all_but_the_global_tokens_closed_nothing_is_nan(tiny, training_key, dtype):
-    model = tiny.with_config(dtype=dtype, scan=True).model
+@pytest.fixture(scope="module")
+def backward(training_key) -> Any:
+    """Gradients of the outputs and of the MACs in a training pass, `[2, ...]`, and the pass; by task and dtype."""
 
-    def loss(params: Any, trim: Trim) -> Any:
-        output = forward(model, params, tiny.inputs, trim, training_key)
-        total = sum(jnp.mean(logits**2) for logits in output.logits.values())
-        return total + 1e-6 * jnp.mean(model.macs(output.record)), output
+    @functools.cache
+    def compile(task: str, dtype: str) -> Any:
+        fresh = fresh_blip(task)
+        # Without dropout, which takes long to compile and asks nothing of a backbone.
+        text = dataclasses.replace(fresh.config.text, dropout=0.0)
+        tiny = fresh.with_config(dtype=dtype, scan=True, text=text)
+        model = tiny.model
 
-    gradients, output = jax.jit(jax.grad(loss, has_aux=True))(tiny.params, Trim(offset=-1e3))
-    evaluated = tiny.with_config(dtype=dtype).run(Trim(offset=-1e3))
+        def losses(params: Any, trim: Trim) -> Any:
+            output = forward(model, params, tiny.inputs, trim, training_key)
+            weighted = (jnp.sin(jnp.arange(part.size)) @ part.reshape(-1) for part in output.logits.values())
+            ratio = macs_ratio(model.macs(output.record), model.macs(output.record.opened(), trimmed=False))
+            return jnp.stack([sum(weighted), ratio]), output
+
+        return jax.jit(lambda trim: jax.jacrev(losses, has_aux=True)(tiny.params, trim))
+
+    return lambda task, dtype, trim: compile(task, dtype)(jax.tree.map(jnp.float32, trim))
+
+
+# bfloat16 where every kind of layer occurs.
+@pytest.mark.parametrize(
+    ("task", "dtype"), [*((task, "float32") for task in TASKS), ("vqa", "bfloat16"), ("nlvr2", "bfloat16")]
+)
+def test_with_all_but_the_global_tokens_closed_nothing_is_nan(backward, task, dtype):
+    gradients, output = backward(task, dtype, Trim(offset=-1e3))
+    evaluated = fresh_blip(task).with_config(dtype=dtype).run(Trim(offset=-1e3))
     for record in (output.record, evaluated.record):
         for name, gate in record.gates.items():
             start = 1 if name in ("image", "text") else 0
@@ -144,33 +164,14 @@ def test_with_all_but_the_global_tokens_closed_nothing_is_nan(tiny, training_key
         assert np.isfinite(np.asarray(leaf, np.float32)).all()
 
 
-@pytest.fixture(scope="module")
-def gradients(tiny, training_key) -> Any:
-    """Norms of the gradients of the outputs and of the MACs, of every layer of every trimmer."""
-    fresh = fresh_blip(tiny.config.task).with_config(scan=True)
-    model = fresh.model
-
-    def both(params: Any) -> Any:
-        def task(params: Any) -> jax.Array:
-            output = forward(model, params, fresh.inputs, Trim(), training_key)
-            return sum(
-                jnp.sum(logits * jnp.sin(jnp.arange(logits.size).reshape(logits.shape)))
-                for logits in output.logits.values()
-            )
-
-        def cost(params: Any) -> jax.Array:
-            record = forward(model, params, fresh.inputs, Trim(), training_key).record
-            return macs_ratio(model.macs(record), model.macs(record.opened(), trimmed=False))
-
-        return jax.grad(task)(params), jax.grad(cost)(params)
-
-    return dict(zip(("task", "cost"), jax.jit(both)(fresh.params), strict=True))
-
-
-@pytest.mark.parametrize("objective", ["task", "cost"])
-def test_gradients_reach_every_trimmer_parameter(gradients, objective):
-    leaves = flatten_dict(gradients[objective]["trimmers"], sep="/")
-    norms = {path: np.linalg.norm(leaf.reshape(leaf.shape[0], -1), axis=1) for path, leaf in leaves.items()}
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("objective", [0, 1], ids=["task", "cost"])
+def test_gradients_reach_every_trimmer_parameter(backward, task, objective):
+    gradients, _ = backward(task, "float32", Trim())
+    leaves = flatten_dict(gradients["trimmers"], sep="/")
+    norms = {
+        path: np.linalg.norm(leaf[objective].reshape(leaf.shape[1], -1), axis=1) for path, leaf in leaves.items()
+    }
     assert all(np.isfinite(norm).all() for norm in norms.values())
     assert [path for path, norm in norms.items() if not (norm > 0).all()] == []
 

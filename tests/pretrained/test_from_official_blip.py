@@ -100,8 +100,46 @@ def test_two_images_are_read_as_one_was():
             np.testing.assert_array_equal(ours["out"]["kernel"][0], tensors[f"{one}.output.dense.weight"].T)
     assert np.std(params["text"]["merge_layers"]["merge"]["kernel"]) > 0
     assert np.std(params["head"]["dense"]["kernel"]) > 0
+    names = [f"text_encoder.encoder.layer.3.crossattention.self{i}.query.weight" for i in (0, 1)]
+    tuned = official("nlvr2")
+    _, params = from_official_blip(tuned, task="nlvr2", **HEADS)
+    for attention, name in zip(("cross_attention", "twin_attention"), names, strict=True):
+        np.testing.assert_array_equal(params["text"]["merge_layers"][attention]["query"]["kernel"][1], tuned[name].T)
     default, _ = from_official_blip(tensors, task="nlvr2", **HEADS)
     assert default.first_merge == config.text.depth  # six would be beyond these few layers
+
+
+def test_two_images_that_are_the_same_give_what_one_gives_and_each_is_read_by_its_own_attention():
+    tensors = {name: 0.3 * tensor for name, tensor in official("pretraining").items()}
+    single, one = from_official_blip(tensors, task="retrieval", **HEADS)
+    double, two = from_official_blip(tensors, task="nlvr2", first_merge=2, **HEADS)
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(2, 2, 64, 64, 3)).astype(np.float32)
+    ids, mask = random.integers(1, 40, (2, 5)), np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    half = jnp.broadcast_to(jnp.concatenate([jnp.eye(SIZES.width)] * 2) / 2, (2, 2 * SIZES.width, SIZES.width))
+    two["text"]["merge_layers"]["merge"] = {"kernel": half, "bias": jnp.zeros((2, SIZES.width))}
+
+    @jax.jit
+    def read(params, left, right):
+        output = Functional(double).apply(params, jnp.stack([left, right], axis=1), ids, mask)
+        return output.state["text"].values
+
+    expected = jax.jit(Functional(single).apply)(one, first, ids, mask).state["text"].values
+    np.testing.assert_allclose(read(two, first, first), expected, atol=1e-5)
+    assert np.abs(read(two, first, second) - expected).max() > 1e-2
+
+    def without(attention):
+        text = dict(two["text"])
+        for stack in ("layers", "merge_layers"):
+            text[stack] = text[stack] | {attention: jax.tree.map(jnp.zeros_like, text[stack][attention])}
+        return two | {"text": text}
+
+    np.testing.assert_array_equal(
+        read(without("twin_attention"), first, second), read(without("twin_attention"), first, first)
+    )
+    np.testing.assert_array_equal(
+        read(without("cross_attention"), first, second), read(without("cross_attention"), second, second)
+    )
 
 
 def test_another_image_size_resizes_the_position_table():
