@@ -11,7 +11,7 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.attention import KeysAndValues
 from smarttrim_jax.nn.folding import fold
 from smarttrim_jax.nn.layers import PostNormLayer
-from smarttrim_jax.nn.text import TextTransformer
+from smarttrim_jax.nn.text import TextEmbedding
 from smarttrim_jax.tokens import Padded, Tokens
 
 
@@ -38,6 +38,7 @@ class CachedDecoder:
         layers: of the decoder, stacked.
         head: from the last layer's output to the logits.
         source: what cross-attention reads, in any layout; None skips cross-attention.
+        source_gate: of the source in every layer, where that differs from layer to layer.
         head_gate: of self-attention in every layer.
         cross_head_gate: of cross-attention in every layer.
         scan: one compiled layer instead of as many as there are.
@@ -45,18 +46,19 @@ class CachedDecoder:
 
     def __init__(
         self,
-        text: TextTransformer,
+        text: TextEmbedding,
         layers: PostNormLayer,
         head: Callable[[Float[Array, "rows width"]], Float[Array, "rows vocabulary"]],
         *,
         source: Tokens | None = None,
+        source_gate: Float[Array, "layers batch tokens"] | None = None,
         head_gate: Float[Array, "layers batch heads"] | None = None,
         cross_head_gate: Float[Array, "layers batch heads"] | None = None,
         scan: bool = False,
     ):
         self.text, self.layers, self.head, self.scan = text, layers, head, scan
         self.head_gate, self.cross_head_gate = head_gate, cross_head_gate
-        self.source = None if source is None else self._project(source)
+        self.source = None if source is None else self._project(source, source_gate)
 
     def start(self, rows: int, length: int) -> Cache:
         """A cache without any position.
@@ -111,14 +113,17 @@ class CachedDecoder:
         last, kept = fold(run_layer, first, self.layers, inputs, depth=cache.keys.shape[1], scan=self.scan)
         return self.head(last.values[:, 0]), Cache(*(jnp.moveaxis(part, 0, 1) for part in kept))
 
-    def _project(self, source: Tokens) -> KeysAndValues:
+    def _project(self, source: Tokens, gate: Float[Array, "layers batch tokens"] | None) -> KeysAndValues:
         """What the cross-attention of every layer reads, on a leading axis of layers."""
 
-        def project(layer: PostNormLayer, _: None, carry: None, inputs: None) -> tuple[None, KeysAndValues]:
-            return carry, layer.cross_attention.project(source).side_by_side
+        def project(
+            layer: PostNormLayer, _: None, carry: None, gate: Float[Array, "batch tokens"] | None
+        ) -> tuple[None, KeysAndValues]:
+            own = source if gate is None else Padded(source.pad(source.values), gate)
+            return carry, layer.cross_attention.project(own).side_by_side
 
         depth = self.layers.attention.key.kernel.shape[0]
-        return fold(project, None, self.layers, None, depth=depth, scan=self.scan)[1]
+        return fold(project, None, self.layers, gate, depth=depth, scan=self.scan)[1]
 
 
 def _write(kept: Array, new: Float[Array, "rows 1 heads head_width"], position: Int[Array, ""] | int) -> Array:
