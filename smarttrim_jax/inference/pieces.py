@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from smarttrim_jax.models.meter import MeterOutput
-from smarttrim_jax.tokens import Padded, Tokens
+from smarttrim_jax.tokens import Packed, Padded
 
 T = TypeVar("T")
 
@@ -42,20 +41,28 @@ def cut(part: T, examples: int, size: int) -> list[T]:
     return [jax.tree.map(lambda leaf, start=start: piece(leaf, start), part) for start in range(0, examples, size)]
 
 
-def join(outputs: Sequence[MeterOutput]) -> MeterOutput:
+def join(outputs: Sequence[Any]) -> Any:
     """The output of a whole batch from those of its pieces; the tokens of several pieces are padded."""
     if len(outputs) == 1:
         return outputs[0]
-    return _join([dataclasses.replace(each, text=_pad(each.text), image=_pad(each.image)) for each in outputs])
+    return _join([jax.tree.map(_padded, each, is_leaf=_is_packed) for each in outputs])
+
+
+def _is_packed(part: Any) -> bool:
+    return isinstance(part, Packed)
+
+
+def _padded(part: Any) -> Any:
+    return _pad(part) if _is_packed(part) else part
 
 
 @jax.jit
-def _pad(tokens: Tokens) -> Padded:
+def _pad(tokens: Packed) -> Padded:
     return Padded(tokens.pad(tokens.values), tokens.padded_gate)
 
 
 @jax.jit
-def _join(outputs: Sequence[MeterOutput]) -> MeterOutput:
+def _join(outputs: Sequence[Any]) -> Any:
     gates = _concatenate(1, [each.record.gates for each in outputs])
     rest = _concatenate(
         0, [dataclasses.replace(each, record=dataclasses.replace(each.record, gates={})) for each in outputs]

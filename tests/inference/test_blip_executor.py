@@ -1,11 +1,13 @@
 """Packed execution of BLIP gives what padded execution gives, in every task."""
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_tables import random_tables
 from tiny_blip import CLOSING, TASKS, TinyBlip, make_inputs, tiny_blip
 
 from smarttrim_jax.inference import ExecutionConfig, PackedExecutor
@@ -14,7 +16,6 @@ from smarttrim_jax.inference.waste import computed_macs
 from smarttrim_jax.models.blip import BlipOutput
 from smarttrim_jax.models.forced import ForcedFunctional
 from smarttrim_jax.tokens import Packed
-from smarttrim_jax.trimming.forced import draw_keep
 from smarttrim_jax.trimming.gates import Trim
 
 COARSE = ExecutionConfig(line_growth=1.5, places_growth=1.5, sizes=100)
@@ -116,7 +117,7 @@ def test_equals_the_padded_execution_under_random_gates(task, batch):
         side = name.rpartition("_")[2]
         length = 10 if side == "text" else 17
         if "token" in part:
-            tables[name] = jnp.stack([jnp.asarray(draw_keep(random, rows, length, 0.6)) for _ in range(layers)])
+            tables[name] = random_tables(random, [0.6] * layers, rows, length)
         heads[name] = jnp.asarray(random.integers(0, 2, (layers, rows, 4)), jnp.float32)
     model = ForcedFunctional(tiny.config, tokens=tables, heads=heads)
     expected = jax.jit(model.apply)(tiny.params, *call, trim=Trim())
@@ -146,3 +147,9 @@ def test_answers_are_the_same_from_packed_questions():
     expected = tiny.model.apply(tiny.params, *tiny.batch, trim=CLOSING)
     for ours, theirs in zip(jax.tree.leaves(finish(packed)), jax.tree.leaves(finish(expected)), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_pieces_of_a_batch_of_pairs_give_what_the_whole_gives() -> None:
+    tiny = tiny_blip("nlvr2")
+    executor = PackedExecutor(tiny.model, tiny.params, dataclasses.replace(COARSE, piece=2 * 17 * 24))
+    same(executor(*tiny.batch, trim=CLOSING), tiny.run(CLOSING))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from random_tables import random_tables
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference import ExecutionConfig, PackedExecutor, programs
@@ -64,10 +65,10 @@ def test_equals_the_padded_execution_under_random_gates(tiny_meter, batch, image
     ids = np.where(mask, random.integers(3, 50, mask.shape), 1)
     inputs = (random.normal(size=(batch, images, 32, 32, 3)).astype(np.float32), ids, mask)
     tables = {
-        "image": random_tables(random, 2, batch * images, 17),
-        "text": random_tables(random, 1, batch, 10),
-        "fusion_image": random_tables(random, 2, batch * images, 17),
-        "fusion_text": random_tables(random, 2, batch * images, 10),
+        "image": random_tables(random, (0.7, 0.5), batch * images, 17),
+        "text": random_tables(random, (0.7,), batch, 10),
+        "fusion_image": random_tables(random, (0.7, 0.5), batch * images, 17),
+        "fusion_text": random_tables(random, (0.7, 0.5), batch * images, 10),
     }
     closed_heads = {
         name: jnp.asarray(random.integers(0, 2, (*table.shape[:2], 4)), jnp.float32) for name, table in tables.items()
@@ -78,13 +79,6 @@ def test_equals_the_padded_execution_under_random_gates(tiny_meter, batch, image
     packed = PackedExecutor(model, params, COARSE)(*inputs, trim=Trim())
     assert isinstance(packed.image, Packed) or batch == 1
     same(packed, padded, atol=1e-5 if dtype == "float32" else 5e-2)
-
-
-def random_tables(random, layers, batch, tokens):
-    """Every example draws the share of its tokens that it keeps, then which."""
-    share = np.clip(random.normal([[[0.7]], [[0.5]]][:layers], 0.15, (layers, batch, 1)), 0, 1)
-    rank = random.random((layers, batch, tokens)).argsort(axis=-1).argsort(axis=-1)
-    return jnp.asarray(rank < np.round(share * tokens), jnp.float32)
 
 
 @pytest.mark.parametrize("numbers", [17 * 32, 3 * 17 * 32])
@@ -219,7 +213,7 @@ def test_heads_are_grouped_up_to_whole_groups():
 def test_calibration_waits_only_where_tokens_close(tiny_meter):
     config = tiny_meter.config
     random = np.random.default_rng(0)
-    tables = {"image": jnp.stack([random_tables(random, 1, 4, 17)[0], jnp.ones((4, 17))])}
+    tables = {"image": jnp.stack([random_tables(random, (0.7,), 4, 17)[0], jnp.ones((4, 17))])}
     model = ForcedFunctional(config, tokens=tables, heads={"image": jnp.ones((4, 4))})
     executor = PackedExecutor(model, tiny_meter.params, COARSE)
     expected = executor(*tiny_meter.batch, trim=Trim())
