@@ -18,7 +18,7 @@ from smarttrim_jax.models.forced import ForcedFunctional
 from smarttrim_jax.tokens import Packed
 from smarttrim_jax.trimming.gates import Trim
 
-COARSE = ExecutionConfig(line_growth=1.5, places_growth=1.5, sizes=100)
+COARSE = ExecutionConfig(line_growth=2.0, places_growth=2.0, sizes=100)
 
 
 @pytest.fixture(params=TASKS, scope="module")

@@ -148,10 +148,8 @@ def backward(training_key) -> Any:
     return lambda task, dtype, trim: compile(task, dtype)(jax.tree.map(jnp.float32, trim))
 
 
-# bfloat16 where every kind of layer occurs.
-@pytest.mark.parametrize(
-    ("task", "dtype"), [*((task, "float32") for task in TASKS), ("vqa", "bfloat16"), ("nlvr2", "bfloat16")]
-)
+# bfloat16 for an encoder and a decoder, which takes long to compile.
+@pytest.mark.parametrize(("task", "dtype"), [*((task, "float32") for task in TASKS), ("vqa", "bfloat16")])
 def test_with_all_but_the_global_tokens_closed_nothing_is_nan(backward, task, dtype):
     gradients, output = backward(task, dtype, Trim(offset=-1e3))
     evaluated = fresh_blip(task).with_config(dtype=dtype).run(Trim(offset=-1e3))
