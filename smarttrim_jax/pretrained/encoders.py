@@ -133,7 +133,7 @@ def _recognise(tensors: Mapping[str, Any], hub: Mapping[str, Any]) -> str:
     if typed or len(found) == 1:
         return next(iter(typed or found))
     # Without a prefix the names of BERT and RoBERTa are the same; RoBERTa has one token type.
-    types = tensors.get("embeddings.token_type_embeddings.weight")
+    types = tensors.get("embeddings.token_type_embeddings.weight", ())
     return "roberta" if np.shape(types)[:1] == (1,) else "bert"
 
 

@@ -32,7 +32,8 @@ def read_onnx(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     path = pathlib.Path(path)
     try:
         graph = _only(memoryview(path.read_bytes()), MODEL_GRAPH)
-        tensors = dict(_tensor(message) for message in _all(graph, GRAPH_INITIALIZER))
+        found = [_tensor(message) for message in _all(graph, GRAPH_INITIALIZER)]
+        tensors = {name: array for name, array in found if array is not None}
         kernels = _kernels([_node(message) for message in _all(graph, GRAPH_NODE)], tensors)
     except OSError as error:
         raise CheckpointError(f"cannot read '{path}': {error.strerror or error}") from None
@@ -40,11 +41,11 @@ def read_onnx(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise CheckpointError(f"'{path}' is damaged or no ONNX file with its weights inside ({error})") from None
     if not tensors:
         raise CheckpointError(f"'{path}' is no ONNX file with its weights inside")
-    weights = {name: array for name, array in tensors.items() if array is not None and name not in kernels.values()}
+    weights = {name: array for name, array in tensors.items() if name not in kernels.values()}
     return weights | {name: np.transpose(tensors[kernel]) for name, kernel in kernels.items()}
 
 
-def _kernels(nodes: list[tuple[str, list[str], list[str]]], tensors: dict[str, np.ndarray | None]) -> dict[str, str]:
+def _kernels(nodes: list[tuple[str, list[str], list[str]]], tensors: dict[str, np.ndarray]) -> dict[str, str]:
     """The names of anonymous kernels by the names that they had in torch."""
     kernel_of = {
         outputs[0]: inputs[1]
