@@ -12,7 +12,7 @@ from random_tables import random_tables
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference import ExecutionConfig, PackedExecutor, programs
 from smarttrim_jax.inference.heads import grouped, narrow_layer
-from smarttrim_jax.inference.pieces import examples_at_once
+from smarttrim_jax.inference.pieces import cut, examples_at_once
 from smarttrim_jax.inference.waste import computed_macs
 from smarttrim_jax.models.forced import ForcedFunctional
 from smarttrim_jax.nn.folding import unstack
@@ -84,13 +84,10 @@ def test_equals_the_padded_execution_under_random_gates(tiny_meter, batch, image
 def test_pieces_of_a_batch_give_what_the_whole_gives(executor, tiny_meter):
     trim, whole = Trim(offset=jnp.asarray([-2.5, 9.0, -9.0, -2.0])), executor
     executor = PackedExecutor(tiny_meter.model, tiny_meter.params, dataclasses.replace(COARSE, piece=2 * 17 * 32))
-    three = tuple(part[:3] for part in tiny_meter.batch)
     expected = tiny_meter.run(trim)
-    full, rest = executor.stream([tiny_meter.batch, three], trim=None)
-    same(full, tiny_meter.run())
-    same(rest, tiny_meter.run(), [0, 1, 2])
-    output = executor(*tiny_meter.batch, trim=trim)
+    output, again = executor.stream([tiny_meter.batch, tiny_meter.batch], trim=trim)
     same(output, expected)
+    same(again, expected)
     gate = expected.record.gates["fusion_image"].tokens[-1]
     np.testing.assert_array_equal(output.image.padded_gate, gate)
     np.testing.assert_allclose(
@@ -102,16 +99,23 @@ def test_pieces_of_a_batch_give_what_the_whole_gives(executor, tiny_meter):
         assert opened <= sides["image"] <= 4 * 17
 
 
-def test_pieces_grow_with_what_calibration_saw_closed(tiny_meter):
-    executor = PackedExecutor(tiny_meter.model, tiny_meter.params, dataclasses.replace(COARSE, piece=17 * 32))
-    trim = Trim(offset=-1e3)
-    executor(*tiny_meter.batch, trim=trim)
-    executor.calibrate([tiny_meter.batch], trim=trim)
-    gates, opened = (tiny_meter.run(trim).record, tiny_meter.run(trim).record.opened())
-    kept, first = (sum(each.tokens.sum() for each in record.gates.values()) for record in (gates, opened))
-    assert executor.kept == pytest.approx(kept / first)
-    assert executor.kept < 0.5
-    same(executor(*tiny_meter.batch, trim=trim), tiny_meter.run(trim))
+def test_pieces_grow_with_what_calibration_saw_closed(executor, tiny_meter, closing):
+    fresh = PackedExecutor(tiny_meter.model, tiny_meter.params, COARSE)
+    fresh.calibrate([tiny_meter.batch], trim=closing)
+    record = tiny_meter.run(closing).record
+    kept, first = (sum(each.tokens.sum() for each in part.gates.values()) for part in (record, record.opened()))
+    assert fresh.kept == pytest.approx(kept / first)
+    assert executor.kept == 1
+
+
+def test_a_batch_is_cut_into_pieces_with_what_belongs_to_each():
+    batch = (np.arange(10).reshape(5, 2), Trim(offset=np.arange(5.0), noise=0.5))
+    pieces = cut(batch, 5, 2)
+    assert [len(ids) for ids, _ in pieces] == [2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate([ids for ids, _ in pieces]), batch[0])
+    np.testing.assert_array_equal(np.concatenate([trim.offset for _, trim in pieces]), np.arange(5))
+    assert all(trim.noise == 0.5 for _, trim in pieces)
+    assert cut(batch, 5, 8) == [batch]
 
 
 @pytest.mark.parametrize(("most", "size"), [(0.5, 1), (1, 1), (1.99, 1), (2, 2), (4.7, 4), (9.4, 8)])
