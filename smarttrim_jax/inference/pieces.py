@@ -14,7 +14,7 @@ from smarttrim_jax.tokens import Packed, Padded
 T = TypeVar("T")
 
 
-def examples_at_once(numbers: float, most: float) -> int:
+def examples_at_once(numbers: float, most: int) -> int:
     """Examples of a piece: a power of two, so that common batches leave no rest.
 
     Args:

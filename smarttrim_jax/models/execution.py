@@ -1,7 +1,7 @@
 """How a model's stages are executed when closed tokens leave memory."""
 
 import dataclasses
-import math
+import sys
 
 import jax
 
@@ -51,6 +51,6 @@ class ExecutionConfig:
         return self.multiple or (128 if jax.default_backend() == "tpu" else 8)
 
     @property
-    def numbers_at_once(self) -> float:
+    def numbers_at_once(self) -> int:
         """`piece`, for this process's device if none was asked for."""
-        return self.piece or (2**21 if jax.default_backend() == "cpu" else math.inf)
+        return self.piece or (2**21 if jax.default_backend() == "cpu" else sys.maxsize)

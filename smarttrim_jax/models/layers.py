@@ -1,16 +1,20 @@
 """What one layer of any backbone closes; and the layers of an encoder, which change a single side."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
 from flax import nnx
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from smarttrim_jax.models.segments import GatesByRun, State
-from smarttrim_jax.nn.folding import stack
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.segments import GatesByRun, Run, State
+from smarttrim_jax.nn.folding import Remat, stack
 from smarttrim_jax.nn.regularization import split_key
-from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.nn.text import TextTransformer
+from smarttrim_jax.nn.vision import VisionTransformer
+from smarttrim_jax.tokens import Padded, Tokens
 from smarttrim_jax.trimming.gates import Gates, Trim, open_gates
 from smarttrim_jax.trimming.trimmers import LayerTrimmers, RunTrimming, TrimmerConfig
 
@@ -77,7 +81,7 @@ def decide_side(
     return trimmers(tokens, trim, others=others, key=key)
 
 
-def encoder_decide(
+def _encoder_decide(
     side: str,
     heads: int,
     trimmers: LayerTrimmers | None,
@@ -99,9 +103,63 @@ def encoder_decide(
     return state | {side: tokens}, {side: gates}
 
 
-def encoder_layer(
+def _encoder_layer(
     side: str, layer: Any, state: State, gates: GatesByRun, key: jax.Array | None, **inputs: Array
 ) -> State:
     """One layer of an image or text encoder, with the gates it decided on; `inputs` are what else it takes."""
     tokens = layer(state[side], head_gate=gates[side].heads, key=split_key(key, 2)[1], **inputs)
     return state | {side: tokens}
+
+
+def encoder_run(
+    side: str,
+    encoder: VisionTransformer | TextTransformer,
+    trimmers: Any,
+    where: RunTrimming,
+    *,
+    scan: bool,
+    remat: Remat,
+) -> Run:
+    """The layers of an image or text encoder as a stage.
+
+    Args:
+        side: of the state, and name of the run.
+        encoder: whose layers these are.
+        trimmers: stacked, or None.
+        where: what is trimmed.
+        scan: as in `Run`.
+        remat: as in `Run`.
+    """
+    return Run(
+        side,
+        (side,),
+        functools.partial(_encoder_decide, side, encoder.config.heads),
+        functools.partial(_encoder_layer, side),
+        encoder.layers,
+        trimmers,
+        depth=encoder.config.depth,
+        first_layer=where.first_layer,
+        inputs=encoder.layer_inputs() if isinstance(encoder, VisionTransformer) else {},
+        scan=scan,
+        remat=remat,
+    )
+
+
+def embed_images(
+    encoder: VisionTransformer, images: Float[Array, "batch *images height width 3"], count: int
+) -> Padded:
+    """The first tokens of all images, each in a row of its own, those of an example one after the other.
+
+    Args:
+        encoder: of the images.
+        images: normalised, with or without the axis of an example's images.
+        count: of images that an example has.
+
+    Raises:
+        ConfigError: another number of images.
+    """
+    if images.ndim == 4:
+        images = images[:, None]
+    if images.shape[1] != count:
+        raise ConfigError(f"{images.shape[1]} images per example, but the model takes {count}")
+    return encoder.embed(images.reshape(-1, *images.shape[2:]))

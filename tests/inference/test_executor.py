@@ -120,7 +120,13 @@ def test_a_batch_is_cut_into_pieces_with_what_belongs_to_each():
 
 @pytest.mark.parametrize(("most", "size"), [(0.5, 1), (1, 1), (1.99, 1), (2, 2), (4.7, 4), (9.4, 8)])
 def test_a_piece_is_a_power_of_two(most, size):
-    assert examples_at_once(1000, most * 1000) == size
+    assert examples_at_once(1000, int(most * 1000)) == size
+
+
+def test_only_cpus_cut_batches(monkeypatch):
+    assert examples_at_once(577 * 768, ExecutionConfig().numbers_at_once) == 4
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert examples_at_once(577 * 768, ExecutionConfig().numbers_at_once) > 10**6
 
 
 def test_forced_examples_keep_the_share_they_were_given(tiny_meter):

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from poison import poisoned_pass
 from tiny_blip import CLOSING, TASKS, TinyBlip, forward, fresh_blip, tiny_blip
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.models.segments import Run
 from smarttrim_jax.trimming.cost import macs_ratio
 from smarttrim_jax.trimming.gates import Trim
 
@@ -96,28 +96,9 @@ def test_padding_changes_nothing(tiny):
 
 
 def test_values_of_closed_tokens_change_no_logit(tiny):
-    def poisoned(decide: Any, amount: float) -> Any:
-        def poison(trimmers: Any, state: Any, trim: Trim, key: Any) -> Any:
-            state, gates = decide(trimmers, state, trim, key)
-            spoilt = {
-                side: tokens.replace(tokens.values + amount * (1 - tokens.gate[..., None]))
-                for side, tokens in state.items()
-            }
-            return spoilt, gates
-
-        return poison
-
     @jax.jit
     def run(amount: jax.Array) -> tuple[Any, Any]:
-        model = tiny.model.bind(tiny.params)
-        state, gates = model.embed(*tiny.batch), {}
-        present = {side: tokens.gate for side, tokens in state.items()}
-        for stage in model.stages():
-            if isinstance(stage, Run):
-                stage = dataclasses.replace(stage, decide=poisoned(stage.decide, amount))
-            state, more = stage(state, CLOSING, None)
-            gates |= more
-        output = model.read_out(state, gates, present)
+        output = poisoned_pass(tiny.model.bind(tiny.params), tiny.batch, CLOSING, amount)
         open_only = {side: tokens.values * tokens.gate[..., None] for side, tokens in output.state.items()}
         return output.record, (open_only["target"] if "target" in open_only else open_only["text"])
 

@@ -1,15 +1,14 @@
 """What trimming never does: read closed tokens, depend on neighbours, count padding, or end in NaN."""
 
-import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from poison import poisoned_pass
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.models.segments import Run
 from smarttrim_jax.trimming.gates import Trim
 
 
@@ -48,28 +47,10 @@ def test_every_example_may_have_its_own_offset(tiny_meter):
 def poisoned(tiny_meter) -> Any:
     """Logits when every token that a layer closes gets other values at the layer that closes it."""
 
-    def after(decide: Any, amount: float) -> Any:
-        def poison(trimmers: Any, state: Any, trim: Trim, key: Any) -> Any:
-            state, gates = decide(trimmers, state, trim, key)
-            state = {
-                side: tokens.replace(tokens.values + amount * (1 - tokens.gate[..., None]))
-                for side, tokens in state.items()
-            }
-            return state, gates
-
-        return poison
-
     @jax.jit
     def run(trim: Trim, amount: jax.Array) -> tuple[jax.Array, Any]:
-        model = tiny_meter.model.bind(tiny_meter.params)
-        state, gates = model.embed(*tiny_meter.batch), {}
-        present = {side: tokens.gate for side, tokens in state.items()}
-        for stage in model.stages():
-            if isinstance(stage, Run):
-                stage = dataclasses.replace(stage, decide=after(stage.decide, amount))
-            state, more = stage(state, trim, None)
-            gates |= more
-        return model.read_out(state, gates, present).logits["vqa"], gates
+        output = poisoned_pass(tiny_meter.model.bind(tiny_meter.params), tiny_meter.batch, trim, amount)
+        return output.logits["vqa"], output.record.gates
 
     return run
 

@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.readers import Reader, readers
-from smarttrim_jax.models.layers import encoder_decide, encoder_layer, existing, stack_trimmers
+from smarttrim_jax.models.layers import embed_images, encoder_run, existing, stack_trimmers
 from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State, fold_stages
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.vision import VisionTransformer
@@ -112,25 +111,16 @@ class Blip(nnx.Module):
 
     def embed_images(self, images: Float[Array, "batch *images height width 3"]) -> Padded:
         """Patches of all images; those of an example one after the other."""
-        if images.ndim == 4:
-            images = images[:, None]
-        if images.shape[1] != self.config.images:
-            raise ConfigError(f"{images.shape[1]} images per example, but the model takes {self.config.images}")
-        return self.image.embed(images.reshape(-1, *images.shape[2:]))
+        return embed_images(self.image, images, self.config.images)
 
     def image_stages(self) -> list[Segment | Run]:
         """The image encoder and its last norm."""
         config, trimming = self.config, self.config.trimming or TrimmingConfig()
-        run = Run(
+        run = encoder_run(
             "image",
-            ("image",),
-            functools.partial(encoder_decide, "image", config.vision.heads),
-            functools.partial(encoder_layer, "image"),
-            self.image.layers,
+            self.image,
             self.all_trimmers.get("image"),
-            depth=config.vision.depth,
-            first_layer=trimming.image.first_layer,
-            inputs=self.image.layer_inputs(),
+            trimming.image,
             scan=config.scan,
             remat=config.remat,
         )

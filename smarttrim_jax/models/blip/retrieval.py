@@ -1,7 +1,6 @@
 """BLIP that finds images for texts and texts for images: features to compare, and a judge of pairs."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.model import Blip, BlipOutput, make_record
-from smarttrim_jax.models.layers import encoder_decide, encoder_layer
+from smarttrim_jax.models.layers import encoder_run
 from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
@@ -114,15 +113,11 @@ class BlipRetrieval(Blip):
     @property
     def _text_alone(self) -> Run:
         config = self.config
-        return Run(
+        return encoder_run(
             "text",
-            ("text",),
-            functools.partial(encoder_decide, "text", config.text.heads),
-            functools.partial(encoder_layer, "text"),
-            self.text.layers,
+            self.text,
             self.all_trimmers.get("text"),
-            depth=config.text.depth,
-            first_layer=(config.trimming or TrimmingConfig()).text.first_layer,
+            (config.trimming or TrimmingConfig()).text,
             scan=config.scan,
             remat=config.remat,
         )

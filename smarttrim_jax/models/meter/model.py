@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.heads import Pooler, TaskHead
-from smarttrim_jax.models.layers import encoder_decide, encoder_layer
+from smarttrim_jax.models.layers import embed_images, encoder_run
 from smarttrim_jax.models.meter.config import MeterConfig
 from smarttrim_jax.models.meter.layers import fusion_decide, fusion_layer, make_trimmers
 from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State, fold_stages
@@ -129,14 +129,10 @@ class Meter(nnx.Module):
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
         """Both encoders' first tokens; each image is a row of its own."""
-        if images.ndim == 4:
-            images = images[:, None]
-        if images.shape[1] != self.config.images:
-            raise ConfigError(f"{images.shape[1]} images per example, but the model takes {self.config.images}")
         if not self.config.share_text:
             ids, mask = (jnp.repeat(part, self.config.images, axis=0) for part in (ids, mask))
         return {
-            "image": self.image.embed(images.reshape(-1, *images.shape[2:])),
+            "image": embed_images(self.image, images, self.config.images),
             "text": self.text.embed(ids, mask, key=key),
         }
 
@@ -148,29 +144,8 @@ class Meter(nnx.Module):
         guides = {side: trimmers[side] for side in fusion if side in trimmers}
         switches: dict[str, Any] = {"scan": config.scan, "remat": config.remat}
         return [
-            Run(
-                "image",
-                ("image",),
-                functools.partial(encoder_decide, "image", config.vision.heads),
-                functools.partial(encoder_layer, "image"),
-                self.image.layers,
-                trimmers.get("image"),
-                depth=config.vision.depth,
-                first_layer=trimming.image.first_layer,
-                inputs=self.image.layer_inputs(),
-                **switches,
-            ),
-            Run(
-                "text",
-                ("text",),
-                functools.partial(encoder_decide, "text", config.text.heads),
-                functools.partial(encoder_layer, "text"),
-                self.text.layers,
-                trimmers.get("text"),
-                depth=config.text.depth,
-                first_layer=trimming.text.first_layer,
-                **switches,
-            ),
+            encoder_run("image", self.image, trimmers.get("image"), trimming.image, **switches),
+            encoder_run("text", self.text, trimmers.get("text"), trimming.text, **switches),
             Segment("join", self.join),
             Run(
                 "fusion",

@@ -1,0 +1,33 @@
+"""A pass in which every token that a layer closes gets other values at the layer that closes it."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from smarttrim_jax.models.segments import Run
+from smarttrim_jax.trimming.gates import Trim
+
+
+def poisoned_pass(model: Any, batch: tuple[Any, ...], trim: Trim, amount: jax.Array) -> Any:
+    """The output of a bound model, `amount` added to what closes."""
+
+    def poisoned(decide: Any) -> Any:
+        def poison(trimmers: Any, state: Any, trim: Trim, key: Any) -> Any:
+            state, gates = decide(trimmers, state, trim, key)
+            spoilt = {
+                side: tokens.replace(tokens.values + amount * (1 - tokens.gate[..., None]))
+                for side, tokens in state.items()
+            }
+            return spoilt, gates
+
+        return poison
+
+    state, gates = model.embed(*batch), {}
+    present = {side: tokens.gate for side, tokens in state.items()}
+    for stage in model.stages():
+        if isinstance(stage, Run):
+            stage = dataclasses.replace(stage, decide=poisoned(stage.decide))
+        state, more = stage(state, trim, None)
+        gates |= more
+    return model.read_out(state, gates, present)
