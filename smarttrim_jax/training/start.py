@@ -17,18 +17,24 @@ PACKAGES = "packages"
 
 
 def with_vocabulary(config: ExperimentConfig) -> ExperimentConfig:
-    """The configuration with the vocabulary that the packages' text encoder was trained with.
+    """The configuration with the vocabulary that its start was trained with, unless it asks for another.
 
-    Where they are absent, the run starts from random weights and the data's own vocabulary, which one line says.
+    Where the packages are absent, the run starts from random weights and the data's own vocabulary, which one line
+    says.
+
+    Raises:
+        CheckpointError: `init_from` is no run.
     """
-    if config.init_from != PACKAGES:
-        return config
-    if not packages_installed():
+    if config.init_from == PACKAGES and not packages_installed():
         _log.warning("pretrained packages are not installed; starting from random weights (%s)", INSTALL)
         return dataclasses.replace(config, init_from="")
-    if config.data.tokenizer != "trained":
+    if not config.init_from or is_weight_file(config.init_from) or config.data.tokenizer != "trained":
         return config
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=str(vocabulary_file())))
+    if config.init_from == PACKAGES:
+        tokenizer = str(vocabulary_file())
+    else:
+        tokenizer = Workdir(config.init_from).config().data.tokenizer
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=tokenizer))
 
 
 def starting_params(config: ExperimentConfig, fresh: Params) -> Params:

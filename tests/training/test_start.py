@@ -21,6 +21,7 @@ from smarttrim_jax.pretrained import packages, write_official
 from smarttrim_jax.training import start
 from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
 from smarttrim_jax.training.start import starting_params, with_vocabulary
+from smarttrim_jax.training.workdir import Workdir
 
 
 def fresh(config: ExperimentConfig, seed: int = 0) -> Any:
@@ -72,6 +73,19 @@ def test_the_packages_bring_their_vocabulary_unless_another_is_asked_for(
     own = dataclasses.replace(asked, data=dataclasses.replace(asked.data, tokenizer="mine.txt"))
     assert with_vocabulary(own) == own
     assert with_vocabulary(experiment) == experiment
+
+
+def test_a_run_takes_over_the_vocabulary_of_the_run_it_starts_from(
+    experiment: ExperimentConfig, tmp_path: pathlib.Path
+) -> None:
+    before = dataclasses.replace(experiment, data=dataclasses.replace(experiment.data, tokenizer="theirs.txt"))
+    workdir = Workdir(str(tmp_path))
+    workdir.claim(before)
+    after = dataclasses.replace(experiment, init_from=str(tmp_path))
+    assert with_vocabulary(after).data == before.data
+    nowhere = dataclasses.replace(experiment, init_from=str(tmp_path / "nothing"))
+    with pytest.raises(CheckpointError, match="nothing' holds no run"):
+        with_vocabulary(nowhere)
 
 
 @pytest.mark.skipif(not packages.packages_installed(), reason=f"needs real weights: {packages.INSTALL}")
