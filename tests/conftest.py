@@ -14,7 +14,8 @@ from tiny_run import decisive, tiny_experiment
 
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.heads import HeadConfig
-from smarttrim_jax.models.meter import FusionConfig, MeterConfig, MeterOutput
+from smarttrim_jax.models.meter import FusionConfig, MeterConfig
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
 from smarttrim_jax.training.experiment import ExperimentConfig
@@ -44,7 +45,7 @@ class TinyMeter:
     def batch(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.images, self.ids, self.mask
 
-    def run(self, trim: Trim | None = None, **changes: Any) -> MeterOutput:
+    def run(self, trim: Trim | None = None, **changes: Any) -> Output:
         """One evaluation pass on the batch, with some of `params`, `images`, `ids`, `mask` replaced."""
         inputs = {"images": self.images, "ids": self.ids, "mask": self.mask} | changes
         # One type of number for every dial, so that a shape is compiled once.

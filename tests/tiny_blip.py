@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from tiny_run import decisive
 
-from smarttrim_jax.models.blip import BlipConfig, BlipOutput
+from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.blip.config import BERT, TASKS, VIT
 from smarttrim_jax.models.functional import Functional, Params
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.trimming.gates import Trim
 from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
 
@@ -33,7 +34,7 @@ def tiny_config(task: Any, **changes: Any) -> BlipConfig:
     return dataclasses.replace(config, **changes)
 
 
-def forward(model: Functional, params: Params, inputs: dict[str, Any], trim: Trim | None, key: Any) -> BlipOutput:
+def forward(model: Functional, params: Params, inputs: dict[str, Any], trim: Trim | None, key: Any) -> Output:
     """All that a task computes: for questions also two answers each, for pairs first both on their own."""
     module = model.bind(params)
     if model.config.task == "retrieval":
@@ -70,7 +71,7 @@ class TinyBlip:
     def batch(self) -> tuple[np.ndarray, ...]:
         return tuple(self.inputs[name] for name in ("images", "ids", "mask"))
 
-    def run(self, trim: Trim | None = None, rows: Any = None, **changes: Any) -> BlipOutput:
+    def run(self, trim: Trim | None = None, rows: Any = None, **changes: Any) -> Output:
         """An evaluation pass, of some rows if asked, with some inputs or `params` replaced."""
         params = changes.pop("params", self.params)
         inputs = self.inputs | changes

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.meter import MeterOutput
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Run, State, fold_stages
 from smarttrim_jax.tokens import Padded, Tokens, compact
 from smarttrim_jax.tokens.buckets import round_up
@@ -41,7 +41,7 @@ class AdaptiveConfig:
 
 def adaptive_apply(
     model: Functional, config: AdaptiveConfig, params: Params, images: Array, ids: Array, mask: Array, trim: Trim
-) -> MeterOutput:
+) -> Output:
     """`Meter.__call__` for evaluation, with the work of closed tokens left out.
 
     Args:

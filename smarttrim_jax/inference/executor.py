@@ -20,7 +20,7 @@ from smarttrim_jax.inference.programs import Counts, FramePrograms, LayerGates, 
 from smarttrim_jax.inference.rooms import Occupancy, Room, Rooms
 from smarttrim_jax.models.execution import ExecutionConfig
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.meter import MeterOutput
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Run, State
 from smarttrim_jax.tokens import Packed, Tokens, compact
 from smarttrim_jax.tokens.buckets import ladder
@@ -69,14 +69,12 @@ class PackedExecutor:
         """Programs of layers made so far."""
         return sum(run.compiled for run in self.runs)
 
-    def __call__(self, images: Any, ids: Any, mask: Any, *, trim: Trim | None = None) -> MeterOutput:
+    def __call__(self, images: Any, ids: Any, mask: Any, *, trim: Trim | None = None) -> Output:
         """The output of `Meter.__call__` for the same arguments, but that its `image` and `text` may be packed."""
         (output,) = self.stream([(images, ids, mask)], trim=trim, in_flight=1)
         return output
 
-    def stream(
-        self, batches: Iterable[Batch], *, trim: Trim | None = None, in_flight: int = 2
-    ) -> Iterator[MeterOutput]:
+    def stream(self, batches: Iterable[Batch], *, trim: Trim | None = None, in_flight: int = 2) -> Iterator[Output]:
         """The outputs of many batches in order; while one waits for its counts, another computes.
 
         Args:
@@ -171,7 +169,7 @@ class PackedExecutor:
         size = examples_at_once(numbers * (1.0 if trim is None else self.kept), self.config.numbers_at_once)
         return list(zip(cut(batch, examples, size), cut(trim, examples, size), strict=True))
 
-    def _land_in_order(self, pieces: Iterable[tuple[Batch, Trim | None]], in_flight: int) -> Iterator[MeterOutput]:
+    def _land_in_order(self, pieces: Iterable[tuple[Batch, Trim | None]], in_flight: int) -> Iterator[Output]:
         going: list[_Flight] = []
         for batch, trim in pieces:
             going.append(_Flight(self._way(batch, trim)))
@@ -187,7 +185,7 @@ class PackedExecutor:
         share: float = 1.0,
         longest: float = 1.0,
         lines: Lines | None = None,
-    ) -> Generator[jax.Array, np.ndarray, MeterOutput]:
+    ) -> Generator[jax.Array, np.ndarray, Output]:
         """One batch's way through the model: yields counts that are still being computed, and is sent their values.
 
         Args:
@@ -247,11 +245,11 @@ def _room(tokens: Tokens) -> Room:
 class _Flight:
     """A batch under way: the generator that leads it, the counts it waits for, its output at the end."""
 
-    def __init__(self, way: Generator[jax.Array, np.ndarray, MeterOutput]):
+    def __init__(self, way: Generator[jax.Array, np.ndarray, Output]):
         self._way, self._waiting = way, next(way)
-        self._output: MeterOutput | None = None
+        self._output: Output | None = None
 
-    def step(self) -> MeterOutput | None:
+    def step(self) -> Output | None:
         """Hands over the counts and goes on to the next wait; the output once there is one."""
         if self._output is None:
             try:
@@ -260,7 +258,7 @@ class _Flight:
                 self._output = end.value
         return self._output
 
-    def land(self, others: Sequence["_Flight"] = ()) -> MeterOutput:
+    def land(self, others: Sequence["_Flight"] = ()) -> Output:
         """Goes to the end, giving the others a step for each of its own."""
         while (output := self.step()) is None:
             for other in others:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference.executor import PackedExecutor
-from smarttrim_jax.models.meter import MeterOutput
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.training.finished import FinishedRun
 from smarttrim_jax.training.forward import inputs
 
@@ -83,7 +83,7 @@ def explain(
         yield from _examples(run, batch, output)
 
 
-def _examples(run: FinishedRun, batch: dict[str, Any], output: MeterOutput) -> Iterator[Explanation]:
+def _examples(run: FinishedRun, batch: dict[str, Any], output: Output) -> Iterator[Explanation]:
     config, names = run.config.model, run.dataset.answer_names
     record = jax.tree.map(np.asarray, output.record)
     gates, size = record.gates, len(batch["label"])

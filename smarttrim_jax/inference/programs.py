@@ -20,7 +20,7 @@ from smarttrim_jax.inference.heads import (
 )
 from smarttrim_jax.inference.storage import restore, store
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.meter import MeterOutput
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Run, State
 from smarttrim_jax.nn.folding import unstack
 from smarttrim_jax.trimming.gates import Gates, Trim
@@ -248,7 +248,7 @@ class FramePrograms:
         """One segment by its name."""
         return self._segment(name, self._leaves, state)
 
-    def read_out(self, state: State, gates: LayerGates, present: dict[str, jax.Array]) -> MeterOutput:
+    def read_out(self, state: State, gates: LayerGates, present: dict[str, jax.Array]) -> Output:
         """The heads' output."""
         return self._read_out(self._leaves, state, gates, present)
 
@@ -270,6 +270,6 @@ class FramePrograms:
 
     def _stack_and_read_out(
         self, leaves: list[Any], state: State, gates: LayerGates, present: dict[str, jax.Array]
-    ) -> MeterOutput:
+    ) -> Output:
         by_run = {name: jax.tree.map(lambda *layers: jnp.stack(layers), *layers) for name, layers in gates.items()}
         return self._bind(leaves).read_out(state, by_run, present)

@@ -49,9 +49,9 @@ def compare(
     forward = jax.jit(model.apply)
     product, product_macs = matmul(model.config.dtype)
     executions: dict[str, Callable[[], Any]] = {
-        "full": lambda: [executor(*batch).logits for batch in batches],
-        "padded": lambda: [forward(params, *batch, trim=trim).logits for batch in batches],
-        "packed": lambda: [executor(*batch, trim=trim).logits for batch in batches],
+        "full": lambda: [executor(*batch).result for batch in batches],
+        "padded": lambda: [forward(params, *batch, trim=trim).result for batch in batches],
+        "packed": lambda: [executor(*batch, trim=trim).result for batch in batches],
     }
     timings = time_by_turns({"product": product, **executions}, repeats)
     records = [forward(params, *batch, trim=trim).record for batch in batches]

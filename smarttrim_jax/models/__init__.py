@@ -3,7 +3,6 @@
 from smarttrim_jax.models.blip import (
     Blip,
     BlipConfig,
-    BlipOutput,
     blip_base,
     blip_large,
     blip_macs,
@@ -17,23 +16,22 @@ from smarttrim_jax.models.meter import (
     FusionConfig,
     Meter,
     MeterConfig,
-    MeterOutput,
     meter_base,
     meter_macs,
     meter_small,
     meter_tiny,
 )
+from smarttrim_jax.models.output import Output
 
 __all__ = [
     "Blip",
     "BlipConfig",
-    "BlipOutput",
     "Functional",
     "FusionConfig",
     "HeadConfig",
     "Meter",
     "MeterConfig",
-    "MeterOutput",
+    "Output",
     "blip_base",
     "blip_large",
     "blip_macs",

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool
 
 from smarttrim_jax.data.images import normalize
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.meter import MeterOutput
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.trimming.gates import Trim
 
@@ -15,7 +15,7 @@ Batch = dict[str, jax.Array]
 
 def forward(
     config: ExperimentConfig, params: Params, batch: Batch, *, trim: Trim | None = None, key: jax.Array | None = None
-) -> MeterOutput:
+) -> Output:
     """The model on a batch, its images normalised; `trim` and `key` as in `Meter.__call__`."""
     return Functional(config.model).apply(params, *inputs(config, batch), trim=trim, key=key)
 

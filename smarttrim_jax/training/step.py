@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.meter import MeterOutput
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.objectives.total import task_terms, total_loss
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch, correct, forward
@@ -91,10 +91,10 @@ class Steps:
         """A pure function of seed and step, so that a resumed run draws what the unbroken one would."""
         return jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config.seed), state["step"]), number)
 
-    def _logits(self, output: MeterOutput) -> jax.Array:
+    def _logits(self, output: Output) -> jax.Array:
         return output.logits[self.config.task]
 
-    def _accuracy(self, output: MeterOutput, batch: Batch) -> jax.Array:
+    def _accuracy(self, output: Output, batch: Batch) -> jax.Array:
         return jnp.mean(correct(self.config, output.logits, batch))
 
     def _update(

@@ -13,8 +13,8 @@ from tiny_blip import CLOSING, TASKS, TinyBlip, make_inputs, tiny_blip
 from smarttrim_jax.inference import ExecutionConfig, PackedExecutor
 from smarttrim_jax.inference.adaptive import AdaptiveConfig, adaptive_apply
 from smarttrim_jax.inference.waste import computed_macs
-from smarttrim_jax.models.blip import BlipOutput
 from smarttrim_jax.models.forced import ForcedFunctional
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.tokens import Packed
 from smarttrim_jax.trimming.gates import Trim
 
@@ -38,7 +38,7 @@ def padded(tiny: TinyBlip) -> Any:
     return lambda trim: run(tiny.batch, None if trim is None else jax.tree.map(jnp.float32, trim))
 
 
-def same(packed: BlipOutput, padded: BlipOutput, rows: Any = None, atol: float = 1e-5) -> None:
+def same(packed: Output, padded: Output, rows: Any = None, atol: float = 1e-5) -> None:
     """The same decisions, logits, and values of open tokens."""
     rows = jnp.arange(4) if rows is None else jnp.asarray(rows)
     for name, gates in padded.record.gates.items():
@@ -138,7 +138,7 @@ def test_answers_are_the_same_from_packed_questions():
     ids, mask = tiny.inputs["answers"], tiny.inputs["answer_mask"]
 
     @jax.jit
-    def finish(encoded: BlipOutput) -> Any:
+    def finish(encoded: Output) -> Any:
         module = tiny.model.bind(tiny.params)
         decoded = module.decode(encoded, ids, mask, trim=CLOSING)
         answers = jnp.asarray(ids.reshape(8, 5)), jnp.asarray(mask.reshape(8, 5))

@@ -77,7 +77,7 @@ def test_equals_the_padded_execution_under_random_gates(tiny_meter, batch, image
     params = jax.jit(model.init)(jax.random.key(0, impl="unsafe_rbg"))
     padded = jax.jit(model.apply)(params, *inputs, trim=Trim())
     packed = PackedExecutor(model, params, COARSE)(*inputs, trim=Trim())
-    assert isinstance(packed.image, Packed) or batch == 1
+    assert isinstance(packed.state["image"], Packed) or batch == 1
     same(packed, padded, atol=1e-5 if dtype == "float32" else 5e-2)
 
 
@@ -89,9 +89,9 @@ def test_pieces_of_a_batch_give_what_the_whole_gives(executor, tiny_meter):
     same(output, expected)
     same(again, expected)
     gate = expected.record.gates["fusion_image"].tokens[-1]
-    np.testing.assert_array_equal(output.image.padded_gate, gate)
+    np.testing.assert_array_equal(output.state["image"].padded_gate, gate)
     np.testing.assert_allclose(
-        output.image.values * gate[..., None], expected.image.values * gate[..., None], atol=1e-5
+        output.state["image"].values * gate[..., None], expected.state["image"].values * gate[..., None], atol=1e-5
     )
     lines, reference = executor.lines(tiny_meter.batch, trim), whole.lines(tiny_meter.batch, trim)
     assert [run for run, _ in lines] == [run for run, _ in reference]
@@ -163,8 +163,8 @@ def test_layers_between_two_compactions_may_be_many(tiny_meter, closing):
 def test_what_is_closed_leaves_memory(executor, tiny_meter):
     output = executor(*tiny_meter.batch, trim=Trim(offset=-1e3))
     record: TrimRecord = output.record
-    assert isinstance(output.image, Packed)
-    assert output.image.values.shape[0] < record.present["image"].size / 4
+    assert isinstance(output.state["image"], Packed)
+    assert output.state["image"].values.shape[0] < record.present["image"].size / 4
 
 
 def test_a_wrong_ladder_is_named():

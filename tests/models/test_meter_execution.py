@@ -23,7 +23,7 @@ def backbone(fresh_meter) -> Any:
 def test_all_gates_open_equals_the_plain_backbone(fresh_meter, backbone):
     expected, gated = backbone.run(), fresh_meter.run(Trim())
     np.testing.assert_allclose(gated.logits["vqa"], expected.logits["vqa"], atol=1e-6)
-    np.testing.assert_allclose(gated.joint, expected.joint, atol=1e-6)
+    np.testing.assert_allclose(gated.pooled, expected.pooled, atol=1e-6)
     np.testing.assert_array_equal(fresh_meter.run().logits["vqa"], expected.logits["vqa"])
     for name, gate in gated.record.opened().gates.items():
         jax.tree.map(np.testing.assert_array_equal, gated.record.gates[name], gate)

@@ -24,9 +24,9 @@ def ours(golden_meter: Any) -> dict[str, np.ndarray]:
         state, _ = fold_stages(image_run, meter.embed(*inputs), None, None)
         return {
             "vit": meter.image.last_norm(state["image"].values),
-            "text_feats": output.text.values,
-            "image_feats": output.image.values,
-            "cls_feats": output.joint,
+            "text_feats": output.state["text"].values,
+            "image_feats": output.state["image"].values,
+            "cls_feats": output.pooled,
         } | {f"{name}_logits": logits for name, logits in output.logits.items()}
 
     images = golden_meter["inputs/image"].transpose(0, 2, 3, 1)

@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Int
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference.generation import GenerationConfig, generate
 from smarttrim_jax.inference.generation.decoding import Generated
-from smarttrim_jax.models.blip import BlipCaption, BlipOutput, BlipVqa
+from smarttrim_jax.models.blip import BlipCaption, BlipVqa
 from smarttrim_jax.models.blip.text import TextDecoder
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.nn.decoding import CachedDecoder
 from smarttrim_jax.tokens import Padded, Tokens
 from smarttrim_jax.trimming.gates import Gates, Trim
@@ -20,7 +21,7 @@ from smarttrim_jax.trimming.gates import Gates, Trim
 
 def write_answers(
     model: BlipVqa,
-    encoded: BlipOutput,
+    encoded: Output,
     start_id: int,
     config: GenerationConfig,
     *,

@@ -7,7 +7,7 @@ from flax import nnx
 from smarttrim_jax.models.blip.caption import BlipCaption
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.macs import blip_macs
-from smarttrim_jax.models.blip.model import Blip, BlipOutput
+from smarttrim_jax.models.blip.model import Blip
 from smarttrim_jax.models.blip.nlvr2 import BlipNlvr2
 from smarttrim_jax.models.blip.presets import blip_base, blip_large, blip_small, blip_tiny
 from smarttrim_jax.models.blip.retrieval import BlipRetrieval, Encoded
@@ -35,7 +35,6 @@ __all__ = [
     "BlipCaption",
     "BlipConfig",
     "BlipNlvr2",
-    "BlipOutput",
     "BlipRetrieval",
     "BlipVqa",
     "Encoded",

@@ -5,8 +5,9 @@ from flax import nnx
 from jaxtyping import Array
 
 from smarttrim_jax.models.blip.config import BlipConfig
-from smarttrim_jax.models.blip.model import Blip, BlipOutput, make_record
+from smarttrim_jax.models.blip.model import Blip, make_record
 from smarttrim_jax.models.blip.text import TextDecoder
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State
 
 
@@ -30,8 +31,8 @@ class BlipCaption(Blip):
         reader = self.readers["decoder"]
         return [*self.image_stages(), reader.run(self.decoder.layers, self.all_trimmers, self.config)]
 
-    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> BlipOutput:
+    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
         """The language head on every token."""
         target = state["target"]
         logits = target.pad(self.decoder.logits(target.values))
-        return BlipOutput({"caption": logits}, state, make_record(gates, present))
+        return Output({"caption": logits}, state, make_record(gates, present))

@@ -1,7 +1,6 @@
 """What BLIP's tasks share (Li et al. 2022, official code salesforce/BLIP; Wang et al. 2024 for the trimming)."""
 
 import abc
-import dataclasses
 from typing import Any
 
 import jax
@@ -13,28 +12,13 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.readers import Reader, readers
 from smarttrim_jax.models.layers import embed_images, encoder_run, existing, stack_trimmers
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State, fold_stages
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.vision import VisionTransformer
 from smarttrim_jax.tokens import Padded
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 from smarttrim_jax.trimming.trimmers import TrimmingConfig
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class BlipOutput:
-    """What a pass returns.
-
-    Attributes:
-        logits: float32, by name; see the model of the task.
-        state: the tokens of every side after the last layer.
-        record: every gate.
-    """
-
-    logits: dict[str, Float[Array, "batch ..."]]
-    state: State
-    record: TrimRecord
 
 
 class Blip(nnx.Module):
@@ -61,7 +45,7 @@ class Blip(nnx.Module):
         *,
         trim: Trim | None = None,
         key: jax.Array | None = None,
-    ) -> BlipOutput:
+    ) -> Output:
         """One pass.
 
         Args:
@@ -90,7 +74,7 @@ class Blip(nnx.Module):
         """What runs between the embeddings and the heads, in order."""
 
     @abc.abstractmethod
-    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> BlipOutput:
+    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
         """The heads on the state after the last stage.
 
         Args:

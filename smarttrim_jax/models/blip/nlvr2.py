@@ -6,8 +6,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from smarttrim_jax.models.blip.config import BlipConfig
-from smarttrim_jax.models.blip.model import Blip, BlipOutput, make_record
+from smarttrim_jax.models.blip.model import Blip, make_record
 from smarttrim_jax.models.blip.text import TwinTextTransformer
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State
 from smarttrim_jax.nn.linear import Linear
 
@@ -49,12 +50,12 @@ class BlipNlvr2(Blip):
         sides = {f"image{i}": image.take(rows) for i, rows in enumerate(self._rows(image.shape[0]))}
         return {"text": state["text"], **sides}
 
-    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> BlipOutput:
+    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
         """The head on the text's global token."""
         rows = self._rows(len(present["image"]))
         sides = {f"image{i}": present["image"][mine] for i, mine in enumerate(rows)}
         logits = {"nlvr2": self.head(state["text"].global_token)}
-        return BlipOutput(logits, state, make_record(gates, present | sides))
+        return Output(logits, state, make_record(gates, present | sides))
 
     def _rows(self, images: int) -> list[Array]:
         """The rows of the first images, and those of the second."""

@@ -8,8 +8,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.models.blip.config import BlipConfig
-from smarttrim_jax.models.blip.model import Blip, BlipOutput, make_record
+from smarttrim_jax.models.blip.model import Blip, make_record
 from smarttrim_jax.models.layers import encoder_run
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
@@ -57,10 +58,10 @@ class BlipRetrieval(Blip):
         """The image encoder, then the text's, which reads the image in every layer."""
         return [*self.image_stages(), self._fusion]
 
-    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> BlipOutput:
+    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
         """The judgement on the text's global token."""
         logits = self.match_head(state["text"].global_token).astype(jnp.float32)
-        return BlipOutput({"itm": logits}, state, make_record(gates, present))
+        return Output({"itm": logits}, state, make_record(gates, present))
 
     def encode_images(
         self, images: Float[Array, "batch height width 3"], *, trim: Trim | None = None, key: jax.Array | None = None
@@ -96,7 +97,7 @@ class BlipRetrieval(Blip):
         *,
         trim: Trim | None = None,
         key: jax.Array | None = None,
-    ) -> BlipOutput:
+    ) -> Output:
         """Judges pairs of encoded images (`Encoded.tokens`, or some of them by `take`) and texts.
 
         Its record is that of the text's layers alone; beside that of `encode_images` it is the call's.

@@ -6,8 +6,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.models.blip.config import BlipConfig
-from smarttrim_jax.models.blip.model import Blip, BlipOutput, make_record
+from smarttrim_jax.models.blip.model import Blip, make_record
 from smarttrim_jax.models.blip.text import TextDecoder
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextTransformer
@@ -37,19 +38,19 @@ class BlipVqa(Blip):
         """The image encoder, then the question's, which reads the image in every layer."""
         return [*self.image_stages(), self.readers["fusion"].run(self.text.layers, self.all_trimmers, self.config)]
 
-    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> BlipOutput:
+    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
         """The states as they are."""
-        return BlipOutput({}, state, make_record(gates, present))
+        return Output({}, state, make_record(gates, present))
 
     def decode(
         self,
-        encoded: BlipOutput,
+        encoded: Output,
         ids: Int[Array, "batch answers tokens"],
         mask: Int[Array, "batch answers tokens"],
         *,
         trim: Trim | None = None,
         key: jax.Array | None = None,
-    ) -> BlipOutput:
+    ) -> Output:
         """Answers as they are, read word by word (teacher forcing).
 
         Args:
@@ -72,11 +73,11 @@ class BlipVqa(Blip):
         present["text"] = jnp.repeat(encoded.record.present["fusion_text"], answers, axis=0)
         logits = self.decoder.logits(state["target"].values).reshape(batch, answers, tokens, -1)
         record = encoded.record | make_record(gates, present)
-        return BlipOutput({"answer": logits}, encoded.state | {"target": state["target"]}, record)
+        return Output({"answer": logits}, encoded.state | {"target": state["target"]}, record)
 
     def rank(
         self,
-        encoded: BlipOutput,
+        encoded: Output,
         ids: Int[Array, "answers tokens"],
         mask: Int[Array, "answers tokens"],
         k: int,

@@ -2,14 +2,13 @@
 
 from smarttrim_jax.models.meter.config import FusionConfig, MeterConfig
 from smarttrim_jax.models.meter.macs import meter_macs
-from smarttrim_jax.models.meter.model import Meter, MeterOutput
+from smarttrim_jax.models.meter.model import Meter
 from smarttrim_jax.models.meter.presets import meter_base, meter_small, meter_tiny
 
 __all__ = [
     "FusionConfig",
     "Meter",
     "MeterConfig",
-    "MeterOutput",
     "meter_base",
     "meter_macs",
     "meter_small",

@@ -1,6 +1,5 @@
 """METER with trimmers inside (Dou et al. 2022, official code zdou0830/METER; Wang et al. 2024 for the trimming)."""
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -14,6 +13,7 @@ from smarttrim_jax.models.heads import Pooler, TaskHead
 from smarttrim_jax.models.layers import embed_images, encoder_run
 from smarttrim_jax.models.meter.config import MeterConfig
 from smarttrim_jax.models.meter.layers import fusion_decide, fusion_layer, make_trimmers
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State, fold_stages
 from smarttrim_jax.nn.folding import stack
 from smarttrim_jax.nn.layers import PostNormLayer
@@ -21,29 +21,8 @@ from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.nn.vision import VisionTransformer
-from smarttrim_jax.tokens import Tokens
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 from smarttrim_jax.trimming.trimmers import TrimmingConfig
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class MeterOutput:
-    """What a forward pass returns.
-
-    Attributes:
-        logits: float32, by head name: `[batch, outputs]`, or `[batch, tokens, outputs]` of the language head.
-        joint: `[batch, images * 2 * width]`, the pooled sides, text first.
-        text: the text states after the fusion (`batch * images` rows).
-        image: the image states after the fusion (`batch * images` rows).
-        record: every gate.
-    """
-
-    logits: dict[str, Float[Array, "batch ..."]]
-    joint: Float[Array, "batch features"]
-    text: Tokens
-    image: Tokens
-    record: TrimRecord
 
 
 class Meter(nnx.Module):
@@ -103,7 +82,7 @@ class Meter(nnx.Module):
         *,
         trim: Trim | None = None,
         key: jax.Array | None = None,
-    ) -> MeterOutput:
+    ) -> Output:
         """One pass.
 
         Args:
@@ -173,7 +152,7 @@ class Meter(nnx.Module):
             "text": text.replace(self.text_transform(text.values) + kinds[0]),
         }
 
-    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> MeterOutput:
+    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
         """Poolers and heads on the fused state.
 
         Args:
@@ -187,7 +166,7 @@ class Meter(nnx.Module):
         logits = {name: head(joint, text.pad(text.values)) for name, head in self.head.items()}
         fused_text = jnp.repeat(present["text"], self._text_copies, axis=0)
         by_run = present | {"fusion_image": present["image"], "fusion_text": fused_text}
-        return MeterOutput(logits, joint, text, image, TrimRecord(gates, by_run))
+        return Output(logits, state, TrimRecord(gates, by_run), joint)
 
     @property
     def _text_copies(self) -> int:
