@@ -10,8 +10,7 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference.executor import Batch, PackedExecutor
 from smarttrim_jax.inference.speed import Row, compare
 from smarttrim_jax.models.forced import ForcedFunctional
-from smarttrim_jax.models.functional import Functional
-from smarttrim_jax.models.meter import MeterConfig
+from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.finished import FinishedRun
 from smarttrim_jax.training.forward import inputs
@@ -49,7 +48,6 @@ def measure_forced(
     if trimming is None:
         raise ConfigError("the config's model has no trimmers (model.trimming is None)")
     params = jax.jit(Functional(sizes).init)(jax.random.key(config.seed))
-    model = _forced(sizes, config.data.text_length, np.random.default_rng(config.seed))
     for batch_size in batch_sizes:
         random = np.random.default_rng(config.seed)
         side, length = sizes.vision.image_size, config.data.text_length
@@ -58,6 +56,7 @@ def measure_forced(
             jnp.asarray(random.integers(3, sizes.text.vocab_size, (batch_size, length))),
             jnp.ones((batch_size, length), jnp.int32),
         )
+        model = _forced(Functional(sizes), params, batch, random)
         for keep in keeps:
             shares = np.clip(random.normal(keep, SPREAD * keep * (keep < 1), batch_size), 0.0, 1.0)
             trim = Trim(offset=offset_that_keeps(jnp.asarray(shares, jnp.float32)))
@@ -95,19 +94,22 @@ def measure_run(
             yield from ({"asked": speedup, **row} for row in measured)
 
 
-def _forced(sizes: MeterConfig, length: int, random: np.random.Generator) -> ForcedFunctional:
+def _forced(model: Functional, params: Params, batch: Batch, random: np.random.Generator) -> ForcedFunctional:
     """A model that keeps what its dial's offset says, in a random order of the tokens, and all heads."""
-
-    def order(tokens: int) -> jax.Array:
-        return jnp.asarray((random.permutation(tokens) + 0.5)[None] / tokens, jnp.float32)
-
-    image, text = order(1 + sizes.vision.patches), order(length)
-    heads = {"image": sizes.vision.heads, "text": sizes.text.heads}
-    heads |= dict.fromkeys(("fusion_image", "fusion_text"), sizes.fusion.heads)
+    record = jax.eval_shape(lambda *args: model.apply(*args, trim=Trim()).record, params, *batch)
+    order: dict[int, jax.Array] = {}
+    for gates in record.gates.values():
+        count = gates.tokens.shape[-1]
+        if count not in order:
+            order[count] = jnp.asarray((random.permutation(count) + 0.5)[None] / count, jnp.float32)
     return ForcedFunctional(
-        sizes,
-        tokens={"image": image, "text": text, "fusion_image": image, "fusion_text": text},
-        heads={name: jnp.ones((1, count)) for name, count in heads.items()},
+        model.config,
+        tokens={name: order[gates.tokens.shape[-1]] for name, gates in record.gates.items()},
+        heads={
+            name: jnp.ones((1, gates.heads.shape[-1]))
+            for name, gates in record.gates.items()
+            if gates.heads is not None
+        },
     )
 
 

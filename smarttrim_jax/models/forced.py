@@ -29,7 +29,7 @@ class ForcedFunctional(Functional):
         model: Any = super().bind(params)
         for name, trimmers in model.trimmers.items():
             depth = jax.tree.leaves(nnx.state(trimmers))[0].shape[0]
-            if name in self.tokens:
+            if name in self.tokens and trimmers.token is not None:
                 trimmers.token = ForcedTokenTrimmer(trimmers.token, _by_layer(self.tokens[name], depth))
             for part in ("head", "cross_head", "twin_head") if name in self.heads else ():
                 trimmer = getattr(trimmers, part)
