@@ -43,11 +43,13 @@ def measure_forced(
         Rows of `compare`, as soon as they are measured.
 
     Raises:
-        ConfigError: a model without trimmers.
+        ConfigError: a model without trimmers, or no METER.
     """
     sizes, trimming = config.model, config.model.trimming
     if trimming is None:
         raise ConfigError("the config's model has no trimmers (model.trimming is None)")
+    if not isinstance(sizes, MeterConfig):
+        raise ConfigError("gates are forced on METER models alone; measure a trained BLIP with --workdir")
     params = jax.jit(Functional(sizes).init)(jax.random.key(config.seed))
     model = _forced(sizes, config.data.text_length, np.random.default_rng(config.seed))
     for batch_size in batch_sizes:
