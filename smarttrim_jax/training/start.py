@@ -23,9 +23,14 @@ def with_vocabulary(config: ExperimentConfig) -> ExperimentConfig:
     """The configuration with the vocabulary that the packages' text encoder was trained with.
 
     Where they are absent, the run starts from random weights and the data's own vocabulary, which one line says.
+
+    Raises:
+        ConfigError: packages for a BLIP.
     """
     if config.init_from != PACKAGES:
         return config
+    if isinstance(config.model, BlipConfig):
+        raise ConfigError("init_from=packages fills a METER's encoders; a BLIP starts from a run or a weight file")
     if not packages_installed():
         _log.warning("pretrained packages are not installed; starting from random weights (%s)", INSTALL)
         return dataclasses.replace(config, init_from="")
@@ -43,7 +48,6 @@ def starting_params(config: ExperimentConfig, fresh: Params) -> Params:
 
     Raises:
         CheckpointError: a source that cannot be read, of another task or of another model.
-        ConfigError: packages for a BLIP, which they do not fill.
     """
     source, model = config.init_from, config.model
     if not source:
@@ -59,10 +63,6 @@ def starting_params(config: ExperimentConfig, fresh: Params) -> Params:
 
 def _from_blip_file(path: str, model: BlipConfig, fresh: Params) -> Params:
     """An official BLIP's parameters, of the same task or from pre-training; trimmers start fresh."""
-    if path == PACKAGES:
-        raise ConfigError(
-            "init_from=packages fills the encoders of a METER; a BLIP starts from a run or a weight file"
-        )
     sizes = {
         "image_size": model.vision.image_size,
         "vision_heads": model.vision.heads,
