@@ -56,11 +56,21 @@ class Variant(NamedTuple):
     batch_size: int = 64
     speedup: float = 2.0
     calibration_examples: int = 4096
+    examples: int = 0
     packages: bool = False
     init_from: str = ""
 
 
-SMALL = Variant(300, 0, learning_rate=1e-4, trimmer=20.0, batch_size=32, calibration_examples=512, packages=True)
+SMALL = Variant(
+    300,
+    0,
+    learning_rate=1e-4,
+    trimmer=20.0,
+    batch_size=16,
+    calibration_examples=256,
+    examples=2048,
+    packages=True,
+)
 VARIANTS = {
     "": Variant(5000, 2500),
     "finetune": Variant(5000, 0),
@@ -90,6 +100,6 @@ def get_config(argument: str = "") -> ConfigDict:
         optimizer=OptimizerConfig(learning_rate=variant.learning_rate, trimmer=variant.trimmer, clip_norm=1.0),
         cost=CostConfig(target_speedup=variant.speedup),
         schedule=ScheduleConfig(full_steps=variant.full_steps, trim_steps=variant.trim_steps),
-        evaluation=EvaluationConfig(calibration_examples=variant.calibration_examples),
+        evaluation=EvaluationConfig(examples=variant.examples, calibration_examples=variant.calibration_examples),
     )
     return ConfigDict(to_dict(config))

@@ -19,7 +19,8 @@ def build(cls: type[T], settings: Mapping[str, Any], path: str = "config") -> T:
     """Builds the frozen dataclass `cls` (nested ones too) from `settings`.
 
     Args:
-        cls: a dataclass type whose fields are scalars, tuples, optional values or other dataclasses.
+        cls: a dataclass type whose fields are scalars, tuples, optional values or other dataclasses; of several
+            dataclasses that a field may be, the settings are of the one that knows most of their keys.
         settings: values by field name; fields left out keep their defaults.
         path: how errors call the object, for example `config.model`.
 
@@ -57,10 +58,10 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
             return build(typing.cast(type, hint), value, path)
         raise _wrong_type(path, value, "a group of settings")
     if origin in (typing.Union, types.UnionType):
-        options = typing.get_args(hint)
-        if value is None and type(None) in options:
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        if value is None and len(options) < len(typing.get_args(hint)):
             return None
-        return _convert(next(option for option in options if option is not type(None)), value, path)
+        return _convert(_best_known(options, value), value, path)
     if origin is typing.Literal:
         if value in typing.get_args(hint):
             return value
@@ -81,6 +82,13 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise _wrong_type(path, value, f"of type {hint.__name__}")
+
+
+def _best_known(options: list[Any], value: Any) -> Any:
+    """Of several dataclasses the one that knows most of the keys, so that a wrong key fails on it; else the first."""
+    if not isinstance(value, Mapping) or not all(map(dataclasses.is_dataclass, options)):
+        return options[0]
+    return max(options, key=lambda option: len({field.name for field in dataclasses.fields(option)} & set(value)))
 
 
 def _wrong_type(path: str, value: Any, expected: str) -> ConfigError:

@@ -16,6 +16,7 @@ from absl import flags
 from smarttrim_jax.command_line import run_command
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference.export import PLATFORMS, export_run
+from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.pretrained.official_files import write_official
 from smarttrim_jax.training.finished import FinishedRun, open_run
 
@@ -34,6 +35,8 @@ def main() -> None:
         raise ConfigError("say what to write: --export=FILE, or --to=official --output=FILE.safetensors")
     run = open_run(str(WORKDIR.value))
     if TO.value is not None:
+        if not isinstance(run.config.model, MeterConfig):
+            raise ConfigError("--to=official writes METER's weights alone; this run's model is a BLIP")
         print("wrote " + " and ".join(map(str, write_official(str(OUTPUT.value), run.config.model, run.params))))
     else:
         _export(run, str(EXPORT.value))

@@ -9,9 +9,10 @@ from smarttrim_jax.errors import ConfigError
 
 DatasetName = Literal["easy_vqa", "nlvr"]
 Augment = Literal["none", "clip_randaug"]
+Start = Literal["", "[ENC]", "[DEC]"]
 
-_CHOICES = {"dataset": DatasetName, "resize": Resize, "augment": Augment}
-_LEAST = {"image_size": 1, "text_length": 3, "batch_size": 1, "workers": 0, "seed": 0}
+_CHOICES = {"dataset": DatasetName, "resize": Resize, "augment": Augment, "start": Start}
+_LEAST = {"image_size": 1, "text_length": 3, "batch_size": 1, "images": 0, "workers": 0, "seed": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,10 @@ class DataConfig:
         resize: "resize" takes the whole image, "resize_crop" the centre of a photograph.
         tokenizer: "trained" (on the train sentences, kept with the prepared data) or a vocabulary's path.
         augment: what is done to training images.
+        images: pictures that the images of an example become, neighbours side by side; 0 leaves each to itself.
+        start: the first token of every text, in place of the vocabulary's own; either makes the vocabulary longer by
+            both. BLIP's encoders that read images want [ENC], its decoders [DEC].
+        prompt: words that every text begins with (BLIP's captions: "a picture of").
         workers: processes that read training data; 0 reads in threads of this one.
         seed: of order and augmentation.
 
@@ -45,6 +50,9 @@ class DataConfig:
     resize: Resize = "resize"
     tokenizer: str = "trained"
     augment: Augment = "none"
+    images: int = 0
+    start: Start = ""
+    prompt: str = ""
     workers: int = 0
     seed: int = 0
 

@@ -75,13 +75,13 @@ def prepare(config: DataConfig) -> Dataset:
     """
     builder = _prepared_builder(config)
     if config.tokenizer != "trained":
-        return Dataset(builder, TextEncoder.load(config.tokenizer, config.text_length))
+        return Dataset(builder, TextEncoder.load(config.tokenizer, config.text_length, config.start))
     path = pathlib.Path(builder.data_dir) / FILE_NAME
     if not path.exists():
         sentences = {record["text"].decode() for record in _read(builder, "train")}
         with _disk_errors(config):
             TextEncoder.train(sentences, config.text_length).save(path)
-    return Dataset(builder, TextEncoder.load(path, config.text_length))
+    return Dataset(builder, TextEncoder.load(path, config.text_length, config.start))
 
 
 def _prepared_builder(config: DataConfig) -> tfds.core.DatasetBuilder:

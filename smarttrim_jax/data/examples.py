@@ -1,20 +1,22 @@
 """One example as the model takes it: decoded, resized, tokenized."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from smarttrim_jax.data.augment import clip_randaug
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset
-from smarttrim_jax.data.images import decode, to_array
+from smarttrim_jax.data.images import decode, side_by_side, to_array
 from smarttrim_jax.errors import DataError
 
 # Bytes of decoded images that are kept; small sets fit whole, and each image is decoded once.
 MEMORY = 1 << 30
 
 Example = dict[str, Any]
+T = TypeVar("T")
 
 
 class Examples:
@@ -23,8 +25,8 @@ class Examples:
     def __init__(self, dataset: Dataset, split: str, config: DataConfig) -> None:
         self._records = dataset.records(split)
         self._text = dataset.text
-        self._size, self._resize = config.image_size, config.resize
-        self._decoded: dict[bytes, np.ndarray] = {}
+        self._config, self._prompt = config, f"{config.prompt} " if config.prompt else ""
+        self._decoded: dict[tuple[bytes, ...], np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -45,12 +47,13 @@ class Examples:
         """
         record = self._records[index]
         name = record["id"].decode()
+        pictures = grouped(list(record["images"]), self._config.images)
         if augment is None:
-            images = [self._image(data, name) for data in record["images"]]
+            images = [self._picture(parts, name) for parts in pictures]
         else:
-            images = [self._augmented(data, name, augment) for data in record["images"]]
+            images = [self._augmented(parts, name, augment) for parts in pictures]
         try:
-            ids, mask = self._text.encode(record["text"].decode())
+            ids, mask = self._text.encode(self._prompt + record["text"].decode())
         except DataError as error:
             raise DataError(f"example '{name}': {error}") from error
         return {
@@ -61,16 +64,40 @@ class Examples:
             "weight": np.float32(1),
         }
 
-    def _image(self, data: bytes, name: str) -> np.ndarray:
-        image = self._decoded.get(data)
+    def _picture(self, parts: list[bytes], name: str) -> np.ndarray:
+        image = self._decoded.get(tuple(parts))
         if image is None:
-            image = to_array(decode(data, name), self._size, self._resize)
+            image = self._array(_joined(parts, name))
             if (len(self._decoded) + 1) * image.nbytes <= MEMORY:
-                self._decoded[data] = image
+                self._decoded[tuple(parts)] = image
         return image
 
-    def _augmented(self, data: bytes, name: str, generator: np.random.Generator) -> np.ndarray:
-        return to_array(clip_randaug(decode(data, name), generator), self._size, self._resize)
+    def _augmented(self, parts: list[bytes], name: str, generator: np.random.Generator) -> np.ndarray:
+        return self._array(clip_randaug(_joined(parts, name), generator))
+
+    def _array(self, image: Image.Image) -> np.ndarray:
+        return to_array(image, self._config.image_size, self._config.resize)
+
+
+def grouped(images: list[T], pictures: int) -> list[list[T]]:
+    """The images of each picture, in order; the first pictures have one more where they cannot be shared evenly.
+
+    Args:
+        images: of an example.
+        pictures: to be made of them; 0 for one of each.
+
+    Raises:
+        DataError: more pictures than images.
+    """
+    count = pictures or len(images)
+    if count > len(images):
+        raise DataError(f"data.images asks for {count} pictures of {len(images)} images; lower it")
+    return [[images[i] for i in part] for part in np.array_split(np.arange(len(images)), count)]
+
+
+def _joined(parts: list[bytes], name: str) -> Image.Image:
+    images = [decode(data, name) for data in parts]
+    return images[0] if len(images) == 1 else side_by_side(images)
 
 
 def collate(examples: Sequence[Example]) -> Example:

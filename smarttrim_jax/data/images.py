@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Sequence
 from typing import Literal
 
 import jax.numpy as jnp
@@ -57,6 +58,18 @@ def resize_crop(image: Image.Image, size: int) -> Image.Image:
     left, top = round((width - size) / 2), round((height - size) / 2)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     return image.crop((left, top, left + size, top + size))
+
+
+def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
+    """One picture of several, from left to right, each at the height of the first."""
+    height = images[0].height
+    widths = [max(round(image.width * height / image.height), 1) for image in images]
+    picture, left = Image.new("RGB", (sum(widths), height)), 0
+    for image, width in zip(images, widths, strict=True):
+        same = image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+        picture.paste(same, (left, 0))
+        left += width
+    return picture
 
 
 def to_array(image: Image.Image, size: int, how: Resize) -> UInt8[np.ndarray, "size size 3"]:

@@ -15,6 +15,9 @@ FILE_NAME = "tokenizer.json"
 # A rarer word is spelled by its letters: its own embedding would hardly be trained.
 SENTENCES_OF_A_WORD = 2
 
+# BLIP's first tokens of texts that are decoded, and of those that are encoded beside an image, in its order.
+BLIP_STARTS = ("[DEC]", "[ENC]")
+
 _BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _ROBERTA = ("<pad>", "<unk>", "<s>", "</s>")
 
@@ -25,23 +28,33 @@ class TextEncoder:
     Attributes:
         text_length: tokens of every encoded text, the start and end token included.
         pad_id: the id that fills the end of short texts.
+        own_start_id: of the vocabulary's own first token ([CLS] or <s>).
+        end_id: of the last token.
     """
 
-    def __init__(self, tokenizer: Tokenizer, text_length: int) -> None:
-        """Takes over `tokenizer`, whose special tokens are BERT's ([PAD] ...) or RoBERTa's (<pad> ...)."""
+    def __init__(self, tokenizer: Tokenizer, text_length: int, first: str = "") -> None:
+        """Takes over `tokenizer`, whose special tokens are BERT's ([PAD] ...) or RoBERTa's (<pad> ...).
+
+        Args:
+            tokenizer: with its vocabulary.
+            text_length: tokens of every encoded text.
+            first: one of `BLIP_STARTS`, to begin every text with; the vocabulary grows by both.
+        """
         if text_length < 3:
             raise ConfigError(f"text_length is {text_length}; it must be at least 3 (start, a token, end)")
         special = _special_tokens(tokenizer)
         pad, _, start, end = special
-        tokenizer.add_special_tokens(list(special))
+        tokenizer.add_special_tokens([*special, *(BLIP_STARTS if first else ())])
         ids = tokenizer.get_vocab()
+        first = first or start
         tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{start} $A {end}", special_tokens=[(start, ids[start]), (end, ids[end])]
+            single=f"{first} $A {end}", special_tokens=[(first, ids[first]), (end, ids[end])]
         )
         # A user who writes "[SEP]" gets it spelled out, not the token.
         tokenizer.encode_special_tokens = True
         self.text_length = text_length
-        self.pad_id = ids[pad]
+        self.pad_id, self.own_start_id, self.end_id = ids[pad], ids[start], ids[end]
+        self._special = {ids[token] for token in (pad, start, end, first)}
         tokenizer.enable_truncation(text_length)
         tokenizer.enable_padding(length=text_length, pad_id=self.pad_id, pad_token=pad)
         self._tokenizer = tokenizer
@@ -65,6 +78,25 @@ class TextEncoder:
         encoding = self._tokenizer.encode(text)
         return np.array(encoding.ids, np.int32), np.array(encoding.attention_mask, np.int32)
 
+    def id_of(self, token: str) -> int:
+        """The id of an entry of the vocabulary.
+
+        Raises:
+            DataError: there is none.
+        """
+        found = self._tokenizer.token_to_id(token)
+        if found is None:
+            raise DataError(
+                f"the vocabulary has no '{token}'; where texts begin with data.start it has [DEC] and [ENC]"
+            )
+        return found
+
+    def written(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of ids, without special tokens."""
+        tokens = [self._tokenizer.id_to_token(int(i)) or "" for i in ids if int(i) not in self._special]
+        decoder = self._tokenizer.decoder or decoders.WordPiece()
+        return decoder.decode(tokens)
+
     def tokens(self, ids: Sequence[int] | np.ndarray) -> list[str]:
         """The written form of each id, in order, for pictures and logs."""
         return [self._tokenizer.decode([int(i)], skip_special_tokens=False) for i in ids]
@@ -78,13 +110,14 @@ class TextEncoder:
             whole.replace(path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], text_length: int) -> "TextEncoder":
+    def load(cls, path: str | os.PathLike[str], text_length: int, first: str = "") -> "TextEncoder":
         """Reads a tokenizer.
 
         Args:
             path: a `tokenizer.json`; a `vocab.txt` (BERT's uncased WordPiece); or a folder that holds one of
                 these or the pair `vocab.json`, `merges.txt` (RoBERTa's byte-level BPE).
             text_length: tokens of every encoded text.
+            first: what texts begin with; see `__init__`.
 
         Raises:
             DataError: no vocabulary there, or one that cannot be read.
@@ -95,7 +128,7 @@ class TextEncoder:
             tokenizer = read(*map(str, files))
         except Exception as error:  # the library raises bare Exception
             raise DataError(f"cannot read the tokenizer '{path}': {error}") from error
-        return cls(tokenizer, text_length)
+        return cls(tokenizer, text_length, first)
 
     @classmethod
     def train(cls, sentences: Iterable[str], text_length: int) -> "TextEncoder":

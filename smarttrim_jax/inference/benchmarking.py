@@ -42,7 +42,7 @@ def measure_forced(
         Rows of `compare`, as soon as they are measured.
 
     Raises:
-        ConfigError: a model without trimmers.
+        ConfigError: a model without trimmers, or no METER.
     """
     sizes, trimming = config.model, config.model.trimming
     if trimming is None:

@@ -27,4 +27,4 @@ class PackedEvaluator(Evaluator):
         """What `measure` says about a batch."""
         output = self._executor(*inputs(self.run.config, batch), trim=trim)
         self.remarks = {"execution": {"name": "packed", "programs": self._executor.compiled}}
-        return self._measure(output.logits, output.record, batch, trim)
+        return self._measure(self.run.params, output, batch, trim)

@@ -10,11 +10,11 @@ from smarttrim_jax.objectives.task import LossKind
 
 def distillation_loss(
     kind: LossKind,
-    teacher: Float[Array, "batch answers"],
-    student: Float[Array, "batch answers"],
+    teacher: Float[Array, "*batch answers"],
+    student: Float[Array, "*batch answers"],
     temperature: float,
-) -> Float[Array, " batch"]:
-    """How far the trimmed logits are from the full ones, one number per example; the teacher gets no gradient.
+) -> Float[Array, "*batch"]:
+    """How far the trimmed logits are from the full ones, one number for each row; the teacher gets no gradient.
 
     Args:
         kind: "softmax": `T^2 KL(teacher || student)` at temperature T (Hinton et al. 2015); "sigmoid": binary

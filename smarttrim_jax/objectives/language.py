@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from smarttrim_jax.objectives.distillation import distillation_loss
+
 
 def sequence_loss(
     logits: Float[Array, "*batch tokens words"],
@@ -23,6 +25,50 @@ def sequence_loss(
     own = jnp.take_along_axis(likelihoods, ids[..., 1:, None], axis=-1)[..., 0]
     losses = -(1.0 - smoothing) * own - smoothing * jnp.mean(likelihoods, axis=-1)
     return jnp.sum(losses * scored[..., 1:], axis=-1)
+
+
+def sequence_distillation(
+    teacher: Float[Array, "*batch tokens words"],
+    student: Float[Array, "*batch tokens words"],
+    scored: Int[Array, "*batch tokens"] | Float[Array, "*batch tokens"],
+    temperature: float,
+) -> Float[Array, "*batch"]:
+    """How far the trimmed pass is from the full one, word by word, summed over every text; see `distillation_loss`.
+
+    Args:
+        teacher: logits of the word behind each token, at full capacity; without gradient.
+        student: those of the trimmed pass.
+        scored: as in `sequence_loss`.
+        temperature: of both.
+    """
+    distances = distillation_loss("softmax", teacher[..., :-1, :], student[..., :-1, :], temperature)
+    return jnp.sum(distances * scored[..., 1:], axis=-1)
+
+
+def word_accuracy(
+    logits: Float[Array, "*batch tokens words"],
+    ids: Int[Array, "*batch tokens"],
+    scored: Int[Array, "*batch tokens"] | Float[Array, "*batch tokens"],
+) -> Float[Array, "*batch"]:
+    """The share of every text's words that are the likeliest behind those before; 1 where greedy search writes it.
+
+    Args:
+        logits: of the word behind each token.
+        ids: the words; the first is given.
+        scored: as in `sequence_loss`.
+    """
+    right = jnp.argmax(logits[..., :-1, :], axis=-1) == ids[..., 1:]
+    return jnp.sum(right * scored[..., 1:], axis=-1) / jnp.maximum(jnp.sum(scored[..., 1:], axis=-1), 1)
+
+
+def words_behind(mask: Int[Array, "*batch tokens"], prompt: int) -> Int[Array, "*batch tokens"]:
+    """1 for words behind the prompt, 0 for it and for padding.
+
+    Args:
+        mask: 1 for tokens, 0 for padding.
+        prompt: leading tokens that are given, [DEC] among them.
+    """
+    return mask * (jnp.arange(mask.shape[-1]) >= max(prompt, 1))
 
 
 def answer_loss(
@@ -60,5 +106,5 @@ def caption_loss(
         prompt: leading tokens that are given, [DEC] among them.
         smoothing: of the targets.
     """
-    scored = mask * (jnp.arange(ids.shape[-1]) >= max(prompt, 1))
+    scored = words_behind(mask, prompt)
     return jnp.sum(sequence_loss(logits, ids, scored, smoothing)) / jnp.maximum(jnp.sum(scored), 1)

@@ -3,11 +3,10 @@
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.objectives.distillation import distillation_loss
-from smarttrim_jax.objectives.task import LossKind, task_loss
+from smarttrim_jax.objectives.task import LossKind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +16,7 @@ class ObjectiveConfig:
     The cost has its own weight and target in `trimming.cost.CostConfig`.
 
     Attributes:
-        loss: of the task, "softmax" or "sigmoid".
+        loss: of tasks with classes, "softmax" or "sigmoid".
         full: weight of the task loss at full capacity.
         distillation: weight of self-distillation.
         temperature: of the distillation.
@@ -33,35 +32,33 @@ class ObjectiveConfig:
             raise ConfigError("objective weights must not be negative, and its temperature must be positive")
 
 
-def task_terms(
+def weighted_mean(per_example: Float[Array, " batch"], weights: Float[Array, " batch"]) -> Float[Array, ""]:
+    """The mean over the examples; those of weight 0 are fillers."""
+    return jnp.sum(per_example * weights) / jnp.maximum(jnp.sum(weights), 1.0)
+
+
+def weighted_terms(
     config: ObjectiveConfig,
-    labels: Int[Array, " batch"],
-    weights: Float[Array, " batch"],
-    full: Float[Array, "batch answers"] | None = None,
-    trimmed: Float[Array, "batch answers"] | None = None,
+    *,
+    full: Float[Array, ""] | None = None,
+    trimmed: Float[Array, ""] | None = None,
+    distance: Float[Array, ""] | None = None,
 ) -> dict[str, Float[Array, ""]]:
-    """The weighted terms that a batch's logits give, by name; their sum, with the cost, is the loss.
+    """The terms by name, each with its weight; their sum, with the cost, is the loss.
 
     Args:
         config: the weights.
-        labels: the right answers.
-        weights: of the examples; 0 for fillers.
-        full: logits at full capacity, if that pass was run.
-        trimmed: logits of the trimmed pass, if that pass was run.
+        full: the task's loss at full capacity, if that pass was run; it weighs 1 where it stands alone.
+        trimmed: the task's loss of the trimmed pass, if that was run.
+        distance: of the trimmed pass from the full one.
     """
-
-    def mean(per_example: Float[Array, " batch"]) -> Float[Array, ""]:
-        return jnp.sum(per_example * weights) / jnp.maximum(jnp.sum(weights), 1.0)
-
     terms = {}
     if full is not None:
-        weight = 1.0 if trimmed is None else config.full
-        terms["task_full"] = weight * mean(task_loss(config.loss, full, labels))
+        terms["task_full"] = (1.0 if trimmed is None else config.full) * full
     if trimmed is not None:
-        terms["task_trimmed"] = mean(task_loss(config.loss, trimmed, labels))
-    if full is not None and trimmed is not None:
-        distance = distillation_loss(config.loss, full, trimmed, config.temperature)
-        terms["distillation"] = config.distillation * mean(distance)
+        terms["task_trimmed"] = trimmed
+    if distance is not None:
+        terms["distillation"] = config.distillation * distance
     return terms
 
 

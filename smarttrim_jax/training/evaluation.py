@@ -9,9 +9,9 @@ import numpy as np
 
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.training.finished import FinishedRun
-from smarttrim_jax.training.forward import Batch, correct, forward
+from smarttrim_jax.training.forward import Batch, inputs
 from smarttrim_jax.training.sharding import make_mesh, place_batch, replicated
-from smarttrim_jax.trimming.gates import Gates, Trim, TrimRecord
+from smarttrim_jax.trimming.gates import Gates, Trim
 
 Report = dict[str, Any]
 
@@ -36,7 +36,7 @@ class Evaluator:
     def full(self, batches: Iterable[Batch]) -> Report:
         """Accuracy and mean MACs at full capacity."""
         rows = self._collect(batches, None)
-        return {"accuracy": _mean(rows, "correct"), "macs": {"mean": _mean(rows, "full_macs")}}
+        return {"accuracy": self.run.task.score(rows), "macs": {"mean": float(np.mean(rows["full_macs"]))}}
 
     def trimmed(self, batches: Iterable[Batch], offset: float) -> Report:
         """Accuracy, MACs per example, their ratio to full, and the share of tokens and heads kept by layer.
@@ -49,7 +49,7 @@ class Evaluator:
         macs = rows["macs"]
         kept = {run: {name: _share(counts) for name, counts in parts.items()} for run, parts in rows["kept"].items()}
         return {
-            "accuracy": _mean(rows, "correct"),
+            "accuracy": self.run.task.score(rows),
             "macs": {
                 "mean": float(np.mean(macs)),
                 "p50": float(np.percentile(macs, 50)),
@@ -64,15 +64,18 @@ class Evaluator:
         """What `measure` says about a batch on the devices."""
         return self._program(self.run.params, batch, trim)
 
-    def measure(
-        self, logits: dict[str, jax.Array], record: TrimRecord, batch: Batch, trim: Trim | None
-    ) -> dict[str, Any]:
-        """Of every example whether it was answered correctly, its MACs and, if trimmed, what its layers kept."""
+    def measure(self, params: Params, output: Any, batch: Batch, trim: Trim | None) -> dict[str, Any]:
+        """Of every example what the task's score needs, its MACs and, if trimmed, what its layers kept.
+
+        Args:
+            params: of the model.
+            output: of the model's call on the batch.
+            batch: of `FinishedRun.batches`.
+            trim: how the trimmers decided.
+        """
+        results, record = self.run.task.judge(params, output, batch, trim)
         model, full = self.run.model, record.opened()
-        results: dict[str, Any] = {
-            "correct": correct(self.run.config, logits, batch),
-            "full_macs": model.macs(full, trimmed=False),
-        }
+        results["full_macs"] = model.macs(full, trimmed=False)
         if trim is not None:
             examples = batch["label"].shape[0]
             results["macs"] = model.macs(record)
@@ -80,8 +83,8 @@ class Evaluator:
         return results
 
     def _forward_and_measure(self, params: Params, batch: Batch, trim: Trim | None) -> dict[str, Any]:
-        output = forward(self.run.config, params, batch, trim=trim)
-        return self.measure(output.logits, output.record, batch, trim)
+        output = self.run.model.apply(params, *inputs(self.run.config, batch), trim=trim)
+        return self.measure(params, output, batch, trim)
 
     def _collect(self, batches: Iterable[Batch], trim: Trim | None) -> dict[str, Any]:
         """The results of all real examples, end to end; fillers are left out."""
@@ -103,10 +106,6 @@ def _kept(gates: Gates, full: Gates, examples: int) -> dict[str, jax.Array]:
 
     heads = {part: counts(opened, full.modules[part]) for part, opened in gates.modules.items()}
     return {"tokens": counts(gates.tokens, full.tokens), **heads}
-
-
-def _mean(rows: dict[str, Any], name: str) -> float:
-    return float(np.mean(rows[name]))
 
 
 def _share(counts: np.ndarray) -> list[float]:

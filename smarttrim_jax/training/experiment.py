@@ -2,9 +2,11 @@
 
 import dataclasses
 
+from smarttrim_jax.data.config import Start
 from smarttrim_jax.data.dataset import DataConfig, Dataset
 from smarttrim_jax.data.images import Preset
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.execution import ExecutionConfig
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.objectives.total import ObjectiveConfig
@@ -12,6 +14,9 @@ from smarttrim_jax.training.optimizer import OptimizerConfig
 from smarttrim_jax.training.sharding import MeshConfig
 from smarttrim_jax.trimming.cost import CostConfig
 from smarttrim_jax.trimming.curriculum import CurriculumConfig
+
+BLIP_START: dict[str, Start] = {"vqa": "[ENC]", "nlvr2": "[ENC]", "retrieval": "[ENC]", "caption": "[DEC]"}
+"""What the texts of BLIP's tasks begin with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +57,21 @@ class EvaluationConfig:
 
     Attributes:
         split: reported at the end of training.
+        examples: of the split, its first ones at most; 0 takes all.
         batch_size: examples at a time.
         calibration_examples: held-out training examples that the dial is measured on, at most.
         speedups: where the dial is measured exactly, beside the target.
     """
 
     split: str = "test"
+    examples: int = 0
     batch_size: int = 128
     calibration_examples: int = 4096
     speedups: tuple[float, ...] = (1.5, 2.0, 2.5, 3.0)
+
+    def __post_init__(self) -> None:
+        if self.examples < 0:
+            raise ConfigError(f"evaluation.examples is {self.examples}; it must not be negative (0 takes all)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,16 +81,16 @@ class ExperimentConfig:
     Attributes:
         model: sizes and trimming; a vocabulary or number of answers of 0 is taken from the data.
         data: what is read.
-        task: the head that is trained.
+        task: what is trained: one of METER's heads, or the BLIP model's task.
         seed: of the initial weights, dropout and sampled gates.
-        init_from: where the first parameters come from: another run's workdir, an official METER's weight file, or
-            "packages" for the encoders of `pretrained.packages`, with their vocabulary.
+        init_from: where the first parameters come from: another run's workdir, an official METER's or BLIP's weight
+            file, or "packages" for METER's encoders of `pretrained.packages`, with their vocabulary.
         temperature: of the sampled gates.
         pixels: how images are normalised.
         execution: of packed execution, in evaluation and inference.
     """
 
-    model: MeterConfig
+    model: MeterConfig | BlipConfig
     data: DataConfig
     task: str = "vqa"
     seed: int = 0
@@ -98,9 +109,11 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise ConfigError(f"temperature is {self.temperature}; it must be positive")
-        if self.task not in [head.name for head in self.model.heads]:
-            names = ", ".join(head.name for head in self.model.heads)
-            raise ConfigError(f"task is '{self.task}', but the model's heads are: {names}")
+        if self.task not in self.model.tasks:
+            raise ConfigError(f"task is '{self.task}', but the model is for: {', '.join(self.model.tasks)}")
+        start = BLIP_START[self.model.task] if isinstance(self.model, BlipConfig) else ""
+        if self.data.start != start:
+            raise ConfigError(f"data.start is '{self.data.start}', but texts for this model begin with '{start}'")
         if self.schedule.trim_steps and self.model.trimming is None:
             raise ConfigError("trim_steps asks for trimming, but model.trimming is None")
 
@@ -109,31 +122,40 @@ def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
     """The configuration with every size that the data decides, checked.
 
     Raises:
-        ConfigError: the model's vocabulary, answers, images or text length do not fit the data.
+        ConfigError: the model's vocabulary, answers, images or text length, or how texts begin, do not fit the data.
     """
-    model, text = config.model, config.model.text
+    model, text, data = config.model, config.model.text, config.data
     sizes: list[tuple[str, int, int]] = [
         ("model.text.vocab_size", text.vocab_size, dataset.text.vocab_size),
         ("model.text.pad_id", text.pad_id, dataset.text.pad_id),
-        ("model.images", model.images, dataset.num_images),
-        ("model.vision.image_size", model.vision.image_size, config.data.image_size),
+        ("model.vision.image_size", model.vision.image_size, data.image_size),
     ]
-    sizes += [
-        (f"model.heads['{head.name}'].outputs", head.outputs, dataset.num_answers)
-        for head in model.heads
-        if head.name == config.task
-    ]
+    if isinstance(model, MeterConfig):
+        sizes += [
+            (f"model.heads['{head.name}'].outputs", head.outputs, dataset.num_answers)
+            for head in model.heads
+            if head.name == config.task
+        ]
     for name, have, need in sizes:
         from_data = name.endswith(("vocab_size", "outputs")) and have == 0
         if have != need and not from_data:
-            raise ConfigError(f"config key '{name}' is {have}, but {config.data.dataset} needs {need}")
-    if config.data.text_length > text.max_length:
+            raise ConfigError(f"config key '{name}' is {have}, but {data.dataset} needs {need}")
+    if model.images != (data.images or dataset.num_images):
         raise ConfigError(
-            f"data.text_length is {config.data.text_length}, but the model's position table ends at {text.max_length}"
+            f"the model takes {model.images} images, but {data.dataset} gives {data.images or dataset.num_images}; "
+            "change model.images, or lay images side by side with data.images"
         )
-    heads = tuple(
-        dataclasses.replace(head, outputs=dataset.num_answers) if head.name == config.task else head
-        for head in model.heads
-    )
+    if data.text_length > text.max_length:
+        raise ConfigError(
+            f"data.text_length is {data.text_length}, but the model's position table ends at {text.max_length}"
+        )
+    if isinstance(model, MeterConfig):
+        heads = tuple(
+            dataclasses.replace(head, outputs=dataset.num_answers) if head.name == config.task else head
+            for head in model.heads
+        )
+        model = dataclasses.replace(model, heads=heads)
+    elif model.task == "nlvr2" and dataset.num_answers != 2:
+        raise ConfigError(f"BLIP's nlvr2 knows false and true, but {data.dataset} has {dataset.num_answers} answers")
     text = dataclasses.replace(text, vocab_size=dataset.text.vocab_size)
-    return dataclasses.replace(config, model=dataclasses.replace(model, text=text, heads=heads))
+    return dataclasses.replace(config, model=dataclasses.replace(model, text=text))

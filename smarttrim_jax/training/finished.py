@@ -1,6 +1,7 @@
 """A finished run as evaluation and inference need it: configuration, parameters, speed dial, data."""
 
 import dataclasses
+import functools
 
 import jax
 
@@ -9,6 +10,7 @@ from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.training.checkpoint_reading import restore
 from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.tasks import Task, make_task
 from smarttrim_jax.training.workdir import Workdir
 from smarttrim_jax.trimming.calibration import SpeedDial
 from smarttrim_jax.trimming.gates import Trim
@@ -34,6 +36,11 @@ class FinishedRun:
     def model(self) -> Functional:
         """The model as pure functions."""
         return Functional(self.config.model)
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """What was trained, and how it is judged."""
+        return make_task(self.config, self.dataset)
 
     def trim(self, speedup: float | None = None) -> Trim | None:
         """How the trimmers decide at a speed-up in MACs; by default at the one the run was trained for.

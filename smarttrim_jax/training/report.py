@@ -24,16 +24,18 @@ def build_report(evaluator: Evaluator, run: FinishedRun, split: str, speedup: fl
         DataError: no such split.
     """
     offset = None if run.dial is None else run.dial.offset_for(speedup)
-    full = evaluator.full(run.batches(split))
+    limit = run.config.evaluation.examples or None
+    full = evaluator.full(run.batches(split, limit=limit))
+    size = run.dataset.split_sizes[split]
     report: Report = {
         "dataset": run.config.data.dataset,
         "split": split,
-        "examples": run.dataset.split_sizes[split],
+        "examples": min(limit or size, size),
         "accuracy": {"full": full["accuracy"]},
         "macs": {"full": full["macs"]},
     }
     if offset is not None:
-        trimmed = evaluator.trimmed(run.batches(split), offset)
+        trimmed = evaluator.trimmed(run.batches(split, limit=limit), offset)
         report["accuracy"]["trimmed"] = trimmed["accuracy"]
         report["macs"]["trimmed"] = trimmed["macs"]
         report["speedup"] = {"asked": speedup, "macs": 1.0 / trimmed["macs_ratio"]}

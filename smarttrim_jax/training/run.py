@@ -8,7 +8,7 @@ import jax
 
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.data.pipeline import train_iterator
-from smarttrim_jax.models.functional import Functional, Params
+from smarttrim_jax.models.functional import Params
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.evaluation import Evaluator, Report
 from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
@@ -21,6 +21,7 @@ from smarttrim_jax.training.report import build_report, measure_dial
 from smarttrim_jax.training.sharding import make_mesh, place_batch, state_shardings
 from smarttrim_jax.training.start import starting_params, with_vocabulary
 from smarttrim_jax.training.step import Steps
+from smarttrim_jax.training.tasks import Task, make_task
 from smarttrim_jax.training.workdir import Workdir, describe
 
 SHOWN = (
@@ -55,7 +56,8 @@ def train(config: ExperimentConfig, path: str) -> Report:
     dataset = prepare(config.data)
     config = fit_to_data(config, dataset)
     workdir.claim(config)
-    run = FinishedRun(config, _fit(config, workdir, dataset), None, dataset)
+    params = _fit(make_task(config, dataset), workdir, dataset)
+    run = FinishedRun(config, params, None, dataset)
     evaluator = Evaluator(run)
     if config.schedule.trim_steps:
         dial = measure_dial(evaluator, run)
@@ -99,11 +101,12 @@ def _report(
     return report
 
 
-def _fit(config: ExperimentConfig, workdir: Workdir, dataset: Dataset) -> Params:
+def _fit(task: Task, workdir: Workdir, dataset: Dataset) -> Params:
     """Trains to the last step and returns the parameters."""
-    mesh, model, schedule = make_mesh(config.mesh), Functional(config.model), config.schedule
-    abstract = jax.eval_shape(model.init, jax.random.key(config.seed))
-    steps = Steps(config, make_optimizer(config.optimizer, abstract, schedule.total_steps))
+    config = task.config
+    mesh, schedule = make_mesh(config.mesh), config.schedule
+    abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
+    steps = Steps(task, make_optimizer(config.optimizer, abstract, schedule.total_steps))
     state_shape = jax.eval_shape(steps.initial_state, abstract)
     shardings = state_shardings(state_shape, mesh)
     state_shape = jax.tree.map(
@@ -115,7 +118,7 @@ def _fit(config: ExperimentConfig, workdir: Workdir, dataset: Dataset) -> Params
     checkpoints = Checkpoints(workdir.checkpoints, schedule.save_every, schedule.keep)
     restored = checkpoints.restore_latest(state_shape)
     if restored is None:
-        start, state = 0, _initial_state(config, model, steps, shardings)
+        start, state = 0, _initial_state(steps, shardings)
     else:
         start, state, position = restored
         batches.set_state(position)
@@ -149,17 +152,13 @@ def _fit(config: ExperimentConfig, workdir: Workdir, dataset: Dataset) -> Params
     return state["params"]
 
 
-def _initial_state(config: ExperimentConfig, model: Functional, steps: Steps, shardings: Any) -> State:
-    """Fresh parameters, or those of `init_from`."""
-
-    def init(key: jax.Array) -> State:
-        return steps.initial_state(model.init(key))
-
-    state = jax.jit(init, out_shardings=shardings)(jax.random.key(config.seed))
-    if config.init_from:
-        params = starting_params(config, state["params"])
-        state["params"] = jax.device_put(params, shardings["params"])
-    return state
+def _initial_state(steps: Steps, shardings: Any) -> State:
+    """The state of fresh parameters, or of those of `init_from`."""
+    config = steps.config
+    init = jax.jit(steps.task.model.init, out_shardings=shardings["params"])
+    params = starting_params(config, init(jax.random.key(config.seed)))
+    params = jax.device_put(params, shardings["params"])
+    return jax.jit(steps.initial_state, out_shardings=shardings)(params)
 
 
 class _Batches:

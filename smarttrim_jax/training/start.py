@@ -3,8 +3,11 @@
 import dataclasses
 import logging
 
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.functional import Params
-from smarttrim_jax.pretrained.files import is_weight_file
+from smarttrim_jax.pretrained.files import is_weight_file, read_weights
+from smarttrim_jax.pretrained.official_blip import from_official_blip
 from smarttrim_jax.pretrained.official_files import fill_from_file
 from smarttrim_jax.pretrained.packages import INSTALL, packages_installed, vocabulary_file, with_packages
 from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore
@@ -24,7 +27,10 @@ def with_vocabulary(config: ExperimentConfig) -> ExperimentConfig:
 
     Raises:
         CheckpointError: `init_from` is no run.
+        ConfigError: packages for a BLIP.
     """
+    if config.init_from == PACKAGES and isinstance(config.model, BlipConfig):
+        raise ConfigError("init_from=packages fills a METER's encoders; a BLIP starts from a run or a weight file")
     if config.init_from == PACKAGES and not packages_installed():
         _log.warning("pretrained packages are not installed; starting from random weights (%s)", INSTALL)
         return dataclasses.replace(config, init_from="")
@@ -47,14 +53,30 @@ def starting_params(config: ExperimentConfig, fresh: Params) -> Params:
     Raises:
         CheckpointError: a source that cannot be read, of another task or of another model.
     """
-    source = config.init_from
+    source, model = config.init_from, config.model
     if not source:
         return fresh
+    if not is_weight_file(source) and source != PACKAGES:
+        return _from_run(source, fresh)
+    if isinstance(model, BlipConfig):
+        return _from_blip_file(source, model, fresh)
     if source == PACKAGES:
-        return with_packages(config.model, fresh)
-    if is_weight_file(source):
-        return fill_from_file(source, config.model, fresh, config.task)
-    return _from_run(source, fresh)
+        return with_packages(model, fresh)
+    return fill_from_file(source, model, fresh, config.task)
+
+
+def _from_blip_file(path: str, model: BlipConfig, fresh: Params) -> Params:
+    """An official BLIP's parameters, of the same task or from pre-training; trimmers start fresh."""
+    sizes = {
+        "image_size": model.vision.image_size,
+        "vision_heads": model.vision.heads,
+        "text_heads": model.text.heads,
+        "first_merge": model.first_merge if model.task == "nlvr2" else None,
+    }
+    _, params = from_official_blip(read_weights(path), task=model.task, **sizes)
+    filled = {name: part for name, part in fresh.items() if name == "trimmers"} | params
+    check_same_shapes(path, filled, fresh)
+    return filled
 
 
 def _from_run(path: str, fresh: Params) -> Params:

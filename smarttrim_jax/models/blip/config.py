@@ -59,6 +59,11 @@ class BlipConfig:
             )
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """What the model can be trained for: its task."""
+        return (self.task,)
+
+    @property
     def images(self) -> int:
         """Images per example."""
         return 2 if self.task == "nlvr2" else 1

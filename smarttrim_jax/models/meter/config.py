@@ -66,3 +66,8 @@ class MeterConfig:
     attention: Kernel = "auto"
     scan: bool = False
     remat: Remat = "none"
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What the model can be trained for: its heads."""
+        return tuple(head.name for head in self.heads)

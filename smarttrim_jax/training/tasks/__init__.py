@@ -1,0 +1,26 @@
+"""What runs train, and how they are judged: one small class for every kind of task."""
+
+from smarttrim_jax.data.dataset import Dataset
+from smarttrim_jax.models.blip import BlipConfig
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.tasks.answers import Answers
+from smarttrim_jax.training.tasks.base import ChoosingTask, Task
+from smarttrim_jax.training.tasks.classes import Classes
+
+BLIP_TASKS: dict[str, type[Task]] = {"vqa": Answers, "nlvr2": Classes}
+
+__all__ = ["ChoosingTask", "Task", "make_task"]
+
+
+def make_task(config: ExperimentConfig, dataset: Dataset) -> Task:
+    """The task of a run.
+
+    Args:
+        config: with its sizes fitted to the data.
+        dataset: of the run.
+
+    Raises:
+        ConfigError: settings that the task cannot be trained with.
+    """
+    kind = BLIP_TASKS[config.model.task] if isinstance(config.model, BlipConfig) else Classes
+    return kind(config, dataset)

@@ -1,0 +1,112 @@
+"""What the training steps, the evaluation and the commands ask of a task."""
+
+import abc
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from smarttrim_jax.data.dataset import Dataset
+from smarttrim_jax.models.functional import Functional, Params
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.forward import Batch, inputs
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
+
+State = dict[str, Any]
+Rows = dict[str, Any]
+
+
+class Task(abc.ABC):
+    """What is trained, and how it is judged; all methods but `score` are pure functions of arrays.
+
+    A pass is what `run` returns: logits, whatever else the losses need, and the `record` whose MACs the cost is of.
+    What a batch's losses need beside it and without gradient (targets of a momentum model) is `given` to them; most
+    tasks have nothing of the kind.
+
+    Args:
+        config: of the run, with its sizes fitted to the data.
+        dataset: of the run.
+
+    Attributes:
+        config: the same.
+        model: the model as pure functions.
+    """
+
+    def __init__(self, config: ExperimentConfig, dataset: Dataset):
+        self.config, self.model = config, Functional(config.model)
+
+    def initial(self, params: Params) -> State:
+        """What the training state carries for the task beside parameters and optimizer."""
+        return {}
+
+    def begin(self, state: State, batch: Batch) -> tuple[Any, State]:
+        """What the losses of a batch are given, and what the next state carries."""
+        return None, {}
+
+    def bounded(self, params: Params) -> Params:
+        """The parameters within their bounds, after every update."""
+        return params
+
+    def run(
+        self,
+        params: Params,
+        batch: Batch,
+        *,
+        trim: Trim | None = None,
+        key: jax.Array | None = None,
+        full: Any = None,
+    ) -> Any:
+        """One pass over a batch.
+
+        Args:
+            params: of the model.
+            batch: of the data pipeline.
+            trim: how the trimmers decide; None runs at full capacity.
+            key: of a training pass.
+            full: the pass at full capacity that a trimmed one follows and shares its draws with.
+        """
+        return self.model.apply(params, *inputs(self.config, batch), trim=trim, key=key)
+
+    @abc.abstractmethod
+    def loss(self, output: Any, batch: Batch, given: Any) -> Float[Array, ""]:
+        """The task's loss of a pass."""
+
+    @abc.abstractmethod
+    def distance(self, full: Any, trimmed: Any, batch: Batch, given: Any) -> Float[Array, ""]:
+        """Self-distillation: how far the trimmed pass is from the full one, which gets no gradient."""
+
+    @abc.abstractmethod
+    def accuracy(self, output: Any, batch: Batch) -> Float[Array, ""]:
+        """How well a training pass does, for the log."""
+
+    @abc.abstractmethod
+    def judge(self, params: Params, output: Any, batch: Batch, trim: Trim | None) -> tuple[Rows, TrimRecord]:
+        """What `score` needs of every example, and the record of what was computed.
+
+        Args:
+            params: of the model.
+            output: of the model's call on the batch, by whatever execution.
+            batch: of the data pipeline.
+            trim: how the trimmers decided.
+        """
+
+    def score(self, rows: Rows) -> float:
+        """The accuracy over a whole split, on the host; `rows` are those of `judge`, end to end."""
+        return float(np.mean(rows["correct"]))
+
+
+class ChoosingTask(Task):
+    """A task whose answer is a choice among few.
+
+    Attributes:
+        choices: their names.
+    """
+
+    choices: tuple[str, ...]
+
+    @abc.abstractmethod
+    def choose(
+        self, params: Params, output: Any, trim: Trim | None
+    ) -> tuple[Int[Array, " batch"], Float[Array, " batch"]]:
+        """What is chosen for every example, and its probability; arguments as in `judge`."""

@@ -1,0 +1,52 @@
+"""Classes: METER's heads, and BLIP that judges statements."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from smarttrim_jax.data.dataset import Dataset
+from smarttrim_jax.models.functional import Params
+from smarttrim_jax.objectives.distillation import distillation_loss
+from smarttrim_jax.objectives.task import task_loss
+from smarttrim_jax.objectives.total import weighted_mean
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.forward import Batch
+from smarttrim_jax.training.tasks.base import ChoosingTask, Rows
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
+
+
+class Classes(ChoosingTask):
+    """A label by the logits of the task's name; accuracy is the share of right first choices."""
+
+    def __init__(self, config: ExperimentConfig, dataset: Dataset):
+        super().__init__(config, dataset)
+        self.choices = dataset.answer_names
+
+    def loss(self, output: Any, batch: Batch, given: None) -> Float[Array, ""]:
+        losses = task_loss(self.config.objective.loss, self._logits(output), batch["label"])
+        return weighted_mean(losses, batch["weight"])
+
+    def distance(self, full: Any, trimmed: Any, batch: Batch, given: None) -> Float[Array, ""]:
+        objective = self.config.objective
+        logits = self._logits(full), self._logits(trimmed)
+        return weighted_mean(distillation_loss(objective.loss, *logits, objective.temperature), batch["weight"])
+
+    def accuracy(self, output: Any, batch: Batch) -> Float[Array, ""]:
+        return jnp.mean(self._right(output, batch))
+
+    def judge(self, params: Params, output: Any, batch: Batch, trim: Trim | None) -> tuple[Rows, TrimRecord]:
+        return {"correct": self._right(output, batch)}, output.record
+
+    def choose(
+        self, params: Params, output: Any, trim: Trim | None
+    ) -> tuple[Int[Array, " batch"], Float[Array, " batch"]]:
+        probabilities = jax.nn.softmax(self._logits(output))
+        return jnp.argmax(probabilities, axis=-1), jnp.max(probabilities, axis=-1)
+
+    def _logits(self, output: Any) -> Float[Array, "batch answers"]:
+        return output.logits[self.config.task]
+
+    def _right(self, output: Any, batch: Batch) -> Array:
+        return jnp.argmax(self._logits(output), axis=-1) == batch["label"]
