@@ -21,6 +21,10 @@ for any budget (24 to 28 minutes):
 
 Without an argument both phases follow each other in one run.
 
+A BLIP of width 128 instead: its decoder reads the right answer word by word, and ranks all 13 when it is asked:
+
+    python -m smarttrim_jax.train --config=configs/easy_vqa.py:blip --workdir=runs/blip
+
 With real pretrained encoders (DINOv2's ViT-S/14 and MiniLM, see `smarttrim_jax.pretrained.packages`), 20 times the
 size; an accelerator is the place for it:
 
@@ -34,7 +38,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from smarttrim_jax import CostConfig, HeadConfig, TrimmingConfig, meter_tiny
+from smarttrim_jax import CostConfig, HeadConfig, TrimmingConfig, blip_tiny, meter_tiny
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
@@ -59,6 +63,7 @@ VARIANTS = {
     "finetune": Variant(5000, 0),
     "trim": Variant(0, 2500, learning_rate=3e-4),
     "quick": Variant(450, 220, speedup=2.1, calibration_examples=1536),
+    "blip": Variant(900, 450),
     "packages": Variant(2000, 2000, learning_rate=1e-4, init_from="packages"),
 }
 NAMES = ", ".join(filter(None, VARIANTS))
@@ -74,11 +79,14 @@ def get_config(argument: str = "") -> ConfigDict:
         size, pixels, model = 70, "imagenet", packages_meter(70, heads=HEADS, trimming=TrimmingConfig())
     else:
         size, pixels, model = 64, "clip", meter_tiny(64, heads=HEADS)
+    blip = argument == "blip"
     config = ExperimentConfig(
-        model=model,
+        model=blip_tiny("vqa", 64) if blip else model,
         pixels=pixels,
         init_from=variant.init_from,
-        data=DataConfig(dataset="easy_vqa", image_size=size, text_length=12, batch_size=64),
+        data=DataConfig(
+            dataset="easy_vqa", image_size=size, text_length=12, batch_size=64, start="[ENC]" if blip else ""
+        ),
         optimizer=OptimizerConfig(learning_rate=variant.learning_rate, trimmer=5.0, clip_norm=1.0),
         cost=CostConfig(target_speedup=variant.speedup),
         schedule=ScheduleConfig(full_steps=variant.full_steps, trim_steps=variant.trim_steps),

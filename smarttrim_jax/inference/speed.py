@@ -49,9 +49,9 @@ def compare(
     forward = jax.jit(model.apply)
     product, product_macs = matmul(model.config.dtype)
     executions: dict[str, Callable[[], Any]] = {
-        "full": lambda: [executor(*batch).logits for batch in batches],
-        "padded": lambda: [forward(params, *batch, trim=trim).logits for batch in batches],
-        "packed": lambda: [executor(*batch, trim=trim).logits for batch in batches],
+        "full": lambda: [_last(executor(*batch)) for batch in batches],
+        "padded": lambda: [_last(forward(params, *batch, trim=trim)) for batch in batches],
+        "packed": lambda: [_last(executor(*batch, trim=trim)) for batch in batches],
     }
     timings = time_by_turns({"product": product, **executions}, repeats)
     records = [forward(params, *batch, trim=trim).record for batch in batches]
@@ -86,3 +86,8 @@ def compare(
             row["programs"] = executor.compiled
         rows.append(row)
     return rows
+
+
+def _last(output: Any) -> Any:
+    """What is computed last: the logits, or the states where a model's call returns none (BLIP's questions)."""
+    return output.logits or output.state
