@@ -21,6 +21,10 @@ for any budget (24 to 28 minutes):
 
 Without an argument both phases follow each other in one run.
 
+A BLIP of width 128 instead: its decoder reads the right answer word by word, and ranks all 13 when it is asked:
+
+    python -m smarttrim_jax.train --config=configs/easy_vqa.py:blip --workdir=runs/blip
+
 With real pretrained encoders (DINOv2's ViT-S/14 and MiniLM, see `smarttrim_jax.pretrained.packages`), 40 times the
 work an example, against the same model from random weights; then trim-tuned to 2x:
 
@@ -37,7 +41,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from smarttrim_jax import CostConfig, HeadConfig, TrimmingConfig, meter_tiny
+from smarttrim_jax import CostConfig, HeadConfig, TrimmingConfig, blip_tiny, meter_tiny
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
@@ -76,6 +80,7 @@ VARIANTS = {
     "finetune": Variant(5000, 0),
     "trim": Variant(0, 2500, learning_rate=3e-4),
     "quick": Variant(450, 220, speedup=2.1, calibration_examples=1536),
+    "blip": Variant(900, 450),
     "packages": SMALL._replace(init_from="packages"),
     "packages_trim": SMALL._replace(full_steps=0, trim_steps=300),
 }
@@ -92,11 +97,18 @@ def get_config(argument: str = "") -> ConfigDict:
         size, pixels, model = 112, "imagenet", packages_meter(112, heads=HEADS, trimming=TrimmingConfig())
     else:
         size, pixels, model = 64, "clip", meter_tiny(64, heads=HEADS)
+    blip = argument == "blip"
     config = ExperimentConfig(
-        model=model,
+        model=blip_tiny("vqa", 64) if blip else model,
         pixels=pixels,
         init_from=variant.init_from,
-        data=DataConfig(dataset="easy_vqa", image_size=size, text_length=12, batch_size=variant.batch_size),
+        data=DataConfig(
+            dataset="easy_vqa",
+            image_size=size,
+            text_length=12,
+            batch_size=variant.batch_size,
+            start="[ENC]" if blip else "",
+        ),
         optimizer=OptimizerConfig(learning_rate=variant.learning_rate, trimmer=variant.trimmer, clip_norm=1.0),
         cost=CostConfig(target_speedup=variant.speedup),
         schedule=ScheduleConfig(full_steps=variant.full_steps, trim_steps=variant.trim_steps),

@@ -8,11 +8,24 @@ The data comes as the official repository has it (`git clone https://github.com/
 Where the folder has no `train/`, most of `dev` serves for training: about 760 sentences, each with six orders of
 its boxes, which is too little to learn the task from random weights. `--config=configs/nlvr.py:packages` takes real
 pretrained encoders instead (see `smarttrim_jax.pretrained.packages`), and random weights where they are absent.
+
+`--config=configs/nlvr.py:blip` takes a BLIP of NLVR2's kind, which reads two pictures: the first two boxes side by
+side, and the third.
 """
+
+import dataclasses
 
 from ml_collections import ConfigDict
 
-from smarttrim_jax import CostConfig, HeadConfig, TrimmingConfig, meter_tiny
+from smarttrim_jax import (
+    BlipConfig,
+    CostConfig,
+    HeadConfig,
+    MeterConfig,
+    TrimmingConfig,
+    blip_tiny,
+    meter_tiny,
+)
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
@@ -24,14 +37,19 @@ HEADS = (HeadConfig("nlvr2", "classifier", 0),)
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """The experiment; "packages" has pretrained encoders."""
-    if argument not in ("", "packages"):
-        raise ConfigError(f"configs/nlvr.py has no variant '{argument}'; it has: packages, or none")
-    if argument:
-        size, pixels, rate = 98, "imagenet", 1e-4
+    """The experiment; "packages" has pretrained encoders, "blip" is a BLIP."""
+    if argument not in ("", "packages", "blip"):
+        raise ConfigError(f"configs/nlvr.py has no variant '{argument}'; it has: packages, blip, or none")
+    data = DataConfig(dataset="nlvr", image_size=104, text_length=40, batch_size=48)
+    model: MeterConfig | BlipConfig
+    if argument == "packages":
+        pixels, rate, data = "imagenet", 1e-4, dataclasses.replace(data, image_size=98)
         model = packages_meter(98, heads=HEADS, images=3, trimming=TrimmingConfig())
+    elif argument == "blip":
+        pixels, rate, data = "clip", 5e-4, dataclasses.replace(data, images=2, start="[ENC]")
+        model = blip_tiny("nlvr2", 104, dropout=0.1)
     else:
-        size, pixels, rate = 104, "clip", 5e-4
+        pixels, rate = "clip", 5e-4
         model = meter_tiny(104, heads=HEADS, images=3, dropout=0.1)
     return ConfigDict(
         to_dict(
@@ -39,8 +57,8 @@ def get_config(argument: str = "") -> ConfigDict:
                 model=model,
                 task="nlvr2",
                 pixels=pixels,
-                init_from=argument,
-                data=DataConfig(dataset="nlvr", image_size=size, text_length=40, batch_size=48),
+                init_from="packages" if argument == "packages" else "",
+                data=data,
                 optimizer=OptimizerConfig(learning_rate=rate, weight_decay=0.05, clip_norm=1.0),
                 cost=CostConfig(target_speedup=2.0),
                 schedule=ScheduleConfig(full_steps=1500, trim_steps=1000),

@@ -4,8 +4,9 @@
     python -m smarttrim_jax.predict --workdir=runs/quick --image=FOLDER --text="is it blue?" --output=answers.jsonl
     python -m smarttrim_jax.predict --workdir=runs/quick --input=questions.jsonl --output=answers.jsonl
 
-A folder asks the same of each of its images. A line of JSONL in is `{"image": FILE or [FILE, ...], "text": ...}`; a
-line out adds `answer`, `confidence`, `macs_saved` and `seconds`, or `error` where the question could not be asked.
+A folder asks the same of each of its images; a model of captions says what it sees, without --text. A line of JSONL
+in is `{"image": FILE or [FILE, ...], "text": ...}`; a line out adds `answer`, `confidence`, `macs_saved` and
+`seconds`, or `error` where the question could not be asked.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ from smarttrim_jax.training.finished import open_run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 IMAGE = flags.DEFINE_multi_string("image", [], "Image file (once per image of the example), or a folder of images.")
-TEXT = flags.DEFINE_string("text", None, "Question or statement.")
+TEXT = flags.DEFINE_string("text", "", "Question or statement; a model that writes captions needs none.")
 INPUT = flags.DEFINE_string("input", None, "JSONL of many questions.")
 OUTPUT = flags.DEFINE_string("output", None, "JSONL to write; a table is printed without it.")
 SPEEDUP = flags.DEFINE_float("speedup", None, "Speed-up in MACs; the one it was trained for by default.")
@@ -66,8 +67,8 @@ def _line(answer: Answer) -> str:
     return f"{answer.answer:12}  {figures}  {1e3 * answer.seconds:8.1f} ms  {', '.join(answer.images)}"
 
 
-def _asked(images: list[str], text: str | None) -> list[Question]:
-    if not images or not text:
+def _asked(images: list[str], text: str) -> list[Question]:
+    if not images:
         raise ConfigError("give --image and --text, or --input with many questions")
     folder = pathlib.Path(images[0])
     if len(images) > 1 or not folder.is_dir():

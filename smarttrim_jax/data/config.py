@@ -7,7 +7,7 @@ from typing import Literal
 from smarttrim_jax.data.images import Resize
 from smarttrim_jax.errors import ConfigError
 
-DatasetName = Literal["easy_vqa", "nlvr"]
+DatasetName = Literal["easy_vqa", "easy_vqa_captions", "nlvr"]
 Augment = Literal["none", "clip_randaug"]
 Start = Literal["", "[ENC]", "[DEC]"]
 

@@ -12,13 +12,18 @@ import tensorflow_datasets as tfds
 
 from smarttrim_jax.data.builders.base import AnswerBuilder, Encoded
 from smarttrim_jax.data.builders.easy_vqa import EasyVQA
+from smarttrim_jax.data.builders.easy_vqa_captions import EasyVQACaptions
 from smarttrim_jax.data.builders.nlvr import NLVR
 from smarttrim_jax.data.config import DataConfig, DatasetName
 from smarttrim_jax.data.text import FILE_NAME, TextEncoder
 from smarttrim_jax.errors import DataError
 
 # A further data set is one more builder here and its name in DatasetName.
-BUILDERS: Mapping[DatasetName, type[AnswerBuilder]] = {"easy_vqa": EasyVQA, "nlvr": NLVR}
+BUILDERS: Mapping[DatasetName, type[AnswerBuilder]] = {
+    "easy_vqa": EasyVQA,
+    "easy_vqa_captions": EasyVQACaptions,
+    "nlvr": NLVR,
+}
 
 
 @dataclasses.dataclass(frozen=True)

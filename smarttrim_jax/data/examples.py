@@ -96,8 +96,7 @@ def grouped(images: list[T], pictures: int) -> list[list[T]]:
 
 
 def _joined(parts: list[bytes], name: str) -> Image.Image:
-    images = [decode(data, name) for data in parts]
-    return images[0] if len(images) == 1 else side_by_side(images)
+    return side_by_side([decode(data, name) for data in parts])
 
 
 def collate(examples: Sequence[Example]) -> Example:

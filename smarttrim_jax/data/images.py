@@ -62,6 +62,8 @@ def resize_crop(image: Image.Image, size: int) -> Image.Image:
 
 def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
     """One picture of several, from left to right, each at the height of the first."""
+    if len(images) == 1:
+        return images[0]
     height = images[0].height
     widths = [max(round(image.width * height / image.height), 1) for image in images]
     picture, left = Image.new("RGB", (sum(widths), height)), 0

@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.inference.executor import PackedExecutor
-from smarttrim_jax.models.output import Output
+from smarttrim_jax.inference.answering import Answered, Answering
 from smarttrim_jax.training.finished import FinishedRun
 from smarttrim_jax.training.forward import inputs
 
@@ -77,40 +76,36 @@ def explain(
     trim = run.trim(speedup)
     if trim is None:
         raise ConfigError("this run never trimmed; there is nothing to explain")
-    executor = PackedExecutor(run.model, run.params, run.config.execution)
+    answering = Answering(run, trim)
     for batch in run.batches(split, batch_size=batch_size, limit=limit):
-        output = executor(*inputs(run.config, batch), trim=trim)
-        yield from _examples(run, batch, output)
+        yield from _examples(run, batch, answering(*inputs(run.config, batch)))
 
 
-def _examples(run: FinishedRun, batch: dict[str, Any], output: Output) -> Iterator[Explanation]:
-    config, names = run.config.model, run.dataset.answer_names
-    record = jax.tree.map(np.asarray, output.record)
-    gates, size = record.gates, len(batch["label"])
-    probabilities = np.asarray(jax.nn.softmax(output.logits[run.config.task], axis=-1))
-    full = run.model.macs(output.record.opened(), trimmed=False)
-    macs = np.asarray(run.model.macs(output.record) / full)
+def _examples(run: FinishedRun, batch: dict[str, Any], answered: Answered) -> Iterator[Explanation]:
+    config, size = run.config.model, len(batch["label"])
+    gates = jax.tree.map(np.asarray, answered.record).gates
+    full = run.model.macs(answered.record.opened(), trimmed=False)
+    macs = np.asarray(run.model.macs(answered.record) / full)
     grid = run.config.data.image_size // config.vision.patch_size
-    seen = np.concatenate([gates["image"].tokens, gates["fusion_image"].tokens])[..., 1:] > 0
-    patches = seen.reshape(len(seen), size, config.images, grid, grid).swapaxes(0, 1)
-    layers = [f"image {i}" for i in range(len(gates["image"].tokens))]
-    fused = [f"fusion {i}" for i in range(len(gates["fusion_image"].tokens))]
-    text_layers = [f"text {i}" for i in range(len(gates["text"].tokens))] + fused
-    read = _text_read(gates, size)
+    layers, seen = _way(gates, "image", size)
+    patches = seen[..., 1:].reshape(len(seen), size, config.images, grid, grid).swapaxes(0, 1)
+    # Of a caption, the decoder's target is the text.
+    has_text = any(name.endswith("text") for name in gates)
+    text_layers, read_for_images = _way(gates, "text" if has_text else "target", size)
+    read = read_for_images.any(axis=2)
     for row in range(size):
         if batch["weight"][row] == 0:
             continue
         length = int(batch["text_mask"][row].sum())
-        best = int(probabilities[row].argmax())
         yield Explanation(
             index=int(batch["index"][row]),
             images=batch["image"][row],
             words=run.dataset.text.tokens(batch["text_ids"][row][:length]),
-            answer=names[best],
-            label=names[int(batch["label"][row])],
-            confidence=float(probabilities[row, best]),
+            answer=answered.texts[row],
+            label=run.task.right_answer({name: part[row] for name, part in batch.items()}),
+            confidence=float(answered.confidences[row]),
             macs=float(macs[row]),
-            layers=layers + fused,
+            layers=layers,
             patches=patches[row],
             text_layers=text_layers,
             dropped=[int(read[:, row, word].sum()) for word in range(length)],
@@ -118,13 +113,23 @@ def _examples(run: FinishedRun, batch: dict[str, Any], output: Output) -> Iterat
         )
 
 
-def _text_read(gates: Any, size: int) -> np.ndarray:
-    """Whether each layer reads each word, `[layers, batch, tokens]`; of an example with many images, for any."""
-    parts = []
-    for name in ("text", "fusion_text"):
-        tokens = gates[name].tokens > 0
-        parts.append(tokens.reshape(len(tokens), size, -1, tokens.shape[-1]).any(axis=2))
-    return np.concatenate(parts)
+def _way(gates: Any, side: str, size: int) -> tuple[list[str], np.ndarray]:
+    """The layers on a side's way, and what each of them reads of it, `[layers, batch, images, tokens]`.
+
+    Args:
+        gates: of a record.
+        side: of the state; numbered sides (NLVR2's two images) go the same way.
+        size: examples of the batch.
+    """
+    names, parts = [], []
+    for run in ("image", "text", "fusion", "merge", "decoder"):
+        own = [name for name in sorted(gates) if name.rstrip("01") in (f"{run}_{side}", side if run == side else "")]
+        tokens = [gates[name].tokens for name in own]
+        if tokens:
+            by_image = [part.reshape(len(part), size, -1, part.shape[-1]) > 0 for part in tokens]
+            parts.append(np.concatenate(by_image, axis=2))
+            names += [f"{run} {layer}" for layer in range(len(tokens[0]))]
+    return names, np.concatenate(parts)
 
 
 def _heads(gates: Any, row: int, size: int) -> dict[str, float]:

@@ -10,6 +10,7 @@ from smarttrim_jax.data.images import normalize
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.inference.adaptive import AdaptiveConfig, adaptive_apply
 from smarttrim_jax.training.finished import FinishedRun
+from smarttrim_jax.training.tasks import ChoosingTask
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -27,7 +28,8 @@ def export_run(
 
     `jax.export.deserialize(bytearray(file)).call(images, ids, mask)` runs it: images uint8
     `[batch, images, size, size, 3]`, ids and mask int32 `[batch, text_length]`, to a dict of float32 logits
-    `[batch, outputs]` by head name, and `macs_ratio` `[batch]`, each example's share of the full model's MACs.
+    `[batch, outputs]` by head name, and `macs_ratio` `[batch]`, each example's share of the full model's MACs. Where
+    answers are ranked (BLIP's for questions), `answer` `[batch]`, the class, and its `probability` stand for logits.
 
     Args:
         run: a finished one.
@@ -44,15 +46,18 @@ def export_run(
         ConfigError: a speed-up beyond the run's dial, or a run that never trimmed.
         DataError: the file cannot be written.
     """
-    trim, model, branches = run.trim(speedup), run.model, config or AdaptiveConfig()
+    trim, model, task, branches = run.trim(speedup), run.model, run.task, config or AdaptiveConfig()
     if trim is None:
         raise ConfigError("this run never trimmed; there is no adaptive program to export")
 
     def program(images: jax.Array, ids: jax.Array, mask: jax.Array) -> dict[str, Any]:
         pixels = normalize(images, run.config.pixels)
         output = adaptive_apply(model, branches, run.params, pixels, ids, mask, trim)
-        full = model.macs(output.record.opened(), trimmed=False)
-        return {**output.logits, "macs_ratio": model.macs(output.record) / full}
+        results, record = dict(output.logits), output.record
+        if not results and isinstance(task, ChoosingTask):
+            choice = task.choose(run.params, output, trim)
+            results, record = {"answer": choice.number, "probability": choice.probability}, choice.record
+        return results | {"macs_ratio": model.macs(record) / model.macs(record.opened(), trimmed=False)}
 
     data, images = run.config.data, run.config.model.images
     text = jax.ShapeDtypeStruct((batch_size, data.text_length), jnp.int32)

@@ -5,14 +5,15 @@ import pathlib
 import time
 from collections.abc import Iterator, Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from smarttrim_jax.data.images import decode, normalize, to_array
+from smarttrim_jax.data.examples import grouped
+from smarttrim_jax.data.images import decode, normalize, side_by_side, to_array
 from smarttrim_jax.errors import DataError
-from smarttrim_jax.inference.executor import PackedExecutor
+from smarttrim_jax.inference.answering import Answering
 from smarttrim_jax.training.finished import FinishedRun
+from smarttrim_jax.training.tasks import Captions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Answer:
     Attributes:
         images: of the question.
         text: of the question.
-        answer: the class's name.
-        confidence: its probability.
+        answer: the class's name, or the text written.
+        confidence: its probability; see `Answered`.
         macs_saved: share of the full model's MACs that was not spent.
         seconds: of the batch it was in, per question.
     """
@@ -84,7 +85,7 @@ class Predictor:
 
     def __init__(self, run: FinishedRun, speedup: float | None = None):
         self._run, self._trim = run, run.trim(speedup)
-        self._executor = PackedExecutor(run.model, run.params, run.config.execution)
+        self._answering = Answering(run, self._trim)
 
     def __call__(self, questions: Sequence[Question], batch_size: int = 32) -> Iterator[Answer | Failure]:
         """Answers in the order of the questions; one that cannot be asked keeps no other from its answer.
@@ -112,25 +113,27 @@ class Predictor:
         start = time.perf_counter()
         images = normalize(jnp.stack([each.images for each in prepared]), run.config.pixels)
         ids, mask = np.stack([each.ids for each in prepared]), np.stack([each.mask for each in prepared])
-        output = self._executor(images, ids, mask, trim=self._trim)
-        probabilities = np.asarray(jax.nn.softmax(output.logits[run.config.task], axis=-1))
-        full = model.macs(output.record.opened(), trimmed=False)
-        saved = np.asarray(1 - model.macs(output.record, trimmed=self._trim is not None) / full)
+        texts, confidences, record = self._answering(images, ids, mask)
+        full = model.macs(record.opened(), trimmed=False)
+        saved = np.asarray(1 - model.macs(record, trimmed=self._trim is not None) / full)
         seconds = (time.perf_counter() - start) / len(prepared)
-        for each, row, share in zip(prepared, probabilities, saved, strict=True):
-            question, best = each.question, int(row.argmax())
-            name = run.dataset.answer_names[best]
-            yield Answer(question.images, question.text, name, float(row[best]), float(share), seconds)
+        for each, text, confidence, share in zip(prepared, texts, confidences, saved, strict=True):
+            question = each.question
+            yield Answer(question.images, question.text, text, float(confidence), float(share), seconds)
 
     def _read(self, question: Question) -> np.ndarray:
-        needed, data = self._run.config.model.images, self._run.config.data
+        data = self._run.config.data
+        needed = self._run.dataset.num_images if data.images else self._run.config.model.images
         if len(question.images) != needed:
             raise DataError(f"'{question.text}' comes with {len(question.images)} images; the model takes {needed}")
-        return np.stack(
-            [to_array(decode(_bytes(file), file), data.image_size, data.resize) for file in question.images]
-        )
+        images = [decode(_bytes(file), file) for file in question.images]
+        pictures = map(side_by_side, grouped(images, data.images))
+        return np.stack([to_array(picture, data.image_size, data.resize) for picture in pictures])
 
     def _encode(self, question: Question) -> tuple[np.ndarray, np.ndarray]:
+        task = self._run.task
+        if isinstance(task, Captions):
+            return task.prompt.astype(np.int32), np.ones(len(task.prompt), np.int32)
         try:
             return self._run.dataset.text.encode(question.text)
         except DataError as error:

@@ -12,8 +12,35 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.objectives.distillation import distillation_loss
+
 NOBODY = -100
 """The identity of a place in the queue that nothing was put into yet."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrievalConfig:
+    """Contrastive learning against a momentum model; the defaults are the official ones.
+
+    Attributes:
+        momentum: share of the momentum model's parameters that stays at every step.
+        places: pairs of earlier batches that the queue holds; a multiple of the batch.
+        alpha: the momentum model's share of the targets.
+        alpha_fraction: share of the steps over which `alpha` rises from 0.
+    """
+
+    momentum: float = 0.995
+    places: int = 57600
+    alpha: float = 0.4
+    alpha_fraction: float = 0.15
+
+    def __post_init__(self) -> None:
+        for name in ("momentum", "alpha", "alpha_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"retrieval's {name} is {getattr(self, name)}; it must lie between 0 and 1")
+        if self.places < 1:
+            raise ConfigError(f"retrieval's places is {self.places}; it must be at least 1")
 
 
 @jax.tree_util.register_dataclass
@@ -139,6 +166,36 @@ def itc_loss(
     to_text = one_way(images, momentum_images, momentum_texts, queue.texts)
     to_image = one_way(texts, momentum_texts, momentum_images, queue.images)
     return (to_text + to_image) / 2
+
+
+def row_distillation(
+    teacher: tuple[Float[Array, "batch features"], Float[Array, "batch features"]],
+    student: tuple[Float[Array, "batch features"], Float[Array, "batch features"]],
+    momentum_images: Float[Array, "batch features"],
+    momentum_texts: Float[Array, "batch features"],
+    queue: Queue,
+    temperature: Float[Array, ""],
+    softness: float,
+) -> Float[Array, " batch"]:
+    """How far the trimmed pass ranks candidates from how the full one does, the mean of both directions.
+
+    Args:
+        teacher: images' and texts' features at full capacity; without gradient.
+        student: those of the trimmed pass.
+        momentum_images: candidates of this batch, of the momentum model.
+        momentum_texts: candidates of this batch, of the momentum model.
+        queue: candidates of earlier batches.
+        temperature: of the similarities; without gradient.
+        softness: of the distillation, see `distillation_loss`.
+    """
+    texts = jnp.concatenate([momentum_texts, queue.texts])
+    images = jnp.concatenate([momentum_images, queue.images])
+    temperature = jax.lax.stop_gradient(temperature)
+    to_texts, to_images = (
+        distillation_loss("softmax", full @ columns.T / temperature, trimmed @ columns.T / temperature, softness)
+        for full, trimmed, columns in zip(teacher, student, (texts, images), strict=True)
+    )
+    return (to_texts + to_images) / 2
 
 
 def bounded_temperature(temperature: Float[Array, ""]) -> Float[Array, ""]:

@@ -9,6 +9,7 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.execution import ExecutionConfig
 from smarttrim_jax.models.meter import MeterConfig
+from smarttrim_jax.objectives.retrieval import RetrievalConfig
 from smarttrim_jax.objectives.total import ObjectiveConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
 from smarttrim_jax.training.sharding import MeshConfig
@@ -87,6 +88,7 @@ class ExperimentConfig:
             file, or "packages" for METER's encoders of `pretrained.packages`, with their vocabulary.
         temperature: of the sampled gates.
         pixels: how images are normalised.
+        retrieval: of BLIP's retrieval alone.
         execution: of packed execution, in evaluation and inference.
     """
 
@@ -98,6 +100,7 @@ class ExperimentConfig:
     temperature: float = 1.0
     pixels: Preset = "clip"
     objective: ObjectiveConfig = ObjectiveConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
     cost: CostConfig = CostConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -140,6 +143,8 @@ def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
         from_data = name.endswith(("vocab_size", "outputs")) and have == 0
         if have != need and not from_data:
             raise ConfigError(f"config key '{name}' is {have}, but {data.dataset} needs {need}")
+    if data.images > dataset.num_images:
+        raise ConfigError(f"data.images is {data.images}, which cannot be made of {dataset.num_images} image(s)")
     if model.images != (data.images or dataset.num_images):
         raise ConfigError(
             f"the model takes {model.images} images, but {data.dataset} gives {data.images or dataset.num_images}; "

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import tensorflow_datasets as tfds
 
@@ -45,11 +45,24 @@ class EasyVQA(AnswerBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Examples]:
         folder = _folder(self.source)
         splits = {
-            "train": _examples(folder, "train", lambda image: image % CALIBRATION_PERIOD != 0),
-            "calibration": _examples(folder, "train", lambda image: image % CALIBRATION_PERIOD == 0),
-            "test": _examples(folder, "test", lambda image: True),
+            "train": self._examples(folder, "train", lambda image: image % CALIBRATION_PERIOD != 0),
+            "calibration": self._examples(folder, "train", lambda image: image % CALIBRATION_PERIOD == 0),
+            "test": self._examples(folder, "test", lambda image: True),
         }
         return {split: self._generate_examples(split, examples) for split, examples in splits.items()}
+
+    def _examples(self, folder: pathlib.Path, split: str, wanted: Callable[[int], bool]) -> Examples:
+        """The examples of one raw split about the wanted images; each carries its image's PNG bytes."""
+        examples = self._examples_of(_questions(folder / split / "questions.json"))
+        for number, (text, answer, image) in enumerate(examples):
+            if wanted(image):
+                path = folder / split / "images" / f"{image}.png"
+                name = f"{split}-{image}-{number}"
+                yield name, {"id": name, "images": [str(path)], "text": text, "answer": answer}
+
+    def _examples_of(self, questions: list[Question]) -> Iterable[Question]:
+        """Text, answer and image of every example."""
+        return questions
 
 
 def _folder(source: str) -> pathlib.Path:
@@ -64,15 +77,6 @@ def _folder(source: str) -> pathlib.Path:
 
 def _answers(folder: pathlib.Path) -> list[str]:
     return _read(folder / "answers.txt").split()
-
-
-def _examples(folder: pathlib.Path, split: str, wanted: Callable[[int], bool]) -> Examples:
-    """The questions of one raw split about the wanted images; each carries its image's PNG bytes."""
-    for number, (text, answer, image) in enumerate(_questions(folder / split / "questions.json")):
-        if wanted(image):
-            path = folder / split / "images" / f"{image}.png"
-            name = f"{split}-{image}-{number}"
-            yield name, {"id": name, "images": [str(path)], "text": text, "answer": answer}
 
 
 def _questions(path: pathlib.Path) -> list[Question]:

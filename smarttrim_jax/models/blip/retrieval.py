@@ -70,8 +70,11 @@ class BlipRetrieval(Blip):
         state: State = {"image": self.embed_images(images)}
         state, gates, present = self.fold(self.image_stages(), state, trim, key)
         image = state["image"]
-        features = _normalised(self.image_projection(image.global_token))
-        return Encoded(features, image, make_record(gates, present))
+        return Encoded(self.image_features(image), image, make_record(gates, present))
+
+    def image_features(self, image: Tokens) -> Float[Array, "batch features"]:
+        """The vectors of encoded images, float32, of length 1; texts may have read them since."""
+        return _normalised(self.image_projection(image.global_token))
 
     def encode_texts(
         self,

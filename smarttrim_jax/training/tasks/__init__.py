@@ -4,12 +4,14 @@ from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.tasks.answers import Answers
-from smarttrim_jax.training.tasks.base import ChoosingTask, Task
+from smarttrim_jax.training.tasks.base import Choice, ChoosingTask, Task
+from smarttrim_jax.training.tasks.captions import Captions
 from smarttrim_jax.training.tasks.classes import Classes
+from smarttrim_jax.training.tasks.pairs import Pairs
 
-BLIP_TASKS: dict[str, type[Task]] = {"vqa": Answers, "nlvr2": Classes}
+BLIP_TASKS: dict[str, type[Task]] = {"vqa": Answers, "nlvr2": Classes, "caption": Captions, "retrieval": Pairs}
 
-__all__ = ["ChoosingTask", "Task", "make_task"]
+__all__ = ["Captions", "Choice", "ChoosingTask", "Task", "make_task"]
 
 
 def make_task(config: ExperimentConfig, dataset: Dataset) -> Task:

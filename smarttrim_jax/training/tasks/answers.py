@@ -16,8 +16,8 @@ from smarttrim_jax.objectives.language import answer_loss, sequence_distillation
 from smarttrim_jax.objectives.total import weighted_mean
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch, inputs
-from smarttrim_jax.training.tasks.base import ChoosingTask, Rows
-from smarttrim_jax.trimming.gates import Trim, TrimRecord
+from smarttrim_jax.training.tasks.base import Choice, ChoosingTask
+from smarttrim_jax.trimming.gates import Trim
 
 RANKED = 128
 """Answers of the list that are read to their end, the likeliest by their first word."""
@@ -64,18 +64,13 @@ class Answers(ChoosingTask):
         """The share of answers that greedy search writes."""
         return jnp.mean(word_accuracy(output.logits["answer"], *self._texts(batch["label"])) == 1)
 
-    def judge(self, params: Params, output: Output, batch: Batch, trim: Trim | None) -> tuple[Rows, TrimRecord]:
-        best, _ = self.choose(params, output, trim)
-        record = self._bind(params).decode(output, *self._texts(best), trim=trim).record
-        return {"correct": best == batch["label"]}, record
-
-    def choose(
-        self, params: Params, output: Output, trim: Trim | None
-    ) -> tuple[Int[Array, " batch"], Float[Array, " batch"]]:
+    def choose(self, params: Params, output: Output, trim: Trim | None) -> Choice:
         """The first in rank, and its probability among those that were read to their end."""
-        answers = jnp.asarray(self._ids), jnp.asarray(self._mask)
-        order, likelihoods = self._bind(params).rank(output, *answers, RANKED, trim=trim)
-        return order[:, 0], jax.nn.softmax(likelihoods)[:, 0]
+        module, answers = self._bind(params), (jnp.asarray(self._ids), jnp.asarray(self._mask))
+        order, likelihoods = module.rank(output, *answers, RANKED, trim=trim)
+        best = order[:, 0]
+        record = module.decode(output, *self._texts(best), trim=trim).record
+        return Choice(best, jax.nn.softmax(likelihoods)[:, 0], record)
 
     def _bind(self, params: Params) -> BlipVqa:
         return self.model.bind(params)

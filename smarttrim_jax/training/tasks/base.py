@@ -1,7 +1,7 @@
 """What the training steps, the evaluation and the commands ask of a task."""
 
 import abc
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -95,6 +95,24 @@ class Task(abc.ABC):
         """The accuracy over a whole split, on the host; `rows` are those of `judge`, end to end."""
         return float(np.mean(rows["correct"]))
 
+    @abc.abstractmethod
+    def right_answer(self, example: Batch) -> str:
+        """What should be answered to an example, on the host."""
+
+
+class Choice(NamedTuple):
+    """What a model chooses.
+
+    Attributes:
+        number: of the choice in `ChoosingTask.choices`.
+        probability: of the choice.
+        record: of what was computed for it.
+    """
+
+    number: Int[Array, " batch"]
+    probability: Float[Array, " batch"]
+    record: TrimRecord
+
 
 class ChoosingTask(Task):
     """A task whose answer is a choice among few.
@@ -106,7 +124,12 @@ class ChoosingTask(Task):
     choices: tuple[str, ...]
 
     @abc.abstractmethod
-    def choose(
-        self, params: Params, output: Any, trim: Trim | None
-    ) -> tuple[Int[Array, " batch"], Float[Array, " batch"]]:
-        """What is chosen for every example, and its probability; arguments as in `judge`."""
+    def choose(self, params: Params, output: Any, trim: Trim | None) -> Choice:
+        """The choice for every example; arguments as in `judge`."""
+
+    def judge(self, params: Params, output: Any, batch: Batch, trim: Trim | None) -> tuple[Rows, TrimRecord]:
+        choice = self.choose(params, output, trim)
+        return {"correct": choice.number == batch["label"]}, choice.record
+
+    def right_answer(self, example: Batch) -> str:
+        return self.choices[int(example["label"])]

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.models.functional import Params
@@ -13,8 +13,8 @@ from smarttrim_jax.objectives.task import task_loss
 from smarttrim_jax.objectives.total import weighted_mean
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch
-from smarttrim_jax.training.tasks.base import ChoosingTask, Rows
-from smarttrim_jax.trimming.gates import Trim, TrimRecord
+from smarttrim_jax.training.tasks.base import Choice, ChoosingTask
+from smarttrim_jax.trimming.gates import Trim
 
 
 class Classes(ChoosingTask):
@@ -34,19 +34,11 @@ class Classes(ChoosingTask):
         return weighted_mean(distillation_loss(objective.loss, *logits, objective.temperature), batch["weight"])
 
     def accuracy(self, output: Any, batch: Batch) -> Float[Array, ""]:
-        return jnp.mean(self._right(output, batch))
+        return jnp.mean(jnp.argmax(self._logits(output), axis=-1) == batch["label"])
 
-    def judge(self, params: Params, output: Any, batch: Batch, trim: Trim | None) -> tuple[Rows, TrimRecord]:
-        return {"correct": self._right(output, batch)}, output.record
-
-    def choose(
-        self, params: Params, output: Any, trim: Trim | None
-    ) -> tuple[Int[Array, " batch"], Float[Array, " batch"]]:
+    def choose(self, params: Params, output: Any, trim: Trim | None) -> Choice:
         probabilities = jax.nn.softmax(self._logits(output))
-        return jnp.argmax(probabilities, axis=-1), jnp.max(probabilities, axis=-1)
+        return Choice(jnp.argmax(probabilities, axis=-1), jnp.max(probabilities, axis=-1), output.record)
 
     def _logits(self, output: Any) -> Float[Array, "batch answers"]:
         return output.logits[self.config.task]
-
-    def _right(self, output: Any, batch: Batch) -> Array:
-        return jnp.argmax(self._logits(output), axis=-1) == batch["label"]

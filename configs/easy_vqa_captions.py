@@ -1,0 +1,49 @@
+"""What easy-VQA's questions tell about each image as a caption ("a blue circle"), with a BLIP of width 128.
+
+Captions, written word by word:
+
+    python -m smarttrim_jax.train --config=configs/easy_vqa_captions.py --workdir=runs/captions
+    python -m smarttrim_jax.predict --workdir=runs/captions --image=FILE
+
+Images found by captions and captions by images (the accuracy is recall at 1, both ways), pairs judged:
+
+    python -m smarttrim_jax.train --config=configs/easy_vqa_captions.py:retrieval --workdir=runs/retrieval
+    python -m smarttrim_jax.predict --workdir=runs/retrieval --image=FILE --text="a blue circle"
+
+3,180 images to train on and 24 captions: a check that everything works, not a benchmark.
+"""
+
+from ml_collections import ConfigDict
+
+from smarttrim_jax import CostConfig, blip_tiny
+from smarttrim_jax.configuration import to_dict
+from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.objectives.retrieval import RetrievalConfig
+from smarttrim_jax.training.experiment import BLIP_START, EvaluationConfig, ExperimentConfig, ScheduleConfig
+from smarttrim_jax.training.optimizer import OptimizerConfig
+
+
+def get_config(argument: str = "caption") -> ConfigDict:
+    """The experiment; "caption" or "retrieval"."""
+    if argument not in ("caption", "retrieval"):
+        raise ConfigError(f"configs/easy_vqa_captions.py has no variant '{argument}'; it has: caption, retrieval")
+    data = DataConfig(
+        dataset="easy_vqa_captions",
+        image_size=64,
+        text_length=12,
+        batch_size=64,
+        start=BLIP_START[argument],
+        prompt="a picture of" if argument == "caption" else "",
+    )
+    config = ExperimentConfig(
+        model=blip_tiny(argument, 64),
+        data=data,
+        task=argument,
+        optimizer=OptimizerConfig(learning_rate=5e-4, trimmer=5.0, clip_norm=1.0),
+        retrieval=RetrievalConfig(places=1024),
+        cost=CostConfig(target_speedup=2.0),
+        schedule=ScheduleConfig(full_steps=600, trim_steps=400),
+        evaluation=EvaluationConfig(calibration_examples=362),
+    )
+    return ConfigDict(to_dict(config))

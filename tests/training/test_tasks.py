@@ -1,0 +1,285 @@
+"""BLIP's tasks in the training loop: steps, resumed runs, teachers that learn nothing, scores."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh, AxisType
+from raw_data import make_easy_vqa, make_nlvr
+
+from smarttrim_jax.configuration import build, to_dict
+from smarttrim_jax.data.builders.easy_vqa_captions import COLORS, SHAPES
+from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.data.dataset import Dataset, prepare
+from smarttrim_jax.data.pipeline import train_iterator
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.blip import BlipConfig
+from smarttrim_jax.models.blip.config import BERT, TASKS, VIT
+from smarttrim_jax.models.meter import MeterConfig
+from smarttrim_jax.objectives.retrieval import NOBODY, RetrievalConfig
+from smarttrim_jax.training.checkpoints import Checkpoints
+from smarttrim_jax.training.experiment import BLIP_START, ExperimentConfig, ScheduleConfig, fit_to_data
+from smarttrim_jax.training.forward import inputs
+from smarttrim_jax.training.optimizer import OptimizerConfig, make_optimizer
+from smarttrim_jax.training.sharding import AXES, partition_spec
+from smarttrim_jax.training.step import State, Steps
+from smarttrim_jax.training.tasks import Task, make_task
+from smarttrim_jax.training.tree_paths import named_leaves
+from smarttrim_jax.trimming.gates import Trim
+from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
+
+BATCH, PLACES = 4, 8
+DATASETS: dict[str, Any] = {"nlvr2": "nlvr", "caption": "easy_vqa_captions", "retrieval": "easy_vqa_captions"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_numbers() -> Iterator[None]:
+    """The generator that compiles fastest: a training pass draws in a hundred places."""
+    before = jax.config.jax_default_prng_impl
+    jax.config.update("jax_default_prng_impl", "unsafe_rbg")
+    yield
+    jax.config.update("jax_default_prng_impl", before)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Raw files: images of which two questions tell shape and color, and sentences about boxes."""
+    folder = tmp_path_factory.mktemp("raw")
+    easy = make_easy_vqa(folder / "easy")
+    (easy / "answers.txt").write_text("\n".join([*SHAPES, *COLORS, "yes", "no"]))
+    for split, images in {"train": 47, "test": 5}.items():
+        told = [(COLORS[i % 8], SHAPES[i % 3], i) for i in range(images)]
+        questions = [[f"what is the {color} shape?", shape, i] for color, shape, i in told]
+        questions += [[f"is there a {color} shape?", "yes", i] for color, _, i in told]
+        (easy / split / "questions.json").write_text(json.dumps(questions))
+    dev = [(f"{number}-0", f"there is a box {number}") for number in range(84, 104)]
+    nlvr = make_nlvr(folder / "nlvr", {"dev": dev, "test": [("900-0", "no box"), ("901-0", "a box")]})
+    return {"easy_vqa": str(easy), "easy_vqa_captions": str(easy), "nlvr": str(nlvr)}
+
+
+def blip(task: Any, **changes: Any) -> BlipConfig:
+    """Two layers of every kind, 16 wide, 4 patches."""
+    config = BlipConfig(
+        task=task,
+        vision=dataclasses.replace(VIT, image_size=8, patch_size=4, width=16, depth=2, heads=2, mlp_width=16),
+        text=dataclasses.replace(
+            BERT, vocab_size=0, width=16, depth=2, heads=2, mlp_width=16, max_positions=12, dropout=0.0
+        ),
+        first_merge=1,
+        features=8,
+        trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=4)),
+        scan=True,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def experiment(task: str, sources: dict[str, str], **changes: Any) -> ExperimentConfig:
+    name = DATASETS.get(task, "easy_vqa")
+    data = DataConfig(
+        dataset=name,
+        image_size=8,
+        text_length=12,
+        batch_size=BATCH,
+        data_dir=str(pathlib.Path(sources["easy_vqa"]).parent / "prepared"),
+        source=sources[name],
+        images=2 if task == "nlvr2" else 0,
+        start=BLIP_START[task],
+        prompt="a picture of" if task == "caption" else "",
+    )
+    config = ExperimentConfig(
+        model=blip(task),
+        data=data,
+        task=task,
+        optimizer=OptimizerConfig(learning_rate=1e-2, clip_norm=1.0, warmup_fraction=0.0),
+        schedule=ScheduleConfig(full_steps=0, trim_steps=4, tensorboard=False),
+        retrieval=RetrievalConfig(momentum=0.5, places=PLACES),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """Three steps of trim-tuning, and what is needed to repeat them."""
+
+    task: Task
+    dataset: Dataset
+    step: Any
+    batches: list[dict[str, Any]]
+    states: list[State]
+    metrics: list[dict[str, float]]
+
+    @property
+    def params(self) -> Any:
+        return self.states[-1]["params"]
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def trained(request: Any, sources: dict[str, str]) -> Trained:
+    config = experiment(request.param, sources)
+    dataset = prepare(config.data)
+    task = make_task(fit_to_data(config, dataset), dataset)
+    params = jax.jit(task.model.init)(jax.random.key(0))
+    steps = Steps(task, make_optimizer(config.optimizer, params, config.schedule.total_steps))
+    iterator = train_iterator(dataset, config.data)
+    batches = [jax.device_put(next(iterator)) for _ in range(3)]
+    iterator.close()
+    step, states, metrics = jax.jit(steps.trim), [jax.jit(steps.initial_state)(params)], []
+    for batch in batches:
+        state, measured = step(states[-1], batch)
+        states.append(state)
+        metrics.append({name: float(value) for name, value in measured.items()})
+    return Trained(task, dataset, step, batches, states, metrics)
+
+
+def test_every_task_takes_steps_whose_terms_are_finite_and_change_all_parameters(trained: Trained) -> None:
+    terms = ("task_full", "task_trimmed", "distillation", "cost")
+    for metrics in trained.metrics:
+        assert all(np.isfinite(value) for value in metrics.values())
+        assert metrics["loss"] == pytest.approx(sum(metrics[term] for term in terms), rel=1e-5)
+        assert 0 < metrics["macs_ratio"] < 1.2
+        assert metrics["gradient_norm"] > 0
+    first, last = (named_leaves(trained.states[i]["params"]) for i in (0, -1))
+    unmoved = [name for name in first if np.array_equal(first[name], last[name])]
+    # Keys' biases change no attention; two start ids are of words that no text here has.
+    assert [name for name in unmoved if "key/bias" not in name] == []
+
+
+def test_a_state_that_was_saved_goes_on_bit_for_bit(trained: Trained, tmp_path: pathlib.Path) -> None:
+    checkpoints = Checkpoints(tmp_path, every=1, keep=1)
+    checkpoints.save(2, trained.states[2], None, {})
+    restored = checkpoints.restore_latest(jax.eval_shape(lambda state: state, trained.states[2]))
+    checkpoints.close()
+    assert restored is not None
+    state, metrics = trained.step(restored[1], trained.batches[2])
+    chex.assert_trees_all_equal(state, trained.states[3])
+    assert {name: float(value) for name, value in metrics.items()} == trained.metrics[2]
+
+
+def test_distillation_teaches_the_trimmed_pass_alone(trained: Trained) -> None:
+    task, batch, state = trained.task, trained.batches[0], trained.states[0]
+    shapes = jax.eval_shape(lambda: task.run(state["params"], batch, key=jax.random.key(0)))
+    given = jax.tree.map(jnp.zeros_like, jax.eval_shape(lambda: task.begin(state, batch)[0]))
+
+    def drawn(seed: int) -> Any:
+        keys = iter(jax.random.split(jax.random.key(seed), len(jax.tree.leaves(shapes))))
+        return jax.tree.map(
+            lambda leaf: jax.random.uniform(next(keys), leaf.shape, minval=0.1).astype(leaf.dtype), shapes
+        )
+
+    if given is not None:
+        given = jax.tree.map(lambda leaf: jax.random.uniform(jax.random.key(3), leaf.shape).astype(leaf.dtype), given)
+    distance = jax.grad(task.distance, argnums=(0, 1), allow_int=True)
+    to_teacher, to_student = distance(drawn(1), drawn(2), batch, given)
+    floats = [leaf for leaf in jax.tree.leaves(to_teacher) if leaf.dtype == jnp.float32]
+    assert floats
+    assert all((leaf == 0).all() for leaf in floats)
+    assert any((leaf != 0).any() for leaf in jax.tree.leaves(to_student) if leaf.dtype == jnp.float32)
+    assert float(task.distance(drawn(1), drawn(1), batch, given)) == pytest.approx(0, abs=1e-5)
+
+
+def test_fillers_teach_nothing(trained: Trained) -> None:
+    """The loss of a batch whose last examples weigh nothing does not depend on them."""
+    task, batch, state = trained.task, trained.batches[0], trained.states[0]
+    shapes = jax.eval_shape(lambda: task.run(state["params"], batch, key=jax.random.key(0)))
+    logits = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.5, leaf.dtype), shapes)
+    filled = batch | {"weight": jnp.array([1.0, 1, 0, 0])}
+    other = filled | {name: batch[name].at[2:].set(batch[name][:2]) for name in ("label", "text_ids", "text_mask")}
+    if state.keys() & {"queue"}:
+        return  # what belongs together is a matter of the whole batch
+    assert float(task.loss(logits, filled, None)) == pytest.approx(float(task.loss(logits, other, None)), rel=1e-6)
+
+
+def test_evaluation_judges_every_example_and_counts_its_macs(trained: Trained) -> None:
+    task, batch = trained.task, trained.batches[0]
+
+    @jax.jit
+    def judge(params: Any, trim: Trim | None) -> Any:
+        output = task.model.apply(params, *inputs(task.config, batch), trim=trim)
+        rows, record = task.judge(params, output, batch, trim)
+        return rows, task.model.macs(record), task.model.macs(record.opened(), trimmed=False)
+
+    rows, macs, full = jax.device_get(judge(trained.params, Trim(offset=jnp.float32(-50.0))))
+    assert all(len(part) == BATCH for part in rows.values())
+    assert 0 <= task.score(rows) <= 1
+    assert macs.shape == full.shape == (BATCH,)
+    assert (macs < full).all()
+
+
+def test_retrieval_carries_a_momentum_model_and_a_queue(trained: Trained) -> None:
+    if trained.task.config.task != "retrieval":
+        assert trained.states[0].keys() == {"params", "opt_state", "step", "multiplier"}
+        return
+    before, after = trained.states[1:3]
+    assert "trimmers" not in after["momentum"]
+    expected = jax.tree.map(
+        lambda slow, fast: 0.5 * slow + 0.5 * fast,
+        before["momentum"],
+        {name: part for name, part in before["params"].items() if name != "trimmers"},
+    )
+    chex.assert_trees_all_close(after["momentum"], expected, rtol=1e-5, atol=1e-7)
+    assert (trained.states[0]["queue"].identities == NOBODY).all()
+    first, second, third = (batch["label"] for batch in trained.batches)
+    np.testing.assert_array_equal(trained.states[2]["queue"].identities, np.concatenate([first, second]))
+    np.testing.assert_array_equal(trained.states[3]["queue"].identities, np.concatenate([third, second]))
+    norms = np.linalg.norm(trained.states[3]["queue"].texts, axis=-1)
+    np.testing.assert_allclose(norms, 1, rtol=1e-5)
+
+
+def test_the_momentum_model_is_sharded_as_the_model_and_the_queue_by_its_places(trained: Trained) -> None:
+    mesh = AbstractMesh((1, 2, 2), AXES, axis_types=(AxisType.Auto,) * 3)
+    for name, leaf in named_leaves(trained.states[0].get("momentum", {})).items():
+        large = (*leaf.shape[:-2], 256, 256)[-3:]
+        assert partition_spec(f"momentum/{name}", large, mesh) == partition_spec(f"params/{name}", large, mesh)
+    assert partition_spec("queue/images", (57600, 256), mesh) == jax.sharding.PartitionSpec("fsdp", None)
+
+
+def test_recall_counts_what_belongs_together(sources: dict[str, str]) -> None:
+    config = experiment("retrieval", sources)
+    dataset = prepare(config.data)
+    task = make_task(fit_to_data(config, dataset), dataset)
+    eye, labels = np.eye(4), np.array([0, 1, 1, 2])
+    assert task.score({"images": eye, "texts": eye, "label": labels}) == 1
+    twisted = eye[[0, 2, 1, 3]]  # 1 and 2 belong together
+    assert task.score({"images": eye, "texts": twisted, "label": labels}) == 1
+    assert task.score({"images": eye, "texts": eye[[3, 1, 2, 0]], "label": labels}) == 0.5
+    with pytest.raises(ConfigError, match=r"retrieval\.places is 6; it must be a multiple of data\.batch_size, 4"):
+        make_task(dataclasses.replace(task.config, retrieval=RetrievalConfig(places=6)), dataset)
+
+
+def test_settings_are_of_the_model_that_knows_most_of_their_keys(sources: dict[str, str]) -> None:
+    config = experiment("vqa", sources)
+    settings = to_dict(config)
+    assert build(ExperimentConfig, json.loads(json.dumps(settings))) == config
+    meter = ExperimentConfig(MeterConfig(), dataclasses.replace(config.data, start=""))
+    assert build(ExperimentConfig, to_dict(meter)) == meter
+    for model, hint in ((config.model, "'features'"), (meter.model, "'fusion'")):
+        wrong = to_dict(model)
+        wrong[f"{hint[1:-1]}s"] = wrong.pop(hint[1:-1])
+        with pytest.raises(ConfigError, match=rf"config\.model\.\w+'; did you mean {hint}"):
+            build(ExperimentConfig, settings | {"model": wrong})
+
+
+def test_what_does_not_fit_is_named(sources: dict[str, str]) -> None:
+    config = experiment("vqa", sources)
+    dataset = prepare(config.data)
+    with pytest.raises(ConfigError, match="task is 'nlvr2', but the model is for: vqa"):
+        dataclasses.replace(config, task="nlvr2")
+    with pytest.raises(ConfigError, match=r"data.start is '\[DEC\]', but texts for this model begin with '\[ENC\]'"):
+        dataclasses.replace(config, data=dataclasses.replace(config.data, start="[DEC]"))
+    few = blip("vqa", text=dataclasses.replace(config.model.text, vocab_size=7))
+    wrong = {
+        "model.text.vocab_size' is 7": dataclasses.replace(config, model=few),
+        "data.images is 2, which cannot be made of 1": dataclasses.replace(
+            config, data=dataclasses.replace(config.data, images=2)
+        ),
+    }
+    for message, changed in wrong.items():
+        with pytest.raises(ConfigError, match=message):
+            fit_to_data(changed, dataset)
