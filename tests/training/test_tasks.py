@@ -170,6 +170,9 @@ def test_retrieval_carries_a_momentum_model_and_a_queue(trained: Trained) -> Non
     first, second, third = (batch["label"] for batch in trained.batches)
     np.testing.assert_array_equal(trained.states[2]["queue"].identities, np.concatenate([first, second]))
     np.testing.assert_array_equal(trained.states[3]["queue"].identities, np.concatenate([third, second]))
+    task = trained.task
+    one = jax.eval_shape(lambda: task.run(before["params"], trained.batches[0], key=jax.random.key(0)))
+    assert {gates.tokens.shape[1] for gates in one.record.gates.values()} == {BATCH}  # right pairs alone are paid for
     norms = np.linalg.norm(trained.states[3]["queue"].texts, axis=-1)
     np.testing.assert_allclose(norms, 1, rtol=1e-5)
 
@@ -179,6 +182,8 @@ def test_the_momentum_model_is_sharded_as_the_model_and_the_queue_by_its_places(
     for name, leaf in named_leaves(trained.states[0].get("momentum", {})).items():
         large = (*leaf.shape[:-2], 256, 256)[-3:]
         assert partition_spec(f"momentum/{name}", large, mesh) == partition_spec(f"params/{name}", large, mesh)
+    stacked = partition_spec("params/text/merge_layers/mlp/up/kernel", (512, 256, 256), mesh)
+    assert stacked == jax.sharding.PartitionSpec(None, "fsdp", "tensor")
     assert partition_spec("queue/images", (57600, 256), mesh) == jax.sharding.PartitionSpec("fsdp", None)
 
 
