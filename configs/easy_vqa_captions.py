@@ -34,7 +34,6 @@ def get_config(argument: str = "caption") -> ConfigDict:
         text_length=12,
         batch_size=64,
         start=BLIP_START[argument],
-        prompt="a picture of" if argument == "caption" else "",
     )
     config = ExperimentConfig(
         model=blip_tiny(argument, 64),

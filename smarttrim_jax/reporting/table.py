@@ -2,6 +2,9 @@
 
 from typing import Any
 
+PARTS = ("tokens", "heads", "cross_heads", "twin_heads")
+"""What a layer keeps shares of, as far as it has any."""
+
 
 def format_report(report: dict[str, Any]) -> str:
     """Accuracy and MACs of both passes, then what every layer kept."""
@@ -18,11 +21,12 @@ def format_report(report: dict[str, Any]) -> str:
     if "execution" in report:
         lines.append(f"{report['execution']['name']} execution, {report['execution']['programs']} programs of layers")
     if trimmed:
-        kept = [["kept by layer", "tokens", "heads", "cross heads"]]
+        columns = [name for name in PARTS if any(name in parts for parts in report["kept"].values())]
+        kept = [["kept by layer", *(name.replace("_", " ") for name in columns)]]
         for run, parts in sorted(report["kept"].items()):
-            for layer, share in enumerate(parts["tokens"]):
-                cross = f"{parts['cross_heads'][layer]:.2f}" if "cross_heads" in parts else ""
-                kept.append([f"{run} {layer}", f"{share:.2f}", f"{parts['heads'][layer]:.2f}", cross])
+            for layer in range(len(parts["tokens"])):
+                shares = [f"{parts[name][layer]:.2f}" if name in parts else "" for name in columns]
+                kept.append([f"{run} {layer}", *shares])
         lines += ["", *aligned(kept)]
     return "\n".join(lines)
 

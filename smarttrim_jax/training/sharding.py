@@ -23,7 +23,7 @@ TENSOR_RULES = (
     (r"mlp/down/kernel$", -2),
 )
 # Layers of a kind are stacked for the scan over them: splitting their first axis would stop the scan.
-STACKED = r"(^|/)(layers|fusion_text|fusion_image|trimmers)/"
+STACKED = r"(^|/)(layers|merge_layers|fusion_text|fusion_image|trimmers)/"
 # Gathering a smaller array costs more than keeping it.
 SMALLEST_SPLIT = 2**14
 

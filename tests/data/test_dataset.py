@@ -121,7 +121,7 @@ def test_a_vocabulary_of_the_user_is_read(config: DataConfig, dataset: Dataset, 
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("dataset", "vqa_v9", "dataset is 'vqa_v9'; accepted: easy_vqa, nlvr"),
+        ("dataset", "vqa_v9", "dataset is 'vqa_v9'; accepted: easy_vqa, easy_vqa_captions, nlvr"),
         ("resize", "stretch", "resize is 'stretch'; accepted: resize, resize_crop"),
         ("augment", "flip", "augment is 'flip'; accepted: none, clip_randaug"),
         ("image_size", 0, "image_size is 0; it must be at least 1"),

@@ -12,31 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, AxisType
-from raw_data import make_easy_vqa, make_nlvr
+from tiny_tasks import BATCH, blip, experiment, make_sources
 
 from smarttrim_jax.configuration import build, to_dict
-from smarttrim_jax.data.builders.easy_vqa_captions import COLORS, SHAPES
-from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.models.blip import BlipConfig
-from smarttrim_jax.models.blip.config import BERT, TASKS, VIT
+from smarttrim_jax.models.blip.config import TASKS
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.objectives.retrieval import NOBODY, RetrievalConfig
 from smarttrim_jax.training.checkpoints import Checkpoints
-from smarttrim_jax.training.experiment import BLIP_START, ExperimentConfig, ScheduleConfig, fit_to_data
+from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
 from smarttrim_jax.training.forward import inputs
-from smarttrim_jax.training.optimizer import OptimizerConfig, make_optimizer
+from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.sharding import AXES, partition_spec
 from smarttrim_jax.training.step import State, Steps
 from smarttrim_jax.training.tasks import Task, make_task
 from smarttrim_jax.training.tree_paths import named_leaves
 from smarttrim_jax.trimming.gates import Trim
-from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
-
-BATCH, PLACES = 4, 8
-DATASETS: dict[str, Any] = {"nlvr2": "nlvr", "caption": "easy_vqa_captions", "retrieval": "easy_vqa_captions"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,58 +43,7 @@ def _quick_numbers() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Raw files: images of which two questions tell shape and color, and sentences about boxes."""
-    folder = tmp_path_factory.mktemp("raw")
-    easy = make_easy_vqa(folder / "easy")
-    (easy / "answers.txt").write_text("\n".join([*SHAPES, *COLORS, "yes", "no"]))
-    for split, images in {"train": 47, "test": 5}.items():
-        told = [(COLORS[i % 8], SHAPES[i % 3], i) for i in range(images)]
-        questions = [[f"what is the {color} shape?", shape, i] for color, shape, i in told]
-        questions += [[f"is there a {color} shape?", "yes", i] for color, _, i in told]
-        (easy / split / "questions.json").write_text(json.dumps(questions))
-    dev = [(f"{number}-0", f"there is a box {number}") for number in range(84, 104)]
-    nlvr = make_nlvr(folder / "nlvr", {"dev": dev, "test": [("900-0", "no box"), ("901-0", "a box")]})
-    return {"easy_vqa": str(easy), "easy_vqa_captions": str(easy), "nlvr": str(nlvr)}
-
-
-def blip(task: Any, **changes: Any) -> BlipConfig:
-    """Two layers of every kind, 16 wide, 4 patches."""
-    config = BlipConfig(
-        task=task,
-        vision=dataclasses.replace(VIT, image_size=8, patch_size=4, width=16, depth=2, heads=2, mlp_width=16),
-        text=dataclasses.replace(
-            BERT, vocab_size=0, width=16, depth=2, heads=2, mlp_width=16, max_positions=12, dropout=0.0
-        ),
-        first_merge=1,
-        features=8,
-        trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=4)),
-        scan=True,
-    )
-    return dataclasses.replace(config, **changes)
-
-
-def experiment(task: str, sources: dict[str, str], **changes: Any) -> ExperimentConfig:
-    name = DATASETS.get(task, "easy_vqa")
-    data = DataConfig(
-        dataset=name,
-        image_size=8,
-        text_length=12,
-        batch_size=BATCH,
-        data_dir=str(pathlib.Path(sources["easy_vqa"]).parent / "prepared"),
-        source=sources[name],
-        images=2 if task == "nlvr2" else 0,
-        start=BLIP_START[task],
-        prompt="a picture of" if task == "caption" else "",
-    )
-    config = ExperimentConfig(
-        model=blip(task),
-        data=data,
-        task=task,
-        optimizer=OptimizerConfig(learning_rate=1e-2, clip_norm=1.0, warmup_fraction=0.0),
-        schedule=ScheduleConfig(full_steps=0, trim_steps=4, tensorboard=False),
-        retrieval=RetrievalConfig(momentum=0.5, places=PLACES),
-    )
-    return dataclasses.replace(config, **changes)
+    return make_sources(tmp_path_factory.mktemp("raw"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,6 +170,9 @@ def test_retrieval_carries_a_momentum_model_and_a_queue(trained: Trained) -> Non
     first, second, third = (batch["label"] for batch in trained.batches)
     np.testing.assert_array_equal(trained.states[2]["queue"].identities, np.concatenate([first, second]))
     np.testing.assert_array_equal(trained.states[3]["queue"].identities, np.concatenate([third, second]))
+    task = trained.task
+    one = jax.eval_shape(lambda: task.run(before["params"], trained.batches[0], key=jax.random.key(0)))
+    assert {gates.tokens.shape[1] for gates in one.record.gates.values()} == {BATCH}  # right pairs alone are paid for
     norms = np.linalg.norm(trained.states[3]["queue"].texts, axis=-1)
     np.testing.assert_allclose(norms, 1, rtol=1e-5)
 
@@ -237,6 +182,8 @@ def test_the_momentum_model_is_sharded_as_the_model_and_the_queue_by_its_places(
     for name, leaf in named_leaves(trained.states[0].get("momentum", {})).items():
         large = (*leaf.shape[:-2], 256, 256)[-3:]
         assert partition_spec(f"momentum/{name}", large, mesh) == partition_spec(f"params/{name}", large, mesh)
+    stacked = partition_spec("params/text/merge_layers/mlp/up/kernel", (512, 256, 256), mesh)
+    assert stacked == jax.sharding.PartitionSpec(None, "fsdp", "tensor")
     assert partition_spec("queue/images", (57600, 256), mesh) == jax.sharding.PartitionSpec("fsdp", None)
 
 

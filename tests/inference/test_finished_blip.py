@@ -1,0 +1,132 @@
+"""What is done with a finished BLIP of any task: evaluated, asked, explained, exported."""
+
+import json
+import pathlib
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_run import decisive
+from tiny_tasks import BATCH, experiment, make_sources
+
+from smarttrim_jax.data.dataset import prepare
+from smarttrim_jax.inference.adaptive import AdaptiveConfig
+from smarttrim_jax.inference.benchmarking import measure_run
+from smarttrim_jax.inference.evaluation import PackedEvaluator
+from smarttrim_jax.inference.explanation import Explanation, explain
+from smarttrim_jax.inference.export import export_run
+from smarttrim_jax.inference.predictor import Answer, Failure, Predictor, Question
+from smarttrim_jax.models.blip.config import TASKS
+from smarttrim_jax.models.functional import Functional
+from smarttrim_jax.reporting.page import build_page
+from smarttrim_jax.reporting.picture import draw
+from smarttrim_jax.reporting.table import format_report
+from smarttrim_jax.training.evaluation import Evaluator
+from smarttrim_jax.training.experiment import fit_to_data
+from smarttrim_jax.training.finished import FinishedRun
+from smarttrim_jax.training.report import build_report
+from smarttrim_jax.trimming.calibration import SpeedDial
+
+LAYERS = {
+    "vqa": (["image", "fusion"], ["fusion", "decoder"]),
+    "nlvr2": (["image", "fusion", "merge"], ["fusion", "merge"]),
+    "caption": (["image", "decoder"], ["decoder"]),
+    "retrieval": (["image", "fusion"], ["fusion"]),
+}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return make_sources(tmp_path_factory.mktemp("raw"))
+
+
+def finished(task: str, sources: dict[str, str]) -> FinishedRun:
+    """A run as it is read from its folder, but for the training."""
+    config = experiment(task, sources)
+    dataset = prepare(config.data)
+    config = fit_to_data(config, dataset)
+    params = jax.jit(Functional(config.model).init)(jax.random.key(0, impl="unsafe_rbg"))
+    params |= {"trimmers": decisive(params["trimmers"])}
+    return FinishedRun(config, params, SpeedDial((-5.0, 0.0), (0.4, 0.6)), dataset)
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def run(request: Any, sources: dict[str, str]) -> FinishedRun:
+    return finished(request.param, sources)
+
+
+@pytest.fixture(scope="module")
+def explained(run: FinishedRun) -> list[Explanation]:
+    return list(explain(run, "test", limit=3, batch_size=BATCH))
+
+
+def test_explanations_follow_image_and_text_through_all_layers(run: FinishedRun, explained: Any) -> None:
+    images, texts = LAYERS[run.config.task]
+    assert [example.index for example in explained] == [0, 1, 2]
+    for example in explained:
+        assert [*dict.fromkeys(name.split()[0] for name in example.layers)] == images
+        assert [*dict.fromkeys(name.split()[0] for name in example.text_layers)] == texts
+        assert example.patches.shape == (len(example.layers), run.config.model.images, 2, 2)
+        assert (np.diff(example.patches.astype(int), axis=0) <= 0).all()
+        assert len(example.dropped) == len(example.words)
+        assert all(0 < end <= len(example.text_layers) for end in example.dropped)
+        assert example.words[0] == run.config.data.start
+        assert 0 < example.macs < 1
+        assert 0 <= example.confidence <= 1
+        assert draw(example).width > 0
+    assert "fusion" in build_page(explained, "page") or run.config.task == "caption"
+
+
+def test_what_should_be_answered_is_said_in_words(run: FinishedRun, explained: Any) -> None:
+    record = run.dataset.records("test")[0]
+    expected = {
+        "vqa": run.dataset.answer_names[record["answer"]],
+        "nlvr2": run.dataset.answer_names[record["answer"]],
+        "caption": f"a [UNK] [UNK] {record['text'].decode()}",
+        "retrieval": "match",
+    }[run.config.task]
+    assert explained[0].label == expected
+
+
+def test_questions_are_answered_and_what_cannot_be_asked_is_named(run: FinishedRun) -> None:
+    file = str(next(pathlib.Path(run.config.data.source).rglob("*.png")))
+    images = (file,) * run.dataset.num_images
+    answers = list(Predictor(run)([Question(images, "is there a red box?"), Question((*images, file), "")], BATCH))
+    assert isinstance(answers[0], Answer)
+    assert 0 <= answers[0].confidence <= 1
+    assert 0 < answers[0].macs_saved < 1
+    if run.config.task != "caption":
+        assert answers[0].answer in {"match", "no match", *run.dataset.answer_names}
+    assert isinstance(answers[1], Failure)
+    assert f"comes with {run.dataset.num_images + 1} images" in answers[1].error
+
+
+@pytest.mark.parametrize("task", ["vqa", "retrieval"])
+def test_packed_evaluation_reports_what_padded_evaluation_reports(task: str, sources: dict[str, str]) -> None:
+    run = finished(task, sources)
+    padded, packed = (build_report(make(run), run, "test", 2.0) for make in (Evaluator, PackedEvaluator))
+    assert packed.pop("execution")["programs"] > 0
+    chex.assert_trees_all_close(packed, padded, rtol=1e-5)
+    assert "kept by layer" in format_report(padded)
+    assert json.dumps(padded)
+
+
+def test_an_exported_file_ranks_answers_as_the_run_does(sources: dict[str, str], tmp_path: pathlib.Path) -> None:
+    run, file = finished("vqa", sources), tmp_path / "model.jaxexport"
+    export_run(run, str(file), batch_size=2, platforms=("cpu",), config=AdaptiveConfig(shares=(0.5,)))
+    batch = next(iter(run.batches("test", batch_size=2)))
+    call = jax.export.deserialize(bytearray(file.read_bytes())).call
+    outputs = call(*(jnp.asarray(batch[name]) for name in ("image", "text_ids", "text_mask")))
+    (one,) = explain(run, "test", limit=1, batch_size=2)
+    assert run.dataset.answer_names[int(outputs["answer"][0])] == one.answer
+    assert float(outputs["probability"][0]) == pytest.approx(one.confidence, abs=1e-5)
+    assert float(outputs["macs_ratio"][0]) == pytest.approx(one.macs, rel=1e-5)
+
+
+def test_the_benchmark_times_a_run_whose_call_gives_no_logits(sources: dict[str, str]) -> None:
+    rows = list(measure_run(finished("vqa", sources), [2], [], repeats=1))
+    assert [row["execution"] for row in rows] == ["full", "padded", "packed"]
+    assert all(row["seconds"] > 0 for row in rows)
