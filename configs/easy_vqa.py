@@ -34,18 +34,27 @@ work an example, against the same model from random weights; then trim-tuned to 
     python -m smarttrim_jax.train --config=configs/easy_vqa.py:packages_trim --workdir=runs/packages2 \
         --config.init_from=runs/packages
 
-Where the packages are absent, the first starts from random weights too.
+Where the packages are absent, the first starts from random weights too. `blip_packages` is a BLIP that begins with
+the same encoders.
 """
 
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from smarttrim_jax import CostConfig, HeadConfig, TrimmingConfig, blip_tiny, meter_tiny
+from smarttrim_jax import (
+    BlipConfig,
+    CostConfig,
+    HeadConfig,
+    MeterConfig,
+    TrimmingConfig,
+    blip_tiny,
+    meter_tiny,
+)
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.pretrained.packages import packages_meter
+from smarttrim_jax.pretrained.packages import packages_blip, packages_meter
 from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
 
@@ -83,6 +92,7 @@ VARIANTS = {
     "blip": Variant(900, 450),
     "packages": SMALL._replace(init_from="packages"),
     "packages_trim": SMALL._replace(full_steps=0, trim_steps=300),
+    "blip_packages": SMALL._replace(init_from="packages"),
 }
 NAMES = ", ".join(filter(None, VARIANTS))
 HEADS = (HeadConfig("vqa", "classifier", 0),)
@@ -93,14 +103,16 @@ def get_config(argument: str = "") -> ConfigDict:
     if argument not in VARIANTS:
         raise ConfigError(f"configs/easy_vqa.py has no variant '{argument}'; it has: {NAMES}, or none")
     variant = VARIANTS[argument]
+    blip, size = argument.startswith("blip"), 112 if variant.packages else 64
+    model: MeterConfig | BlipConfig
     if variant.packages:
-        size, pixels, model = 112, "imagenet", packages_meter(112, heads=HEADS, trimming=TrimmingConfig())
+        trimming = TrimmingConfig()
+        model = packages_blip("vqa", trimming=trimming) if blip else packages_meter(heads=HEADS, trimming=trimming)
     else:
-        size, pixels, model = 64, "clip", meter_tiny(64, heads=HEADS)
-    blip = argument == "blip"
+        model = blip_tiny("vqa", size) if blip else meter_tiny(size, heads=HEADS)
     config = ExperimentConfig(
-        model=blip_tiny("vqa", 64) if blip else model,
-        pixels=pixels,
+        model=model,
+        pixels="imagenet" if variant.packages else "clip",
         init_from=variant.init_from,
         data=DataConfig(
             dataset="easy_vqa",

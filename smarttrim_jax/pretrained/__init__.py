@@ -1,6 +1,7 @@
-"""Official checkpoints, and the encoders that METER is made of, as parameters of ours, and back."""
+"""Official checkpoints, and the encoders that METER and BLIP are made of, as parameters of ours, and back."""
 
 from smarttrim_jax.pretrained.blip_config import BlipOverrides
+from smarttrim_jax.pretrained.blip_encoders import with_blip_encoders
 from smarttrim_jax.pretrained.encoders import load_encoder, with_encoders
 from smarttrim_jax.pretrained.files import read_weights
 from smarttrim_jax.pretrained.meter_config import MeterOverrides
@@ -16,6 +17,7 @@ __all__ = [
     "load_encoder",
     "read_official",
     "read_weights",
+    "with_blip_encoders",
     "with_encoders",
     "write_official",
 ]

