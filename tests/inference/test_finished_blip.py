@@ -14,7 +14,6 @@ from tiny_tasks import BATCH, experiment, make_sources
 
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.inference.adaptive import AdaptiveConfig
-from smarttrim_jax.inference.benchmarking import measure_run
 from smarttrim_jax.inference.evaluation import PackedEvaluator
 from smarttrim_jax.inference.explanation import Explanation, explain
 from smarttrim_jax.inference.export import export_run
@@ -94,14 +93,18 @@ def test_what_should_be_answered_is_said_in_words(run: FinishedRun, explained: A
 def test_questions_are_answered_and_what_cannot_be_asked_is_named(run: FinishedRun) -> None:
     file = str(next(pathlib.Path(run.config.data.source).rglob("*.png")))
     images = (file,) * run.dataset.num_images
-    answers = list(Predictor(run)([Question(images, "is there a red box?"), Question((*images, file), "")], BATCH))
-    assert isinstance(answers[0], Answer)
-    assert 0 <= answers[0].confidence <= 1
-    assert 0 < answers[0].macs_saved < 1
-    if run.config.task != "caption":
-        assert answers[0].answer in {"match", "no match", *run.dataset.answer_names}
-    assert isinstance(answers[1], Failure)
-    assert f"comes with {run.dataset.num_images + 1} images" in answers[1].error
+    asked = [Question(images, "is there a red box?")] * BATCH + [Question((*images, file), "")]
+    *answers, failure = Predictor(run)(asked, BATCH + 1)
+    assert len(answers) == BATCH
+    for answer in answers:
+        assert isinstance(answer, Answer)
+        assert answer.answer == answers[0].answer
+        assert 0 <= answer.confidence <= 1
+        assert 0 < answer.macs_saved < 1
+        if run.config.task != "caption":
+            assert answer.answer in {"match", "no match", *run.dataset.answer_names}
+    assert isinstance(failure, Failure)
+    assert f"comes with {run.dataset.num_images + 1} images" in failure.error
 
 
 @pytest.mark.parametrize("task", ["vqa", "retrieval"])
@@ -124,9 +127,3 @@ def test_an_exported_file_ranks_answers_as_the_run_does(sources: dict[str, str],
     assert run.dataset.answer_names[int(outputs["answer"][0])] == one.answer
     assert float(outputs["probability"][0]) == pytest.approx(one.confidence, abs=1e-5)
     assert float(outputs["macs_ratio"][0]) == pytest.approx(one.macs, rel=1e-5)
-
-
-def test_the_benchmark_times_a_run_whose_call_gives_no_logits(sources: dict[str, str]) -> None:
-    rows = list(measure_run(finished("vqa", sources), [2], [], repeats=1))
-    assert [row["execution"] for row in rows] == ["full", "padded", "packed"]
-    assert all(row["seconds"] > 0 for row in rows)
