@@ -1,6 +1,7 @@
-"""Official checkpoints, and the encoders that METER is made of, as parameters of ours, and back."""
+"""Checkpoints of METER and BLIP, and the encoders that METER is made of, as parameters of ours, and back."""
 
 from smarttrim_jax.pretrained.blip_config import BlipOverrides
+from smarttrim_jax.pretrained.blip_files import read_blip, write_huggingface
 from smarttrim_jax.pretrained.encoders import load_encoder, with_encoders
 from smarttrim_jax.pretrained.files import read_weights
 from smarttrim_jax.pretrained.meter_config import MeterOverrides
@@ -14,8 +15,10 @@ __all__ = [
     "from_official",
     "from_official_blip",
     "load_encoder",
+    "read_blip",
     "read_official",
     "read_weights",
     "with_encoders",
+    "write_huggingface",
     "write_official",
 ]
