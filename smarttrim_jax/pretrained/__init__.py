@@ -1,7 +1,8 @@
-"""Official checkpoints, and the encoders that METER and BLIP are made of, as parameters of ours, and back."""
+"""Checkpoints of METER and BLIP, and the encoders that they are made of, as parameters of ours, and back."""
 
 from smarttrim_jax.pretrained.blip_config import BlipOverrides
 from smarttrim_jax.pretrained.blip_encoders import with_blip_encoders
+from smarttrim_jax.pretrained.blip_files import read_blip, write_huggingface
 from smarttrim_jax.pretrained.encoders import load_encoder, with_encoders
 from smarttrim_jax.pretrained.files import read_weights
 from smarttrim_jax.pretrained.meter_config import MeterOverrides
@@ -15,9 +16,11 @@ __all__ = [
     "from_official",
     "from_official_blip",
     "load_encoder",
+    "read_blip",
     "read_official",
     "read_weights",
     "with_blip_encoders",
     "with_encoders",
+    "write_huggingface",
     "write_official",
 ]

@@ -1,4 +1,4 @@
-"""The configuration of an official BLIP checkpoint, read off the names and shapes of its weights."""
+"""The configuration of a BLIP checkpoint, read off the names and shapes of its weights."""
 
 import dataclasses
 import functools
@@ -9,7 +9,19 @@ from typing import Any, Literal
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.blip.config import BERT, VIT, Task
 from smarttrim_jax.nn.folding import Remat
-from smarttrim_jax.pretrained.sizes import apply_overrides, default_heads, depth_of, grid_side, shape_of
+from smarttrim_jax.nn.text import TextConfig
+from smarttrim_jax.nn.vision import VisionConfig
+from smarttrim_jax.pretrained.blip import OFFICIAL, Naming
+from smarttrim_jax.pretrained.hub import blip_traits
+from smarttrim_jax.pretrained.sizes import (
+    Parts,
+    apply_overrides,
+    default_heads,
+    depth_of,
+    grid_side,
+    shape_of,
+    written_down,
+)
 from smarttrim_jax.tokens import Kernel
 from smarttrim_jax.trimming.trimmers import TrimmingConfig
 
@@ -21,6 +33,7 @@ class BlipOverrides:
     Attributes:
         image_size: pixels; the position table is resized.
         vision_heads: attention heads of the image encoder; by default 64 wide.
+        vision_epsilon: of the image encoder's norms; transformers has 1e-5 by default, the official code 1e-6.
         text_heads: of the text models; by default 64 wide.
         dropout: of the text models.
         drop_path: stochastic depth of the image encoder.
@@ -34,6 +47,7 @@ class BlipOverrides:
 
     image_size: int | None = None
     vision_heads: int | None = None
+    vision_epsilon: float | None = None
     text_heads: int | None = None
     dropout: float | None = None
     drop_path: float | None = None
@@ -48,57 +62,77 @@ class BlipOverrides:
 FIELDS = {
     "image_size": [("vision", "image_size")],
     "vision_heads": [("vision", "heads")],
+    "vision_epsilon": [("vision", "epsilon")],
     "text_heads": [("text", "heads")],
     "dropout": [("text", "dropout")],
     "drop_path": [("vision", "drop_path")],
 }
 
 
-def infer_blip_config(tensors: Mapping[str, Any], task: Task, overrides: BlipOverrides) -> BlipConfig:
+def infer_blip_config(
+    tensors: Mapping[str, Any],
+    task: Task,
+    overrides: BlipOverrides,
+    naming: Naming = OFFICIAL,
+    *,
+    known: BlipConfig | None = None,
+    hub: Mapping[str, Any] | None = None,
+) -> BlipConfig:
     """Sizes from shapes, then what is overridden.
 
     Args:
-        tensors: of the task's model, by official name.
+        tensors: of the task's model, by name.
         task: of the model.
         overrides: what shall differ.
+        naming: whose names these are.
+        known: the configuration, where it was written down beside them.
+        hub: a config.json of Hugging Face.
 
     Raises:
-        CheckpointError: a weight that tells a size is missing, or the positions are no square grid.
+        CheckpointError: a weight that tells a size is missing, the positions are no square grid, or the config.json
+            tells of a variation that our models do not have.
         ConfigError: an attention width that needs an override, or overrides that do not fit together.
     """
-    shape = functools.partial(shape_of, "BLIP", tensors)
-    text = "text_decoder.bert" if task == "caption" else "text_encoder"
-    block, layer = "visual_encoder.blocks", f"{text}.encoder.layer"
-    width, _, patch_size, _ = shape("visual_encoder.patch_embed.proj.weight", 4)
-    vocab_size, text_width = shape(f"{text}.embeddings.word_embeddings.weight", 2)
-    parts: dict[str, dict[str, Any]] = {
-        "vision": {
-            "image_size": grid_side(shape("visual_encoder.pos_embed", 3)[1]) * patch_size,
-            "patch_size": patch_size,
-            "width": width,
-            "depth": depth_of(tensors, block),
-            "mlp_width": shape(f"{block}.0.mlp.fc1.weight", 2)[0],
-        },
-        "text": {
-            "vocab_size": vocab_size,
-            "width": text_width,
-            "depth": depth_of(tensors, layer),
-            "mlp_width": shape(f"{layer}.0.intermediate.dense.weight", 2)[0],
-            "max_positions": shape(f"{text}.embeddings.position_embeddings.weight", 2)[0],
-        },
-    }
-    whole: dict[str, Any] = {"first_merge": _first_merge(tensors, parts["text"]["depth"])}
-    if task == "retrieval":
-        whole["features"] = shape("vision_proj.weight", 2)[0]
+    if known is None:
+        parts, whole = _read_off(tensors, task, naming)
+        for name, traits in blip_traits(hub or {}).items():
+            parts[name] |= traits
+    else:
+        parts, whole = written_down(known, ("vision", "text"))
     whole |= apply_overrides(overrides, FIELDS, parts)
     for name, sizes in parts.items():
         sizes["heads"] = sizes.get("heads") or default_heads(name, sizes["width"], f"{name}_heads")
-    return BlipConfig(
-        task=task,
-        vision=dataclasses.replace(VIT, **parts["vision"]),
-        text=dataclasses.replace(BERT, **parts["text"]),
-        **whole,
-    )
+    vision, text = VisionConfig(**parts["vision"]), TextConfig(**parts["text"])
+    return BlipConfig(**whole | {"task": task, "vision": vision, "text": text})
+
+
+def _read_off(tensors: Mapping[str, Any], task: Task, naming: Naming) -> tuple[Parts, dict[str, Any]]:
+    """The fields of both parts, and the others, from names and shapes."""
+    shape = functools.partial(shape_of, naming.family, tensors)
+    text = "text_decoder.bert" if task == "caption" else "text_encoder"
+    blocks, layer = naming.of_vision(naming.block).removesuffix(".{layer}"), f"{text}.encoder.layer"
+    width, _, patch_size, _ = shape(naming.of_vision(f"{naming.patches}.weight"), 4)
+    vocab_size, text_width = shape(f"{text}.embeddings.word_embeddings.weight", 2)
+    vision: dict[str, Any] = {
+        "image_size": grid_side(shape(naming.of_vision(naming.positions), 3)[1]) * patch_size,
+        "patch_size": patch_size,
+        "width": width,
+        "depth": depth_of(tensors, blocks),
+        "mlp_width": shape(f"{blocks}.0.mlp.fc1.weight", 2)[0],
+        "heads": None,
+    }
+    words: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "width": text_width,
+        "depth": depth_of(tensors, layer),
+        "mlp_width": shape(f"{layer}.0.intermediate.dense.weight", 2)[0],
+        "max_positions": shape(f"{text}.embeddings.position_embeddings.weight", 2)[0],
+        "heads": None,
+    }
+    whole: dict[str, Any] = {"first_merge": _first_merge(tensors, words["depth"])}
+    if task == "retrieval":
+        whole["features"] = shape("vision_proj.weight", 2)[0]
+    return {"vision": {**vars(VIT), **vision}, "text": {**vars(BERT), **words}}, whole
 
 
 def _first_merge(tensors: Mapping[str, Any], layers: int) -> int:

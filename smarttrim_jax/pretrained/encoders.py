@@ -1,8 +1,6 @@
 """METER's image or text encoder from the weights of CLIP, DINOv2, BERT or RoBERTa."""
 
 import dataclasses
-import json
-import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,12 +14,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from smarttrim_jax.errors import CheckpointError, ConfigError
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.models.meter import MeterConfig
-from smarttrim_jax.nn.layers import ACTIVATIONS
 from smarttrim_jax.nn.positions import resize_positions
 from smarttrim_jax.nn.text import TextConfig, TextTransformer
 from smarttrim_jax.nn.vision import VisionConfig, VisionTransformer
 from smarttrim_jax.pretrained.encoder_tables import FAMILIES, Family
 from smarttrim_jax.pretrained.files import Path, read_weights
+from smarttrim_jax.pretrained.hub import Hub, read_hub, traits
 from smarttrim_jax.pretrained.sizes import default_heads, depth_of, grid_side, shape_of
 
 Source = Path | Mapping[str, Any]
@@ -29,16 +27,6 @@ EncoderConfig = VisionConfig | TextConfig
 
 # Fields that the model decides, whatever the weights come from.
 FREE = ("image_size", "position_grid", "depth", "drop_path", "dropout")
-# Fields of the configurations by their names in a config.json of Hugging Face.
-HUB_FIELDS = {
-    "image": {"num_attention_heads": "heads", "layer_norm_eps": "epsilon", "hidden_act": "activation"},
-    "text": {
-        "num_attention_heads": "heads",
-        "layer_norm_eps": "epsilon",
-        "pad_token_id": "pad_id",
-        "hidden_dropout_prob": "dropout",
-    },
-}
 
 
 def load_encoder(
@@ -70,7 +58,7 @@ def load_encoder(
         raise ConfigError(f"unknown family '{name}'; known are: {', '.join(FAMILIES)}")
     kind = FAMILIES[name]
     tensors = kind.own(tensors)
-    told = _sizes(kind, tensors) | dict(kind.traits) | _hub_traits(kind, hub)
+    told = _sizes(kind, tensors) | dict(kind.traits) | traits(kind.side, _section(kind, hub))
     config = _choose(kind, told, overrides) if like is None else _check(kind, told, like)
     held = told["depth"]
     if config.depth > held:
@@ -107,17 +95,11 @@ def with_encoders(
     return params | loaded
 
 
-def _open(source: Source) -> tuple[dict[str, Any], dict[str, Any]]:
+def _open(source: Source) -> tuple[dict[str, Any], Hub]:
     """The tensors, and what a config.json beside their file says."""
     if isinstance(source, Mapping):
         return dict(source), {}
-    tensors, beside = read_weights(source), pathlib.Path(source).expanduser().with_name("config.json")
-    if not beside.is_file():
-        return tensors, {}
-    try:
-        return tensors, json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"'{beside}' is damaged ({error}); fetch it again or remove it") from None
+    return read_weights(source), read_hub(source)
 
 
 def _recognise(tensors: Mapping[str, Any], hub: Mapping[str, Any]) -> str:
@@ -156,22 +138,9 @@ def _sizes(family: Family, tensors: Mapping[str, Any]) -> dict[str, Any]:
     return sizes
 
 
-def _hub_traits(family: Family, hub: Mapping[str, Any]) -> dict[str, Any]:
-    """What Hugging Face's config.json tells.
-
-    Raises:
-        CheckpointError: a variation that the encoders do not have.
-    """
-    own = hub.get("vision_config", hub) if family.side == "image" else hub
-    activation, positions = own.get("hidden_act", "gelu"), own.get("position_embedding_type", "absolute")
-    known = list(ACTIVATIONS) if family.side == "image" else ["gelu"]
-    if activation not in known:
-        raise CheckpointError(f"config.json says hidden_act '{activation}'; only {', '.join(known)} can be computed")
-    if positions != "absolute":
-        raise CheckpointError(
-            f"config.json says position_embedding_type '{positions}'; only absolute can be computed"
-        )
-    return {field: own[name] for name, field in HUB_FIELDS[family.side].items() if own.get(name) is not None}
+def _section(family: Family, hub: Hub) -> Hub:
+    """The part of a config.json that is of the encoder."""
+    return hub.get("vision_config", hub) if family.side == "image" else hub
 
 
 def _choose(family: Family, told: dict[str, Any], overrides: Mapping[str, Any]) -> EncoderConfig:

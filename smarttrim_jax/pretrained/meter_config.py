@@ -11,7 +11,15 @@ from smarttrim_jax.nn.folding import Remat
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
 from smarttrim_jax.pretrained.meter import HEADS, METER
-from smarttrim_jax.pretrained.sizes import apply_overrides, default_heads, depth_of, grid_side, shape_of
+from smarttrim_jax.pretrained.sizes import (
+    Parts,
+    apply_overrides,
+    default_heads,
+    depth_of,
+    grid_side,
+    shape_of,
+    written_down,
+)
 from smarttrim_jax.trimming.trimmers import TrimmingConfig
 
 
@@ -78,7 +86,7 @@ def infer_config(
         CheckpointError: a weight that tells a size is missing, or the positions are no square grid.
         ConfigError: an attention width that needs an override, or overrides that do not fit together.
     """
-    parts, whole = _read_off(tensors) if known is None else _written_down(known)
+    parts, whole = _read_off(tensors) if known is None else written_down(known, ("vision", "text", "fusion"))
     whole |= apply_overrides(overrides, PARTS, parts)
     for name, sizes in parts.items():
         if "heads" not in sizes:
@@ -91,22 +99,15 @@ def infer_config(
     )
 
 
-def _written_down(config: MeterConfig) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """The fields of the three parts, and the others."""
-    parts = ("vision", "text", "fusion")
-    whole = {name: value for name, value in vars(config).items() if name not in parts}
-    return {part: dict(vars(getattr(config, part))) for part in parts}, whole
-
-
-def _read_off(tensors: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """The same from names and shapes."""
+def _read_off(tensors: Mapping[str, Any]) -> tuple[Parts, dict[str, Any]]:
+    """The fields of the three parts, and the others, from names and shapes."""
     shape = functools.partial(shape_of, METER.family, tensors)
     vision_width, _, patch_size, _ = shape("vit_model.visual.conv1.weight", 4)
     positions, _ = shape("vit_model.visual.positional_embedding", 2)
     vocab_size, text_width = shape("text_transformer.embeddings.word_embeddings.weight", 2)
     fusion_width, _ = shape("cross_modal_text_transform.weight", 2)
     block, layer = "vit_model.visual.transformer.resblocks", "text_transformer.encoder.layer"
-    parts: dict[str, dict[str, Any]] = {
+    parts: Parts = {
         "vision": {
             "image_size": grid_side(positions) * patch_size,
             "patch_size": patch_size,

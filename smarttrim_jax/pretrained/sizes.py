@@ -1,4 +1,4 @@
-"""Sizes read off the names and shapes of official weights, and what overrides them."""
+"""Sizes read off the names and shapes of weights, or written down, and what overrides them."""
 
 import dataclasses
 import re
@@ -11,6 +11,8 @@ from smarttrim_jax.errors import CheckpointError, ConfigError
 
 HEAD_WIDTH = 64
 T = TypeVar("T")
+Parts = dict[str, dict[str, Any]]
+"""The fields of a configuration's parts."""
 
 
 def parse_overrides(kind: type[T], overrides: Mapping[str, Any]) -> T:
@@ -30,9 +32,7 @@ def parse_overrides(kind: type[T], overrides: Mapping[str, Any]) -> T:
     return kind(**overrides)
 
 
-def apply_overrides(
-    overrides: Any, fields: Mapping[str, Sequence[tuple[str, str]]], parts: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
+def apply_overrides(overrides: Any, fields: Mapping[str, Sequence[tuple[str, str]]], parts: Parts) -> dict[str, Any]:
     """Writes overrides that are not None into the parts' sizes.
 
     Args:
@@ -51,6 +51,17 @@ def apply_overrides(
         elif value is not None:
             whole[name] = value
     return whole
+
+
+def written_down(config: Any, names: Sequence[str]) -> tuple[Parts, dict[str, Any]]:
+    """The fields of a configuration's parts, and its others.
+
+    Args:
+        config: a dataclass.
+        names: of those of its fields that are parts.
+    """
+    whole = {name: value for name, value in vars(config).items() if name not in names}
+    return {name: dict(vars(getattr(config, name))) for name in names}, whole
 
 
 def shape_of(family: str, tensors: Mapping[str, Any], name: str, axes: int) -> tuple[int, ...]:

@@ -3,10 +3,8 @@
 import dataclasses
 import logging
 
-from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.functional import Params
-from smarttrim_jax.pretrained.files import is_weight_file, read_weights
-from smarttrim_jax.pretrained.official_blip import from_official_blip
+from smarttrim_jax.pretrained.files import is_weight_file
 from smarttrim_jax.pretrained.official_files import fill_from_file
 from smarttrim_jax.pretrained.packages import INSTALL, packages_installed, vocabulary_file, with_packages
 from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore
@@ -56,23 +54,7 @@ def starting_params(config: ExperimentConfig, fresh: Params) -> Params:
         return with_packages(model, fresh)
     if not is_weight_file(source):
         return _from_run(source, fresh)
-    if isinstance(model, BlipConfig):
-        return _from_blip_file(source, model, fresh)
     return fill_from_file(source, model, fresh, config.task)
-
-
-def _from_blip_file(path: str, model: BlipConfig, fresh: Params) -> Params:
-    """An official BLIP's parameters, of the same task or from pre-training; trimmers start fresh."""
-    sizes = {
-        "image_size": model.vision.image_size,
-        "vision_heads": model.vision.heads,
-        "text_heads": model.text.heads,
-        "first_merge": model.first_merge if model.task == "nlvr2" else None,
-    }
-    _, params = from_official_blip(read_weights(path), task=model.task, **sizes)
-    filled = {name: part for name, part in fresh.items() if name == "trimmers"} | params
-    check_same_shapes(path, filled, fresh)
-    return filled
 
 
 def _from_run(path: str, fresh: Params) -> Params:

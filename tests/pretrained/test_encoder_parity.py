@@ -1,8 +1,6 @@
 """The encoders equal those of Hugging Face's transformers, inside a METER that runs them."""
 
-import contextlib
 import pathlib
-import warnings
 from typing import Any
 
 import jax
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 from encoder_states import encoder_states
 from flax.traverse_util import flatten_dict
+from hub_models import randomised, saved
 
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
@@ -22,43 +21,6 @@ SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "nu
 TEXT = SIZES | {"vocab_size": 60, "max_position_embeddings": 24, "attn_implementation": "eager"}
 IMAGE = {"image_size": 32, "patch_size": 8, "attn_implementation": "eager"}
 LENGTHS = (12, 7, 2)
-
-
-@pytest.fixture(scope="module")
-def hub() -> Any:
-    """transformers, quiet."""
-    reason = "parity with transformers needs the extra 'parity'"
-    pytest.importorskip("torch", reason=reason)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        transformers = pytest.importorskip("transformers", reason=reason)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Any:
-    import torch
-
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
-        yield
-
-
-def randomised(model: Any) -> Any:
-    """Every weight drawn anew: no norm of ones, no bias of zeros."""
-    import torch
-
-    with seeded(5):
-        for weight in model.parameters():
-            weight.copy_(0.3 * torch.randn(weight.shape) + (weight.ndim == 1))
-    return model.eval()
-
-
-def saved(model: Any, folder: pathlib.Path) -> pathlib.Path:
-    model.save_pretrained(folder)
-    return folder / "model.safetensors"
 
 
 @pytest.fixture(scope="module")

@@ -171,8 +171,13 @@ def test_what_cannot_be_read_is_refused():
         from_official_blip(tensors, task="vqa", text_heads=5)
     with pytest.raises(CheckpointError, match=r"not an official BLIP checkpoint.*found weights of cross, vit_model"):
         from_official_blip({"vit_model.visual.proj": 0, "cross": 0}, task="vqa")
-    with pytest.raises(CheckpointError, match=r"'vision_proj.weight' is missing"):
+    with pytest.raises(CheckpointError, match=r"another task: text_decoder, .* for 'vqa', not for 'retrieval'; use"):
         from_official_blip(tensors, task="retrieval", **HEADS)
+    image = {name: part for name, part in tensors.items() if name.startswith("visual")}
+    with pytest.raises(CheckpointError, match=r"no model for 'vqa': text_encoder, text_decoder is missing, found"):
+        from_official_blip(image, task="vqa", **HEADS)
+    with pytest.raises(ConfigError, match=r"not of one task; say which 'task': vqa, nlvr2"):
+        from_official_blip(official("pretraining"), **HEADS)
 
 
 def test_weights_that_do_not_fit_are_listed_all_at_once():

@@ -1,4 +1,4 @@
-"""Beam search as Hugging Face's `generate` does it."""
+"""Beam search as Hugging Face's `generate` does it, today and when BLIP was published."""
 
 from typing import Any, NamedTuple
 
@@ -27,6 +27,12 @@ class _Beams(NamedTuple):
         scores, places = jax.lax.top_k(self.scores, count)
         return _Beams(_take(self.ids, places), scores), places
 
+    def joined_by(self, others: "_Beams", enters: Bool[Array, "batch others"]) -> "_Beams":
+        """As many texts as before, the best of these and of the others that enter."""
+        scores = jnp.where(enters, others.scores, -jnp.inf)
+        pairs = (self.ids, others.ids), (self.scores, scores)
+        return _Beams(*(jnp.concatenate(pair, axis=1) for pair in pairs)).best(self.scores.shape[1])[0]
+
 
 class _Search(NamedTuple):
     """The state of the loop.
@@ -51,10 +57,11 @@ def beam_search(
 ) -> Generated:
     """The best text that a search along `config.num_beams` partial texts finds, for every example.
 
-    The ended texts are those of Hugging Face (transformers 5): of the `2 num_beams` best continuations the ones
-    among the first `num_beams` that end. The version that BLIP was published with (4.15) divided scores by a length
-    that counts the prompt but not the end, and stopped at other moments: its choice is the same at a length penalty
-    of 0, or where after a prompt of one token early stopping comes before `max_length`, and may differ elsewhere.
+    Of the `2 num_beams` best continuations, those among the first `num_beams` that end are kept as ended texts. Their
+    scores, and the moment to stop, follow transformers 5, or transformers 4.15 where `config.classic` is True: there
+    lengths count the prompt but not the end, texts that are cut off at `max_length` compete only if the search has
+    not stopped, and what may still be attained is judged by the best continuation, whether it ends or not. Without
+    length penalty both choose the same texts.
 
     Args:
         step: the decoder, of `num_beams` rows for every example, one after the other.
@@ -85,17 +92,18 @@ def beam_search(
         scores, places = jax.lax.top_k(all_scores, 2 * beams)
         parents, tokens = jnp.divmod(places, gained.shape[-1])
         texts = _take(running.ids, parents).at[:, :, length].set(tokens)
-        ends = (tokens == config.eos_id) | (length + 1 == config.max_length)
+        ends = tokens == config.eos_id
+        if not config.classic:
+            ends |= length + 1 == config.max_length
 
+        counted = length if config.classic else length + 1 - start
         enters = ends & (jnp.arange(2 * beams) < beams) & search.improvable[:, None]
-        new = jnp.where(enters, scores / divisors[length + 1 - start], -jnp.inf)
-        ended, _ = _Beams(*(jnp.concatenate(pair, axis=1) for pair in zip(ended, (texts, new), strict=True))).best(
-            beams
-        )
+        ended = ended.joined_by(_Beams(texts, scores / divisors[counted]), enters)
         running, chosen = _Beams(texts, jnp.where(ends, -jnp.inf, scores)).best(beams)
         origin = jnp.arange(batch)[:, None] * beams + _take(parents, chosen)
         cache = jax.tree.map(lambda leaf: leaf[origin.reshape(-1)], cache)
-        improvable = search.improvable & _may_improve(running, ended, length + 1 - start, start, config)
+        best = scores[:, 0] if config.classic else running.scores[:, 0]
+        improvable = search.improvable & _may_improve(best, ended, counted, start, config)
         return _Search(length + 1, running, ended, improvable, cache)
 
     first = _Search(
@@ -105,20 +113,24 @@ def beam_search(
         jnp.ones(batch, bool),
         jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), read_prompt(step, cache, prompt)),
     )
-    ended = jax.lax.while_loop(is_running, advance, first).ended
+    last = jax.lax.while_loop(is_running, advance, first)
+    ended = last.ended
+    if config.classic:
+        cut_off = last.running._replace(scores=last.running.scores / divisors[config.max_length])
+        ended = ended.joined_by(cut_off, last.improvable[:, None])
     return Generated(ended.ids[:, 0], ended.scores[:, 0])
 
 
 def _may_improve(
-    running: _Beams, ended: _Beams, generated: Int[Array, ""], start: int, config: GenerationConfig
+    best: Float[Array, " batch"], ended: _Beams, length: Int[Array, ""], start: int, config: GenerationConfig
 ) -> Bool[Array, " batch"]:
-    """Whether the best running text may still replace the worst of those that ended."""
+    """Whether a text of the best log-probability may still replace the worst of those that ended."""
     worst = ended.scores[:, -1]
     if config.early_stopping is True:
         return worst == -jnp.inf
     if config.early_stopping == "never" and config.length_penalty > 0:
-        generated = jnp.int32(config.max_length - start)
-    return running.scores[:, 0] / length_divisors(config)[generated] > worst
+        length = jnp.int32(config.max_length - start)
+    return best / length_divisors(config)[length] > worst
 
 
 def _take(beams: Array, places: Int[Array, "batch places"]) -> Array:

@@ -2,7 +2,11 @@
 
 The trimmers of a decoder look at its first word and at what it reads, so that all they decide is known before the
 first word is written: one position is read for it.
+
+Beams are searched as the official code does, with transformers 4.15 (`GenerationConfig.classic`, unless it says no).
 """
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -108,4 +112,6 @@ def _write(
         head_gate=None if gates is None else gates.heads,
         cross_head_gate=None if gates is None else gates.cross_heads,
     )
+    if config.classic is None:
+        config = dataclasses.replace(config, classic=True)
     return generate(cached.step, cached.start(len(prompt), config.max_length), prompt, config, keys)

@@ -34,6 +34,7 @@ class GenerationConfig:
     num_beams: int = 1
     length_penalty: float = 1.0
     early_stopping: bool | Literal["never"] = False
+    classic: bool | None = None
     repetition_penalty: float = 1.0
     sample: bool = False
     temperature: float = 1.0
@@ -50,6 +51,11 @@ class GenerationConfig:
         self._require(self.min_length <= self.max_length, "min_length", f"at most max_length, {self.max_length}")
         self._require(math.isfinite(self.length_penalty), "length_penalty", "finite")
         self._require(self.early_stopping in (True, False, "never"), "early_stopping", "True, False or 'never'")
+        self._require(
+            not self.classic or self.early_stopping != "never",
+            "early_stopping",
+            "True or False where classic is True",
+        )
         self._require(0 < self.top_p <= 1, "top_p", "greater than 0, at most 1")
         self._require(not self.sample or self.num_beams == 1, "num_beams", "1 where sample is True")
 

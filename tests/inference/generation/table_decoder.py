@@ -46,5 +46,14 @@ def random_table(seed: int, vocabulary: int = 13, *, eos_bonus: float = 0.0) -> 
     return TableDecoder(table)
 
 
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    return logits - np.log(np.exp(logits).sum())
+
+
+def without_end(ids: Any, eos_id: int = EOS) -> list[int]:
+    tokens = np.asarray(ids).tolist()
+    return tokens[: tokens.index(eos_id)] if eos_id in tokens else tokens
+
+
 FOUR_PROMPTS = np.array([[3, 4], [5, 6], [7, 3], [12, 9]])
 """Two tokens each, none of them special."""

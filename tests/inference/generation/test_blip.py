@@ -1,5 +1,7 @@
 """BLIP writes what the official code writes, and, trimmed, what its own reading word by word would choose."""
 
+import dataclasses
+import functools
 import json
 import pathlib
 from typing import Any
@@ -8,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from classic_search import classic_search
+from table_decoder import without_end
 from tiny_blip import CLOSING, TinyBlip, tiny_blip
 
 from smarttrim_jax.errors import ConfigError
@@ -85,6 +89,29 @@ def test_captions_are_those_of_reading_word_by_word(trim: Any) -> None:
         return tiny.model.bind(tiny.params)(images, ids, jnp.ones_like(ids), trim=trim).logits["caption"]
 
     np.testing.assert_array_equal(write(tiny.params), word_by_word(read, prompt))
+
+
+def test_captions_with_beams_are_searched_as_published() -> None:
+    tiny: TinyBlip = tiny_blip("caption")
+    params = jax.tree.map(lambda leaf: 4 * leaf if leaf.ndim > 1 else leaf, tiny.params)
+    images, prompt = jnp.asarray(tiny.inputs["images"]), np.tile([[DEC, 9, 11, 8]], (4, 1))
+    beams = dataclasses.replace(GREEDY, num_beams=3, min_length=5, max_length=12)
+
+    @jax.jit
+    def write(params: Any) -> jax.Array:
+        return write_captions(tiny.model.bind(params), images, jnp.asarray(prompt), beams).ids
+
+    @jax.jit
+    def read(image: jax.Array, ids: jax.Array) -> jax.Array:
+        return tiny.model.bind(params)(image[None], ids, jnp.ones_like(ids)).logits["caption"][0]
+
+    def next_logits(row: int, text: list[int]) -> np.ndarray:
+        ids = np.pad(np.array([text]), ((0, 0), (0, beams.max_length - len(text))))
+        return np.array(read(images[row], ids))[len(text) - 1]
+
+    starts = prompt.tolist()
+    expected = [classic_search(functools.partial(next_logits, row), starts[row], beams)[0] for row in range(4)]
+    assert [without_end(ids, beams.eos_id) for ids in write(params)] == expected
 
 
 def test_packed_questions_have_no_padding_to_read() -> None:

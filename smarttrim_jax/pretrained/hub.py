@@ -1,0 +1,127 @@
+"""Hugging Face's config.json: what it tells of a model beside its weights, and one for a BLIP of ours."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.models.blip import BlipConfig
+from smarttrim_jax.nn.layers import ACTIVATIONS
+from smarttrim_jax.pretrained.files import Path
+
+Side = Literal["image", "text"]
+Hub = Mapping[str, Any]
+"""The content of a config.json; empty where there is none."""
+
+# Fields of the configurations by their names in a config.json.
+FIELDS: dict[Side, dict[str, str]] = {
+    "image": {"num_attention_heads": "heads", "layer_norm_eps": "epsilon", "hidden_act": "activation"},
+    "text": {
+        "num_attention_heads": "heads",
+        "layer_norm_eps": "epsilon",
+        "pad_token_id": "pad_id",
+        "hidden_dropout_prob": "dropout",
+    },
+}
+# Of transformers' BLIP; a config.json may leave them out.
+BLIP_DEFAULTS: dict[Side, dict[str, Any]] = {
+    "image": {"num_attention_heads": 12, "layer_norm_eps": 1e-5},
+    "text": {"num_attention_heads": 8, "layer_norm_eps": 1e-12, "pad_token_id": 0, "hidden_dropout_prob": 0.0},
+}
+BLIP_MODELS = {
+    "vqa": "BlipForQuestionAnswering",
+    "caption": "BlipForConditionalGeneration",
+    "retrieval": "BlipForImageTextRetrieval",
+}
+
+
+def config_path(weights: Path) -> pathlib.Path:
+    """Where the config.json of a weight file lies."""
+    return pathlib.Path(weights).expanduser().with_name("config.json")
+
+
+def read_hub(weights: Path) -> Hub:
+    """What the config.json beside a weight file says.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    beside = config_path(weights)
+    if not beside.is_file():
+        return {}
+    try:
+        return json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"'{beside}' is damaged ({error}); fetch it again or remove it") from None
+
+
+def traits(side: Side, section: Hub) -> dict[str, Any]:
+    """What a config.json, or the section of one encoder, tells of the encoder.
+
+    Raises:
+        CheckpointError: a variation that the encoders do not have.
+    """
+    activation, positions = section.get("hidden_act", "gelu"), section.get("position_embedding_type", "absolute")
+    known = list(ACTIVATIONS) if side == "image" else ["gelu"]
+    if activation not in known:
+        raise CheckpointError(f"config.json says hidden_act '{activation}'; only {', '.join(known)} can be computed")
+    if positions != "absolute":
+        raise CheckpointError(
+            f"config.json says position_embedding_type '{positions}'; only absolute can be computed"
+        )
+    return {field: section[name] for name, field in FIELDS[side].items() if section.get(name) is not None}
+
+
+def is_blip(hub: Hub) -> bool:
+    """Whether a config.json is of transformers' BLIP."""
+    return hub.get("model_type") == "blip"
+
+
+def blip_traits(hub: Hub) -> dict[str, dict[str, Any]]:
+    """What a BLIP's config.json tells of its parts; of another model's, nothing.
+
+    Raises:
+        CheckpointError: as `traits`.
+    """
+    if not is_blip(hub):
+        return {}
+    sections: dict[str, Side] = {"vision": "image", "text": "text"}
+    return {
+        part: traits(side, BLIP_DEFAULTS[side] | (hub.get(f"{part}_config") or {})) for part, side in sections.items()
+    }
+
+
+def blip_hub(config: BlipConfig) -> dict[str, Any]:
+    """The config.json with which transformers builds a BLIP; special tokens are those of BLIP's own vocabulary."""
+    vision, text = config.vision, config.text
+    return {
+        "model_type": "blip",
+        "architectures": [BLIP_MODELS[config.task]],
+        "image_text_hidden_size": config.features,
+        "vision_config": {
+            "image_size": (vision.position_grid * vision.patch_size) or vision.image_size,
+            "patch_size": vision.patch_size,
+            **_sizes(vision),
+            "hidden_act": vision.activation,
+        },
+        "text_config": {
+            "vocab_size": text.vocab_size,
+            "max_position_embeddings": text.max_positions,
+            **_sizes(text),
+            "encoder_hidden_size": vision.width,
+            "pad_token_id": text.pad_id,
+            "hidden_dropout_prob": text.dropout,
+            "attention_probs_dropout_prob": text.dropout,
+        },
+    }
+
+
+def _sizes(part: Any) -> dict[str, Any]:
+    return {
+        "hidden_size": part.width,
+        "num_hidden_layers": part.depth,
+        "num_attention_heads": part.heads,
+        "intermediate_size": part.mlp_width,
+        "layer_norm_eps": part.epsilon,
+    }
