@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fresh_params import fresh_params
 from tiny_run import decisive, tiny_experiment
 
 from smarttrim_jax.models.functional import Functional, Params
@@ -97,14 +98,13 @@ def training_key() -> jax.Array:
 
 
 @pytest.fixture(scope="session")
-def fresh_meter(training_key: jax.Array) -> TinyMeter:
+def fresh_meter() -> TinyMeter:
     """Trimmers as initialised: everything open at offset 0."""
     config, rng = tiny_config(), np.random.default_rng(0)
     mask = (np.arange(10) < np.array([9, 6, 3, 1])[:, None]).astype(np.int32)
     ids = np.where(mask, rng.integers(3, 50, mask.shape), config.text.pad_id).astype(np.int32)
     images = rng.normal(size=(4, 1, 32, 32, 3)).astype(np.float32)
-    params = jax.jit(Functional(config).init)(training_key)
-    return TinyMeter(config, params, images, ids, mask)
+    return TinyMeter(config, fresh_params(config), images, ids, mask)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fresh_params import fresh_params
 from tiny_run import decisive
 
 from smarttrim_jax.models.blip import BlipConfig, BlipOutput
@@ -104,8 +105,7 @@ def make_inputs(config: BlipConfig, random: np.random.Generator, lengths: Any = 
 def fresh_blip(task: str) -> TinyBlip:
     """Trimmers as initialised: everything open at offset 0."""
     config = tiny_config(task)
-    params = jax.jit(Functional(config).init)(jax.random.key(1, impl="unsafe_rbg"))
-    return TinyBlip(config, params, make_inputs(config, np.random.default_rng(0)))
+    return TinyBlip(config, fresh_params(config), make_inputs(config, np.random.default_rng(0)))
 
 
 @functools.cache

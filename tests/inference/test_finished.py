@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fresh_params import fresh_params
 from tiny_run import decisive
 
 from smarttrim_jax.data.dataset import prepare
@@ -22,7 +23,6 @@ from smarttrim_jax.inference.evaluation import PackedEvaluator
 from smarttrim_jax.inference.explanation import explain
 from smarttrim_jax.inference.export import export_run
 from smarttrim_jax.inference.predictor import Answer, Failure, Predictor, Question
-from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
 from smarttrim_jax.reporting.speed_table import format_speed
@@ -37,7 +37,7 @@ def run(experiment: ExperimentConfig) -> FinishedRun:
     """A run as it is read from its folder, but for the training."""
     dataset = prepare(experiment.data)
     config = fit_to_data(experiment, dataset)
-    params = jax.jit(Functional(config.model).init)(jax.random.key(0, impl="unsafe_rbg"))
+    params = fresh_params(config.model)
     params |= {"trimmers": decisive(params["trimmers"])}
     return FinishedRun(config, params, SpeedDial((-5.0, 0.0), (0.4, 0.6)), dataset)
 
