@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import os
 import pathlib
 from typing import Any
@@ -48,9 +49,11 @@ class TinyMeter:
     def run(self, trim: Trim | None = None, **changes: Any) -> MeterOutput:
         """One evaluation pass on the batch, with some of `params`, `images`, `ids`, `mask` replaced."""
         inputs = {"images": self.images, "ids": self.ids, "mask": self.mask} | changes
-        # One type of number for every dial, so that a shape is compiled once.
+        # One shape for every dial, so that a configuration is compiled once; numpy, which compiles nothing.
         dial = None if trim is None else jax.tree.map(jnp.float32, trim)
-        return compiled(self.config)(inputs.pop("params", self.params), **inputs, trim=dial)
+        if dial is not None and not np.ndim(dial.offset):
+            dial = dataclasses.replace(dial, offset=np.full(len(inputs["ids"]), dial.offset))
+        return jax.device_get(compiled(self.config)(inputs.pop("params", self.params), **inputs, trim=dial))
 
     def with_config(self, **changes: Any) -> "TinyMeter":
         """The same parameters and batch under a changed configuration."""
@@ -73,6 +76,13 @@ def tiny_config(**changes: Any) -> MeterConfig:
         trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=8)),
     )
     return dataclasses.replace(config, **changes)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _collect_rarely() -> None:
+    """Tracing makes many objects; what was imported need not be searched for garbage again and again."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.fixture(scope="session", autouse=True)
