@@ -129,11 +129,12 @@ def backward(training_key) -> Any:
     return lambda task, dtype, trim: compile(task, dtype)(jax.tree.map(jnp.float32, trim))
 
 
-# bfloat16 for an encoder and a decoder, which takes long to compile.
-@pytest.mark.parametrize(("task", "dtype"), [*((task, "float32") for task in TASKS), ("vqa", "bfloat16")])
+# bfloat16, which takes long to compile, for an encoder and the decoder that reads it.
+@pytest.mark.parametrize(("task", "dtype"), [*((task, "float32") for task in TASKS), ("caption", "bfloat16")])
 def test_with_all_but_the_global_tokens_closed_nothing_is_nan(backward, task, dtype):
     gradients, output = backward(task, dtype, Trim(offset=-1e3))
-    evaluated = fresh_blip(task).with_config(dtype=dtype).run(Trim(offset=-1e3))
+    scan = dtype == "bfloat16"  # in float32 the unrolled layers are compiled already
+    evaluated = fresh_blip(task).with_config(dtype=dtype, scan=scan).run(Trim(offset=-1e3))
     for record in (output.record, evaluated.record):
         for name, gate in record.gates.items():
             start = 1 if name in ("image", "text") else 0

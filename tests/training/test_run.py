@@ -41,20 +41,25 @@ def state(path: str) -> dict[str, Any]:
     return restore(Workdir(path).checkpoints, params_only=False)
 
 
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(
-    experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def train_until(step: int, experiment: ExperimentConfig, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains until a signal comes while this step runs."""
     update = Progress.update
 
-    def stop_at_ten(self: Progress, step: int, values: Any) -> None:
-        update(self, step, values)
-        if step == 9:  # reported while step 10 runs
+    def stop(self: Progress, reported: int, values: Any) -> None:
+        update(self, reported, values)
+        if reported == step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "update", stop_at_ten)
-        with pytest.raises(Preempted, match="step 10"):
-            train(experiment, str(tmp_path))
+        patch.setattr(Progress, "update", stop)
+        with pytest.raises(Preempted, match=f"step {step}"):
+            train(experiment, path)
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(
+    experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_until(10, experiment, str(tmp_path), monkeypatch)
     train(experiment, str(tmp_path))
 
     chex.assert_trees_all_equal(state(str(tmp_path)), state(finished))
@@ -62,10 +67,10 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     assert [line["step"] for line in metrics(finished)] == list(range(1, TOTAL + 1))
 
 
-def test_another_seed_gives_another_run(experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path) -> None:
-    short = ScheduleConfig(full_steps=1, trim_steps=0, log_every=1, tensorboard=False)
-    other = dataclasses.replace(experiment, seed=1, schedule=short)
-    train(other, str(tmp_path))
+def test_another_seed_gives_another_run(
+    experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_until(2, dataclasses.replace(experiment, seed=1), str(tmp_path), monkeypatch)
     assert metrics(str(tmp_path))[0]["loss"] != metrics(finished)[0]["loss"]
 
 
