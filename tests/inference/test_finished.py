@@ -82,7 +82,7 @@ def test_answers_come_in_order_and_do_not_depend_on_the_batch(predictor, experim
 
 
 @pytest.mark.parametrize(
-    ("question", "message"),
+    ("question", "error"),
     [
         (Question(("nowhere.png",), "is it red?"), "nowhere.png"),
         (Question((), "is it red?"), "0 images"),
@@ -96,7 +96,7 @@ def test_a_question_that_cannot_be_asked_is_named_and_the_others_are_answered(
     good = Question((str(next(pathlib.Path(experiment.data.source).rglob("*.png"))),), "is it red?")
     first, second, third = predictor([good, question, good])
     assert isinstance(second, Failure)
-    assert message in second.error
+    assert error in second.error
     assert isinstance(first, Answer)
     assert isinstance(third, Answer)
     assert first.answer == third.answer
