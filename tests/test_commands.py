@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from smarttrim_jax.training.experiment import ExperimentConfig
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EASY = "--config=configs/easy_vqa.py:quick"
 
@@ -54,6 +56,7 @@ def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("HOME", str(folder))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
         server = multiprocessing.get_context("forkserver")
         server.set_forkserver_preload(["smarttrim_jax.training.run", "smarttrim_jax.inference.export"])
 
@@ -68,29 +71,35 @@ def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_input_is_one_sentence_and_a_failing_exit(fork: Any, tmp_path: pathlib.Path, name: str) -> None:
-    status, stderr = fork("smarttrim_jax.train", [*WRONG[name][0], f"--workdir={tmp_path}"], name)
+def test_wrong_input_is_one_sentence_and_a_failing_exit(
+    fork: Any, experiment: ExperimentConfig, tmp_path: pathlib.Path, name: str
+) -> None:
+    config, *flags = WRONG[name][0]
+    data = [f"--config.data.{key}={getattr(experiment.data, key)}" for key in ("source", "data_dir")]
+    status, stderr = fork("smarttrim_jax.train", [config, *data, *flags, f"--workdir={tmp_path}"], name)
     assert status == 1, stderr
     assert "Traceback" not in stderr
     assert WRONG[name][1] in stderr
 
 
-def test_a_folder_without_a_run_is_named_by_every_command_that_wants_one(tmp_path: pathlib.Path) -> None:
+def test_a_forked_command_ends_as_one_that_a_user_calls(fork: Any, tmp_path: pathlib.Path) -> None:
+    flags = [*WRONG["unknown key"][0], f"--workdir={tmp_path}"]
+    process = start("smarttrim_jax.train", flags, tmp_path)
+    _, stderr = process.communicate(timeout=240)
+    assert (process.returncode, stderr) == fork("smarttrim_jax.train", flags, "forked")
+
+
+def test_a_folder_without_a_run_is_named_by_every_command_that_wants_one(fork: Any, tmp_path: pathlib.Path) -> None:
     more = {
-        "train": [EASY, "--config.init_from=nowhere"],
         "evaluate": [],
         "benchmark": [],
         "predict": ["--image=nowhere.png", "--text=is it red?"],
         "explain": [f"--output={tmp_path / 'page'}"],
         "convert": [f"--export={tmp_path / 'model.jaxexport'}"],
     }
-    running = {
-        command: start(f"smarttrim_jax.{command}", [f"--workdir={tmp_path}", *flags], tmp_path)
-        for command, flags in more.items()
-    }
-    for command, process in running.items():
-        _, stderr = process.communicate(timeout=240)
-        assert process.returncode == 1, command
+    for command, flags in more.items():
+        status, stderr = fork(f"smarttrim_jax.{command}", [f"--workdir={tmp_path}", *flags], command)
+        assert status == 1, command
         assert stderr.startswith("error: "), stderr
         assert "no run" in stderr, stderr
 

@@ -90,9 +90,7 @@ def test_answers_come_in_order_and_do_not_depend_on_the_batch(predictor, experim
         (Question(("nowhere.png",), ""), "nowhere.png"),
     ],
 )
-def test_a_question_that_cannot_be_asked_is_named_and_the_others_are_answered(
-    predictor, experiment, question, message
-):
+def test_a_question_that_cannot_be_asked_is_named_and_the_others_are_answered(predictor, experiment, question, error):
     good = Question((str(next(pathlib.Path(experiment.data.source).rglob("*.png"))),), "is it red?")
     first, second, third = predictor([good, question, good])
     assert isinstance(second, Failure)

@@ -8,18 +8,22 @@ import signal
 from typing import Any
 
 import chex
+import jax
 import pytest
 from tiny_run import tiny_model
 
+from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
+from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig
 from smarttrim_jax.training.checkpoint_reading import restore
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
+from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig, fit_to_data
 from smarttrim_jax.training.optimizer import OptimizerConfig
 from smarttrim_jax.training.preemption import Preempted
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.run import evaluate, train
+from smarttrim_jax.training.start import starting_params
 from smarttrim_jax.training.workdir import Workdir
 
 TOTAL = 20
@@ -116,9 +120,12 @@ def test_a_run_starts_from_the_parameters_of_another(
     train(tuned, str(tmp_path / "same"))
     chex.assert_trees_all_equal(state(str(tmp_path / "same"))["params"], state(finished)["params"])
 
-    wider = dataclasses.replace(tuned, model=tiny_model(fusion=FusionConfig(16, 1, 2, mlp_width=32)))
+    wider = fit_to_data(
+        dataclasses.replace(tuned, model=tiny_model(fusion=FusionConfig(16, 1, 2, mlp_width=32))),
+        prepare(experiment.data),
+    )
     with pytest.raises(CheckpointError, match="another model"):
-        train(wider, str(tmp_path / "wider"))
+        starting_params(wider, jax.eval_shape(Functional(wider.model).init, jax.random.key(0)))
 
 
 def test_a_plain_checkpoint_gets_fresh_open_trimmers(experiment: ExperimentConfig, tmp_path: pathlib.Path) -> None:
