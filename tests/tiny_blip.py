@@ -13,9 +13,10 @@ from tiny_run import decisive
 from smarttrim_jax.models.blip import BlipConfig, BlipOutput
 from smarttrim_jax.models.blip.config import BERT, TASKS, VIT
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.trimming.gates import Trim
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
 from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
 
+STAYS_OPEN = ("decoder_target", "decoder_text")
 LENGTHS, WORDS = (9, 6, 3, 1), 50
 CLOSING = Trim(offset=-5.0)
 """Closes about half of what the trimmers of `tiny_blip` decide about."""
@@ -116,4 +117,22 @@ def tiny_blip(task: str) -> TinyBlip:
     return dataclasses.replace(fresh, params=fresh.params | {"trimmers": decisive(fresh.params["trimmers"])})
 
 
-__all__ = ["CLOSING", "TASKS", "TinyBlip", "fresh_blip", "make_inputs", "tiny_blip", "tiny_config"]
+def assert_nearly_all_closed(record: TrimRecord) -> None:
+    """Only global tokens and texts that are written are left, and no head of a layer that trims."""
+    for name, gate in record.gates.items():
+        start = 1 if name in ("image", "text") else 0
+        assert name in STAYS_OPEN or (gate.tokens[start:].sum(-1) == 1).all(), name
+        assert all((heads[start:] == 0).all() for heads in gate.modules.values()), name
+
+
+__all__ = [
+    "CLOSING",
+    "STAYS_OPEN",
+    "TASKS",
+    "TinyBlip",
+    "assert_nearly_all_closed",
+    "fresh_blip",
+    "make_inputs",
+    "tiny_blip",
+    "tiny_config",
+]

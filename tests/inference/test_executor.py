@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from fresh_params import fresh_params
+from packed_output import COARSE, same
 from random_tables import random_tables
 
 from smarttrim_jax.errors import ConfigError
@@ -21,7 +21,6 @@ from smarttrim_jax.tokens import Packed
 from smarttrim_jax.trimming.forced import offset_that_keeps
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
-COARSE = ExecutionConfig(line_growth=3.0, places_growth=3.0, sizes=100)
 LAYERS = ["image"] * 3 + ["text"] * 2 + ["fusion"] * 2
 
 
@@ -44,58 +43,10 @@ def calibrated(tiny_meter, closing):
     return executor, executor.calibrate([tuple(part[[0]] for part in tiny_meter.batch)], trim=closing)
 
 
-def same(packed, padded, rows=None, atol=1e-5):
-    """The same decisions and logits, of all examples or of some."""
-    rows = slice(None) if rows is None else rows
-    packed, padded = jax.device_get((packed, padded))
-    for name, expected in padded.logits.items():
-        np.testing.assert_allclose(packed.logits[name], expected[rows], atol=atol)
-    for name, gates in padded.record.gates.items():
-        ours = packed.record.gates[name]
-        for part in ("tokens", "heads", "cross_heads"):
-            if getattr(gates, part) is not None:
-                np.testing.assert_array_equal(getattr(ours, part), getattr(gates, part)[:, rows], err_msg=name)
-
-
 @pytest.mark.parametrize("offset", [None, -2.5, -9.0])
 def test_equals_the_padded_execution_at_every_turn_of_the_dial(executor, tiny_meter, offset):
     trim = None if offset is None else Trim(offset=offset)
     same(executor(*tiny_meter.batch, trim=trim), tiny_meter.run(trim))
-
-
-@pytest.mark.parametrize(
-    ("batch", "images", "rule", "dtype"),
-    [
-        (1, 1, "roberta", "float32"),
-        (3, 2, "bert", "float32"),
-        (16, 1, "bert", "bfloat16"),
-        (64, 1, "roberta", "float32"),
-    ],
-)
-def test_equals_the_padded_execution_under_random_gates(tiny_meter, batch, images, rule, dtype):
-    random = np.random.default_rng(batch)
-    config = tiny_meter.config
-    vision = dataclasses.replace(config.vision, depth=2)
-    text = dataclasses.replace(config.text, position_rule=rule, pad_id=1)
-    config = dataclasses.replace(config, vision=vision, text=text, images=images, dtype=dtype)
-    mask = (np.arange(10) < random.integers(1, 11, (batch, 1))).astype(np.int32)
-    ids = np.where(mask, random.integers(3, 50, mask.shape), 1)
-    inputs = (random.normal(size=(batch, images, 32, 32, 3)).astype(np.float32), ids, mask)
-    tables = {
-        "image": random_tables(random, (0.7,), batch * images, 17),
-        "text": random_tables(random, (0.7,), batch, 10),
-        "fusion_image": random_tables(random, (0.7, 0.5), batch * images, 17),
-        "fusion_text": random_tables(random, (0.7, 0.5), batch * images, 10),
-    }
-    closed_heads = {
-        name: jnp.asarray(random.integers(0, 2, (*table.shape[:2], 4)), jnp.float32) for name, table in tables.items()
-    }
-    model = ForcedFunctional(config, tokens=tables, heads=closed_heads)
-    params = fresh_params(config)
-    padded = jax.jit(model.apply)(params, *inputs, trim=Trim())
-    packed = PackedExecutor(model, params, COARSE)(*inputs, trim=Trim())
-    assert isinstance(packed.image, Packed) or batch == 1
-    same(packed, padded, atol=1e-5 if dtype == "float32" else 5e-2)
 
 
 def test_pieces_of_a_batch_give_what_the_whole_gives(by_pairs, tiny_meter):
