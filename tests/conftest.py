@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import os
 import pathlib
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fresh_params import fresh_params
 from tiny_run import decisive, tiny_experiment
 
 from smarttrim_jax.models.functional import Functional, Params
@@ -48,9 +50,11 @@ class TinyMeter:
     def run(self, trim: Trim | None = None, **changes: Any) -> Output:
         """One evaluation pass on the batch, with some of `params`, `images`, `ids`, `mask` replaced."""
         inputs = {"images": self.images, "ids": self.ids, "mask": self.mask} | changes
-        # One type of number for every dial, so that a shape is compiled once.
+        # One shape for every dial, so that a configuration is compiled once; numpy, which compiles nothing.
         dial = None if trim is None else jax.tree.map(jnp.float32, trim)
-        return compiled(self.config)(inputs.pop("params", self.params), **inputs, trim=dial)
+        if dial is not None and not np.ndim(dial.offset):
+            dial = dataclasses.replace(dial, offset=np.full(len(inputs["ids"]), dial.offset))
+        return jax.device_get(compiled(self.config)(inputs.pop("params", self.params), **inputs, trim=dial))
 
     def with_config(self, **changes: Any) -> "TinyMeter":
         """The same parameters and batch under a changed configuration."""
@@ -76,6 +80,13 @@ def tiny_config(**changes: Any) -> MeterConfig:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _collect_rarely() -> None:
+    """Tracing makes many objects; what was imported need not be searched for garbage again and again."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Programs compiled by one test serve all others."""
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
@@ -98,14 +109,13 @@ def training_key() -> jax.Array:
 
 
 @pytest.fixture(scope="session")
-def fresh_meter(training_key: jax.Array) -> TinyMeter:
+def fresh_meter() -> TinyMeter:
     """Trimmers as initialised: everything open at offset 0."""
     config, rng = tiny_config(), np.random.default_rng(0)
     mask = (np.arange(10) < np.array([9, 6, 3, 1])[:, None]).astype(np.int32)
     ids = np.where(mask, rng.integers(3, 50, mask.shape), config.text.pad_id).astype(np.int32)
     images = rng.normal(size=(4, 1, 32, 32, 3)).astype(np.float32)
-    params = jax.jit(Functional(config).init)(training_key)
-    return TinyMeter(config, params, images, ids, mask)
+    return TinyMeter(config, fresh_params(config), images, ids, mask)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,17 @@
 """The commands as a user meets them: wrong input is one sentence and a failing exit status."""
 
+import multiprocessing
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+
+from smarttrim_jax.training.experiment import ExperimentConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EASY = "--config=configs/easy_vqa.py:quick"
@@ -35,31 +41,55 @@ def start(module: str, flags: list[str], folder: pathlib.Path) -> subprocess.Pop
     )
 
 
+def run_forked(module: str, flags: list[str], stderr: pathlib.Path) -> None:
+    """What `python -m` does, in a process that was forked after its imports; standard error goes to a file."""
+    os.dup2(os.open(stderr, os.O_CREAT | os.O_WRONLY), 2)
+    os.chdir(ROOT)
+    sys.argv = [module, *flags]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
 @pytest.fixture(scope="module")
-def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
-    """Exit status and standard error of every wrong call, a few at a time."""
-    folder, results = tmp_path_factory.mktemp("commands"), {}
-    names = list(WRONG)
-    for first in range(0, len(names), 3):
-        running = {
-            name: start("smarttrim_jax.train", [*WRONG[name][0], f"--workdir={folder / name}"], folder)
-            for name in names[first : first + 3]
-        }
-        for name, process in running.items():
-            _, stderr = process.communicate(timeout=120)
-            results[name] = process.returncode, stderr
-    return results
+def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Runs a command in a process of its own, all forked from one that has imported what they need."""
+    folder = tmp_path_factory.mktemp("commands")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("HOME", str(folder))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
+        server = multiprocessing.get_context("forkserver")
+        server.set_forkserver_preload(["smarttrim_jax.training.run", "smarttrim_jax.inference.export"])
+
+        def run(module: str, flags: list[str], name: str) -> tuple[int | None, str]:
+            stderr = folder / f"{name}.stderr"
+            process = server.Process(target=run_forked, args=(module, flags, stderr))
+            process.start()
+            process.join(timeout=120)
+            return process.exitcode, stderr.read_text()
+
+        yield run
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_input_is_one_sentence_and_a_failing_exit(failures: dict[str, tuple[int, str]], name: str) -> None:
-    status, stderr = failures[name]
+def test_wrong_input_is_one_sentence_and_a_failing_exit(
+    fork: Any, experiment: ExperimentConfig, tmp_path: pathlib.Path, name: str
+) -> None:
+    config, *flags = WRONG[name][0]
+    data = [f"--config.data.{key}={getattr(experiment.data, key)}" for key in ("source", "data_dir")]
+    status, stderr = fork("smarttrim_jax.train", [config, *data, *flags, f"--workdir={tmp_path}"], name)
     assert status == 1, stderr
     assert "Traceback" not in stderr
     assert WRONG[name][1] in stderr
 
 
-def test_a_folder_without_a_run_is_named_by_every_command_that_wants_one(tmp_path: pathlib.Path) -> None:
+def test_a_forked_command_ends_as_one_that_a_user_calls(fork: Any, tmp_path: pathlib.Path) -> None:
+    flags = [*WRONG["unknown key"][0], f"--workdir={tmp_path}"]
+    process = start("smarttrim_jax.train", flags, tmp_path)
+    _, stderr = process.communicate(timeout=240)
+    assert (process.returncode, stderr) == fork("smarttrim_jax.train", flags, "forked")
+
+
+def test_a_folder_without_a_run_is_named_by_every_command_that_wants_one(fork: Any, tmp_path: pathlib.Path) -> None:
     more = {
         "evaluate": [],
         "benchmark": [],
@@ -67,22 +97,17 @@ def test_a_folder_without_a_run_is_named_by_every_command_that_wants_one(tmp_pat
         "explain": [f"--output={tmp_path / 'page'}"],
         "convert": [f"--export={tmp_path / 'model.jaxexport'}"],
     }
-    running = {
-        command: start(f"smarttrim_jax.{command}", [f"--workdir={tmp_path}", *flags], tmp_path)
-        for command, flags in more.items()
-    }
-    for command, process in running.items():
-        _, stderr = process.communicate(timeout=240)
-        assert process.returncode == 1, command
+    for command, flags in more.items():
+        status, stderr = fork(f"smarttrim_jax.{command}", [f"--workdir={tmp_path}", *flags], command)
+        assert status == 1, command
         assert stderr.startswith("error: "), stderr
         assert "no run" in stderr, stderr
 
 
-def test_convert_asks_for_what_it_shall_write(tmp_path: pathlib.Path) -> None:
-    for flags in ([], ["--to=official"], ["--export=a", "--to=official", "--output=b.safetensors"]):
-        process = start("smarttrim_jax.convert", [f"--workdir={tmp_path}", *flags], tmp_path)
-        _, stderr = process.communicate(timeout=120)
-        assert process.returncode == 1
+def test_convert_asks_for_what_it_shall_write(fork: Any, tmp_path: pathlib.Path) -> None:
+    for index, flags in enumerate(([], ["--to=official"], ["--export=a", "--to=official", "--output=b.safetensors"])):
+        status, stderr = fork("smarttrim_jax.convert", [f"--workdir={tmp_path}", *flags], f"convert{index}")
+        assert status == 1
         assert stderr.startswith("error: say what to write: --export=FILE, or --to=official"), stderr
 
 

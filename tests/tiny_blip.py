@@ -7,15 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from fresh_params import fresh_params
 from tiny_run import decisive
 
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.blip.config import BERT, TASKS, VIT
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.output import Output
-from smarttrim_jax.trimming.gates import Trim
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
 from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
 
+STAYS_OPEN = ("decoder_target", "decoder_text")
 LENGTHS, WORDS = (9, 6, 3, 1), 50
 CLOSING = Trim(offset=-5.0)
 """Closes about half of what the trimmers of `tiny_blip` decide about."""
@@ -76,7 +78,8 @@ class TinyBlip:
         params = changes.pop("params", self.params)
         inputs = self.inputs | changes
         inputs = inputs if rows is None else {name: part[rows] for name, part in inputs.items()}
-        return compiled(self.config)(params, inputs, None if trim is None else jax.tree.map(jnp.float32, trim))
+        dial = None if trim is None else jax.tree.map(jnp.float32, trim)
+        return jax.device_get(compiled(self.config)(params, inputs, dial))  # numpy compiles nothing
 
     def with_config(self, **changes: Any) -> "TinyBlip":
         return dataclasses.replace(self, config=dataclasses.replace(self.config, **changes))
@@ -105,8 +108,7 @@ def make_inputs(config: BlipConfig, random: np.random.Generator, lengths: Any = 
 def fresh_blip(task: str) -> TinyBlip:
     """Trimmers as initialised: everything open at offset 0."""
     config = tiny_config(task)
-    params = jax.jit(Functional(config).init)(jax.random.key(1, impl="unsafe_rbg"))
-    return TinyBlip(config, params, make_inputs(config, np.random.default_rng(0)))
+    return TinyBlip(config, fresh_params(config), make_inputs(config, np.random.default_rng(0)))
 
 
 @functools.cache
@@ -116,4 +118,22 @@ def tiny_blip(task: str) -> TinyBlip:
     return dataclasses.replace(fresh, params=fresh.params | {"trimmers": decisive(fresh.params["trimmers"])})
 
 
-__all__ = ["CLOSING", "TASKS", "TinyBlip", "fresh_blip", "make_inputs", "tiny_blip", "tiny_config"]
+def assert_nearly_all_closed(record: TrimRecord) -> None:
+    """Only global tokens and texts that are written are left, and no head of a layer that trims."""
+    for name, gate in record.gates.items():
+        start = 1 if name in ("image", "text") else 0
+        assert name in STAYS_OPEN or (gate.tokens[start:].sum(-1) == 1).all(), name
+        assert all((heads[start:] == 0).all() for heads in gate.modules.values()), name
+
+
+__all__ = [
+    "CLOSING",
+    "STAYS_OPEN",
+    "TASKS",
+    "TinyBlip",
+    "assert_nearly_all_closed",
+    "fresh_blip",
+    "make_inputs",
+    "tiny_blip",
+    "tiny_config",
+]

@@ -19,12 +19,21 @@ from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
 
 
 def tiny_model(**changes: Any) -> MeterConfig:
+    # Without dropout, which takes long to compile; gates are still sampled.
     config = MeterConfig(
         vision=VisionConfig(image_size=8, patch_size=4, width=16, depth=2, heads=2, mlp_width=16),
         text=TextConfig(
-            vocab_size=0, width=16, depth=1, heads=2, mlp_width=16, max_positions=12, position_rule="bert", pad_id=0
+            vocab_size=0,
+            width=16,
+            depth=1,
+            heads=2,
+            mlp_width=16,
+            max_positions=12,
+            position_rule="bert",
+            pad_id=0,
+            dropout=0.0,
         ),
-        fusion=FusionConfig(width=16, depth=1, heads=2, mlp_width=16),
+        fusion=FusionConfig(width=16, depth=1, heads=2, mlp_width=16, dropout=0.0),
         heads=(HeadConfig("vqa", "classifier", 0),),
         trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=4)),
     )

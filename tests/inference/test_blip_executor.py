@@ -1,6 +1,7 @@
 """Packed execution of BLIP gives what padded execution gives, in every task."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -26,32 +27,46 @@ def tiny(request: Any) -> TinyBlip:
     return tiny_blip(request.param)
 
 
-@pytest.fixture(scope="module")
-def executor(tiny: TinyBlip) -> PackedExecutor:
-    return PackedExecutor(tiny.model, tiny.params, COARSE)
+@functools.cache
+def packed_executor(task: str) -> PackedExecutor:
+    """One for all tests of a task: its programs are compiled once."""
+    return PackedExecutor(tiny_blip(task).model, tiny_blip(task).params, COARSE)
 
 
-@pytest.fixture(scope="module")
-def padded(tiny: TinyBlip) -> Any:
+@functools.cache
+def padded_call(task: str) -> Any:
     """The padded execution of the call alone."""
+    tiny = tiny_blip(task)
     run = jax.jit(lambda batch, trim: tiny.model.apply(tiny.params, *batch, trim=trim))
     return lambda trim: run(tiny.batch, None if trim is None else jax.tree.map(jnp.float32, trim))
 
 
+@pytest.fixture(scope="module")
+def executor(tiny: TinyBlip) -> PackedExecutor:
+    return packed_executor(tiny.config.task)
+
+
+@pytest.fixture(scope="module")
+def padded(tiny: TinyBlip) -> Any:
+    return padded_call(tiny.config.task)
+
+
 def same(packed: Output, padded: Output, rows: Any = None, atol: float = 1e-5) -> None:
     """The same decisions, logits, and values of open tokens."""
-    rows = jnp.arange(4) if rows is None else jnp.asarray(rows)
+    rows = np.arange(4) if rows is None else np.asarray(rows)
+    values = {side: part.pad(part.values) for side, part in packed.state.items() if side in ("text", "target")}
+    gates = {side: packed.state[side].padded_gate for side in values}
+    packed, padded, values, padded_gates = jax.device_get((packed, padded, values, gates))
     for name, gates in padded.record.gates.items():
         ours = packed.record.gates[name]
-        pick = rows if gates.tokens.shape[1] == 4 else jnp.ravel(2 * rows[:, None] + jnp.arange(2))
+        pick = rows if gates.tokens.shape[1] == 4 else np.ravel(2 * rows[:, None] + np.arange(2))
         for part, opened in {**gates.modules, "tokens": gates.tokens}.items():
             np.testing.assert_array_equal(getattr(ours, part), opened[:, pick], err_msg=f"{name} {part}")
     for side in ("text", "target"):
         if side in padded.state:
-            own, expected = packed.state[side], padded.state[side]
-            gate = expected.padded_gate[rows]
-            np.testing.assert_array_equal(own.padded_gate, gate)
-            difference = (own.pad(own.values) - expected.values[rows]) * gate[..., None]
+            expected, gate = padded.state[side], padded.state[side].gate[rows]
+            np.testing.assert_array_equal(padded_gates[side], gate)
+            difference = (values[side] - expected.values[rows]) * gate[..., None]
             np.testing.assert_allclose(difference, 0, atol=atol, err_msg=side)
     for name, logits in padded.logits.items():
         if logits.ndim == 2:
@@ -87,7 +102,7 @@ def test_calibration_takes_heads_out_and_changes_no_result():
     executor, few = PackedExecutor(tiny.model, tiny.params, COARSE), tuple(part[[0]] for part in tiny.batch)
     executor.calibrate([few], trim=CLOSING)
     assert any(layer is not None for run in executor.runs for layer in run.narrow_layers)
-    expected = tiny.run(CLOSING)
+    expected = padded_call("nlvr2")(CLOSING)
     same(executor(*few, trim=CLOSING), expected, [0])
     same(executor(*tiny.batch, trim=CLOSING), expected)
 
@@ -102,7 +117,7 @@ def test_one_adaptive_program_gives_the_same():
     tiny = tiny_blip("vqa")
     config = AdaptiveConfig(shares=(0.5,))
     run = jax.jit(lambda *batch: adaptive_apply(tiny.model, config, tiny.params, *batch, CLOSING))
-    same(run(*tiny.batch), jax.jit(tiny.model.apply)(tiny.params, *tiny.batch, trim=CLOSING))
+    same(run(*tiny.batch), padded_call("vqa")(CLOSING))
 
 
 @pytest.mark.parametrize(("task", "batch"), [("nlvr2", 3), ("vqa", 16), ("retrieval", 1)])
@@ -133,7 +148,7 @@ def test_equals_the_padded_execution_under_random_gates(task, batch):
 
 def test_answers_are_the_same_from_packed_questions():
     tiny = tiny_blip("vqa")
-    packed = PackedExecutor(tiny.model, tiny.params, COARSE)(*tiny.batch, trim=CLOSING)
+    packed = packed_executor("vqa")(*tiny.batch, trim=CLOSING)
     assert isinstance(packed.state["text"], Packed)
     ids, mask = tiny.inputs["answers"], tiny.inputs["answer_mask"]
 
@@ -144,7 +159,7 @@ def test_answers_are_the_same_from_packed_questions():
         answers = jnp.asarray(ids.reshape(8, 5)), jnp.asarray(mask.reshape(8, 5))
         return decoded.logits, decoded.record, module.rank(encoded, *answers, 4, trim=CLOSING)
 
-    expected = tiny.model.apply(tiny.params, *tiny.batch, trim=CLOSING)
+    expected = padded_call("vqa")(CLOSING)
     for ours, theirs in zip(jax.tree.leaves(finish(packed)), jax.tree.leaves(finish(expected)), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
@@ -152,4 +167,4 @@ def test_answers_are_the_same_from_packed_questions():
 def test_pieces_of_a_batch_of_pairs_give_what_the_whole_gives() -> None:
     tiny = tiny_blip("nlvr2")
     executor = PackedExecutor(tiny.model, tiny.params, dataclasses.replace(COARSE, piece=2 * 17 * 24))
-    same(executor(*tiny.batch, trim=CLOSING), tiny.run(CLOSING))
+    same(executor(*tiny.batch, trim=CLOSING), padded_call("nlvr2")(CLOSING))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fresh_params import fresh_params
 from tiny_run import decisive
 
 from smarttrim_jax.data.dataset import prepare
@@ -19,10 +20,9 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference import PackedExecutor
 from smarttrim_jax.inference.benchmarking import measure_run
 from smarttrim_jax.inference.evaluation import PackedEvaluator
-from smarttrim_jax.inference.explanation import explain
+from smarttrim_jax.inference.explanation import Explanation, explain
 from smarttrim_jax.inference.export import export_run
 from smarttrim_jax.inference.predictor import Answer, Failure, Predictor, Question
-from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
 from smarttrim_jax.reporting.speed_table import format_speed
@@ -37,9 +37,27 @@ def run(experiment: ExperimentConfig) -> FinishedRun:
     """A run as it is read from its folder, but for the training."""
     dataset = prepare(experiment.data)
     config = fit_to_data(experiment, dataset)
-    params = jax.jit(Functional(config.model).init)(jax.random.key(0, impl="unsafe_rbg"))
+    params = fresh_params(config.model)
     params |= {"trimmers": decisive(params["trimmers"])}
     return FinishedRun(config, params, SpeedDial((-5.0, 0.0), (0.4, 0.6)), dataset)
+
+
+@pytest.fixture(scope="module")
+def predictor(run: FinishedRun) -> Predictor:
+    """One for all tests: its programs are compiled once."""
+    return Predictor(run)
+
+
+@pytest.fixture(scope="module")
+def evaluators(run: FinishedRun) -> tuple[Evaluator, PackedEvaluator]:
+    """Padded and packed."""
+    return Evaluator(run), PackedEvaluator(run)
+
+
+@pytest.fixture(scope="module")
+def examples(run: FinishedRun) -> list[Explanation]:
+    """Three explained examples."""
+    return list(explain(run, "test", limit=3, batch_size=4))
 
 
 def test_packed_execution_of_a_trained_model_answers_as_the_padded_one(run):
@@ -51,11 +69,11 @@ def test_packed_execution_of_a_trained_model_answers_as_the_padded_one(run):
         jax.tree.map(np.testing.assert_array_equal, packed.record, padded.record)
 
 
-def test_answers_come_in_order_and_do_not_depend_on_the_batch(run, experiment):
+def test_answers_come_in_order_and_do_not_depend_on_the_batch(predictor, experiment):
     image = next(pathlib.Path(experiment.data.source).rglob("*.png"))
     questions = [Question((str(image),), text) for text in ("what shape is it?", "is it red?", "is it blue?")]
-    together = list(Predictor(run)(questions))
-    alone = list(Predictor(run)(questions, batch_size=1))
+    together = list(predictor(questions))
+    alone = list(predictor(questions, batch_size=1))
     assert [answer.text for answer in together] == [question.text for question in questions]
     for first, second in zip(together, alone, strict=True):
         assert (first.answer, first.images) == (second.answer, second.images)
@@ -64,7 +82,7 @@ def test_answers_come_in_order_and_do_not_depend_on_the_batch(run, experiment):
 
 
 @pytest.mark.parametrize(
-    ("question", "message"),
+    ("question", "error"),
     [
         (Question(("nowhere.png",), "is it red?"), "nowhere.png"),
         (Question((), "is it red?"), "0 images"),
@@ -72,18 +90,17 @@ def test_answers_come_in_order_and_do_not_depend_on_the_batch(run, experiment):
         (Question(("nowhere.png",), ""), "nowhere.png"),
     ],
 )
-def test_a_question_that_cannot_be_asked_is_named_and_the_others_are_answered(run, experiment, question, message):
+def test_a_question_that_cannot_be_asked_is_named_and_the_others_are_answered(predictor, experiment, question, error):
     good = Question((str(next(pathlib.Path(experiment.data.source).rglob("*.png"))),), "is it red?")
-    first, second, third = Predictor(run)([good, question, good])
+    first, second, third = predictor([good, question, good])
     assert isinstance(second, Failure)
-    assert message in second.error
+    assert error in second.error
     assert isinstance(first, Answer)
     assert isinstance(third, Answer)
     assert first.answer == third.answer
 
 
-def test_explanations_say_what_the_record_says(run):
-    examples = list(explain(run, "test", limit=3, batch_size=4))
+def test_explanations_say_what_the_record_says(examples):
     assert [example.index for example in examples] == list(range(3))
     for example in examples:
         assert example.patches.shape == (3, 1, 2, 2)
@@ -101,8 +118,7 @@ def test_explanations_say_what_the_record_says(run):
         }
 
 
-def test_the_page_holds_every_example_and_the_picture_every_layer(run):
-    examples = list(explain(run, "test", limit=3, batch_size=4))
+def test_the_page_holds_every_example_and_the_picture_every_layer(examples):
     page = build_page(examples, "three </script> of them")
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     assert data is not None
@@ -135,7 +151,8 @@ numpy.savez(sys.argv[3], **output)
     subprocess.run([sys.executable, "-c", program, *arguments], check=True, timeout=120)
     outputs = np.load(tmp_path / "outputs.npz")
     images = normalize(jnp.asarray(inputs["image"]), run.config.pixels)
-    expected = run.model.apply(run.params, images, inputs["text_ids"], inputs["text_mask"], trim=run.trim())
+    forward = jax.jit(run.model.apply)
+    expected = forward(run.params, images, inputs["text_ids"], inputs["text_mask"], trim=run.trim())
     np.testing.assert_allclose(outputs["vqa"], expected.logits["vqa"], atol=1e-5)
     full = run.model.macs(expected.record.opened(), trimmed=False)
     np.testing.assert_allclose(outputs["macs_ratio"], run.model.macs(expected.record) / full, rtol=1e-5)
@@ -152,8 +169,8 @@ def test_the_benchmark_quotes_every_execution_against_the_faster_reference(run):
 
 
 @pytest.mark.parametrize("trimmed", [False, True])
-def test_packed_evaluation_reports_what_padded_evaluation_reports(run, trimmed):
-    padded, packed = Evaluator(run), PackedEvaluator(run)
+def test_packed_evaluation_reports_what_padded_evaluation_reports(run, evaluators, trimmed):
+    padded, packed = evaluators
 
     def report(evaluator):
         batches = run.batches("test", limit=9)

@@ -1,19 +1,16 @@
 """What trimming never does in any of BLIP's tasks; see test_meter_promises for the words."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 from poison import poisoned_pass
-from tiny_blip import CLOSING, TASKS, TinyBlip, forward, fresh_blip, tiny_blip
+from tiny_blip import CLOSING, STAYS_OPEN, TASKS, TinyBlip, assert_nearly_all_closed, fresh_blip, tiny_blip
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.trimming.cost import macs_ratio
 from smarttrim_jax.trimming.gates import Trim
 
 GATES = {
@@ -22,7 +19,6 @@ GATES = {
     "caption": {"image", "decoder_target", "decoder_image"},
     "retrieval": {"image", "fusion_text", "fusion_image", "text"},
 }
-STAYS_OPEN = ("decoder_target", "decoder_text")
 
 
 @pytest.fixture(params=TASKS, scope="module")
@@ -106,53 +102,14 @@ def test_values_of_closed_tokens_change_no_logit(tiny):
     jax.tree.map(np.testing.assert_array_equal, clean, spoilt)
 
 
-@pytest.fixture(scope="module")
-def backward(training_key) -> Any:
-    """Gradients of the outputs and of the MACs in a training pass, `[2, ...]`, and the pass; by task and dtype."""
-
-    @functools.cache
-    def compile(task: str, dtype: str) -> Any:
-        fresh = fresh_blip(task)
-        # Without dropout, which takes long to compile and asks nothing of a backbone.
-        text = dataclasses.replace(fresh.config.text, dropout=0.0)
-        tiny = fresh.with_config(dtype=dtype, scan=True, text=text)
-        model = tiny.model
-
-        def losses(params: Any, trim: Trim) -> Any:
-            output = forward(model, params, tiny.inputs, trim, training_key)
-            weighted = (jnp.sin(jnp.arange(part.size)) @ part.reshape(-1) for part in output.logits.values())
-            ratio = macs_ratio(model.macs(output.record), model.macs(output.record.opened(), trimmed=False))
-            return jnp.stack([sum(weighted), ratio]), output
-
-        return jax.jit(lambda trim: jax.jacrev(losses, has_aux=True)(tiny.params, trim))
-
-    return lambda task, dtype, trim: compile(task, dtype)(jax.tree.map(jnp.float32, trim))
-
-
-# bfloat16 for an encoder and a decoder, which takes long to compile.
-@pytest.mark.parametrize(("task", "dtype"), [*((task, "float32") for task in TASKS), ("vqa", "bfloat16")])
-def test_with_all_but_the_global_tokens_closed_nothing_is_nan(backward, task, dtype):
-    gradients, output = backward(task, dtype, Trim(offset=-1e3))
-    evaluated = fresh_blip(task).with_config(dtype=dtype).run(Trim(offset=-1e3))
-    for record in (output.record, evaluated.record):
-        for name, gate in record.gates.items():
-            start = 1 if name in ("image", "text") else 0
-            assert name in STAYS_OPEN or (gate.tokens[start:].sum(-1) == 1).all()
-            assert all((heads[start:] == 0).all() for heads in gate.modules.values())
-    for leaf in jax.tree.leaves((gradients, output.logits, evaluated.logits, evaluated.state)):
+# bfloat16, which takes long to compile, for an encoder and the decoder that reads it.
+@pytest.mark.parametrize(("task", "dtype"), [*((task, "float32") for task in TASKS), ("caption", "bfloat16")])
+def test_with_all_but_the_global_tokens_closed_nothing_is_nan(task, dtype):
+    scan = dtype == "bfloat16"  # in float32 the unrolled layers are compiled already
+    output = fresh_blip(task).with_config(dtype=dtype, scan=scan).run(Trim(offset=-1e3))
+    assert_nearly_all_closed(output.record)
+    for leaf in jax.tree.leaves((output.logits, output.state)):
         assert np.isfinite(np.asarray(leaf, np.float32)).all()
-
-
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("objective", [0, 1], ids=["task", "cost"])
-def test_gradients_reach_every_trimmer_parameter(backward, task, objective):
-    gradients, _ = backward(task, "float32", Trim())
-    leaves = flatten_dict(gradients["trimmers"], sep="/")
-    norms = {
-        path: np.linalg.norm(leaf[objective].reshape(leaf.shape[1], -1), axis=1) for path, leaf in leaves.items()
-    }
-    assert all(np.isfinite(norm).all() for norm in norms.values())
-    assert [path for path, norm in norms.items() if not (norm > 0).all()] == []
 
 
 def test_inputs_that_do_not_fit_are_refused(tiny):

@@ -8,8 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fresh_params import fresh_params
+from tiny_run import decisive
 
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.trimming.gates import Trim
 
 
@@ -31,17 +34,27 @@ def test_all_gates_open_equals_the_plain_backbone(fresh_meter, backbone):
 
 @pytest.fixture(scope="module")
 def training_pass(tiny_meter, training_key) -> Any:
-    """Logits, gates and gradients of a training pass (dropout and sampled gates), by execution switches."""
+    """Logits, gates and gradients of a training pass (dropout and sampled gates), by execution switches.
+
+    With as few layers as have one that does not trim before one that does, and two that trim.
+    """
+    full = tiny_meter.config
+    parts = {"vision": 2, "text": 1, "fusion": 2}
+    config = dataclasses.replace(
+        full, **{part: dataclasses.replace(getattr(full, part), depth=depth) for part, depth in parts.items()}
+    )
+    params = fresh_params(config)
+    params |= {"trimmers": decisive(params["trimmers"])}
 
     @functools.cache
     def run(scan: bool, remat: str) -> Any:
-        model = tiny_meter.with_config(scan=scan, remat=remat).model
+        model = Functional(dataclasses.replace(config, scan=scan, remat=remat))
 
         def loss(params: Any) -> Any:
             output = model.apply(params, *tiny_meter.batch, trim=Trim(offset=2.0), key=training_key)
             return jnp.mean(output.logits["vqa"] ** 2), (output.logits["vqa"], output.record.gates)
 
-        return jax.jit(jax.value_and_grad(loss, has_aux=True))(tiny_meter.params)
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
 
     return run
 

@@ -3,14 +3,13 @@
 import pathlib
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from encoder_states import encoder_states
 from flax.traverse_util import flatten_dict
+from fresh_params import fresh_params
 from hub_models import randomised, saved
 
-from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig, MeterConfig
 from smarttrim_jax.pretrained import load_encoder, with_encoders
@@ -49,7 +48,7 @@ def ours(image: pathlib.Path, text: pathlib.Path, images: Any, ids: Any, mask: A
     fusion = FusionConfig(width=16, depth=1, heads=2, mlp_width=16)
     encoders = load_encoder(image, **vision)[0], load_encoder(text)[0]
     config = MeterConfig(*encoders, fusion, heads=(HeadConfig("itm", "linear"),))
-    fresh = jax.jit(Functional(config).init)(jax.random.key(0))
+    fresh = fresh_params(config)
     return encoder_states(config, with_encoders(config, fresh, image=image, text=text), images, ids, mask)
 
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from fresh_params import fresh_params
 
 from smarttrim_jax.errors import CheckpointError, ConfigError
-from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig, MeterConfig
 from smarttrim_jax.nn.positions import resize_positions
@@ -39,8 +39,8 @@ def meter(image: VisionConfig = CLIP, text: TextConfig = ROBERTA) -> MeterConfig
 @pytest.fixture(scope="module")
 def fresh() -> dict[str, Any]:
     """Fresh parameters of both METERs, by the family of their encoders."""
-    first = jax.jit(Functional(meter()).init)(jax.random.key(0))
-    second = jax.jit(Functional(meter(DINOV2, BERT)).init)(jax.random.key(1))
+    first = fresh_params(meter(), 0)
+    second = fresh_params(meter(DINOV2, BERT), 1)
     return {"clip": first, "openai_clip": first, "roberta": first, "dinov2": second, "bert": second}
 
 
@@ -84,7 +84,7 @@ def test_encoders_take_their_places_in_a_meter_and_nothing_else_changes(
     fresh: dict[str, Any], official: dict[str, Any]
 ) -> None:
     config = meter(dataclasses.replace(DINOV2, depth=2, image_size=64, position_grid=4), BERT)
-    start = jax.jit(Functional(config).init)(jax.random.key(7))
+    start = fresh_params(config, 7)
     params = with_encoders(config, start, image=official["dinov2"], text=official["bert"])
     layers = jax.tree.map(lambda leaf: leaf[:2], fresh["dinov2"]["image"]["layers"])
     chex.assert_trees_all_equal(params["image"], fresh["dinov2"]["image"] | {"layers": layers})

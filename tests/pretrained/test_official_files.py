@@ -9,6 +9,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from fresh_params import fresh_params
 
 from smarttrim_jax.errors import CheckpointError
 from smarttrim_jax.models.functional import Functional
@@ -85,7 +86,7 @@ def test_a_file_of_another_task_is_refused_and_one_of_pretraining_is_not(
     tiny_meter: Any, written: pathlib.Path
 ) -> None:
     config = dataclasses.replace(tiny_meter.config, heads=(HeadConfig("snli", "classifier", 3),))
-    fresh = jax.jit(Functional(config).init)(jax.random.key(3))
+    fresh = fresh_params(config, 3)
     with pytest.raises(CheckpointError, match=r"of another task: it has the heads vqa, and this run trains 'snli'"):
         fill_from_file(written, config, fresh, "snli")
     tensors = {name: part for name, part in read_weights(written).items() if not name.startswith("vqa")}

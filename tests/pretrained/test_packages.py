@@ -3,17 +3,16 @@
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from encoder_states import encoder_states
+from fresh_params import fresh_params
 from PIL import Image, ImageDraw
 
 from smarttrim_jax.data.images import normalize
 from smarttrim_jax.data.text import TextEncoder
 from smarttrim_jax.errors import CheckpointError, ConfigError
-from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.pretrained import packages
@@ -64,7 +63,7 @@ def config() -> MeterConfig:
 @pytest.fixture(scope="module")
 def states(config: MeterConfig) -> dict[str, Any]:
     """Both encoders' states with real weights, and the image's with random ones."""
-    fresh = jax.jit(Functional(config).init)(jax.random.key(0))
+    fresh = fresh_params(config)
     encoder = TextEncoder.load(vocabulary_file(), 16)
     ids, mask = (np.stack(part) for part in zip(*map(encoder.encode, SENTENCES), strict=True))
     pictures = np.stack([picture(shape, colour) for shape in SHAPES for colour in COLOURS])

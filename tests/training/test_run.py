@@ -8,18 +8,22 @@ import signal
 from typing import Any
 
 import chex
+import jax
 import pytest
 from tiny_run import tiny_model
 
+from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
+from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig
 from smarttrim_jax.training.checkpoint_reading import restore
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
+from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig, fit_to_data
 from smarttrim_jax.training.optimizer import OptimizerConfig
 from smarttrim_jax.training.preemption import Preempted
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.run import evaluate, train
+from smarttrim_jax.training.start import starting_params
 from smarttrim_jax.training.workdir import Workdir
 
 TOTAL = 20
@@ -41,20 +45,25 @@ def state(path: str) -> dict[str, Any]:
     return restore(Workdir(path).checkpoints, params_only=False)
 
 
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(
-    experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def train_until(step: int, experiment: ExperimentConfig, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains until a signal comes while this step runs."""
     update = Progress.update
 
-    def stop_at_ten(self: Progress, step: int, values: Any) -> None:
-        update(self, step, values)
-        if step == 9:  # reported while step 10 runs
+    def stop(self: Progress, reported: int, values: Any) -> None:
+        update(self, reported, values)
+        if reported == step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "update", stop_at_ten)
-        with pytest.raises(Preempted, match="step 10"):
-            train(experiment, str(tmp_path))
+        patch.setattr(Progress, "update", stop)
+        with pytest.raises(Preempted, match=f"step {step}"):
+            train(experiment, path)
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(
+    experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_until(10, experiment, str(tmp_path), monkeypatch)
     train(experiment, str(tmp_path))
 
     chex.assert_trees_all_equal(state(str(tmp_path)), state(finished))
@@ -62,10 +71,10 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     assert [line["step"] for line in metrics(finished)] == list(range(1, TOTAL + 1))
 
 
-def test_another_seed_gives_another_run(experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path) -> None:
-    short = ScheduleConfig(full_steps=1, trim_steps=0, log_every=1, tensorboard=False)
-    other = dataclasses.replace(experiment, seed=1, schedule=short)
-    train(other, str(tmp_path))
+def test_another_seed_gives_another_run(
+    experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_until(2, dataclasses.replace(experiment, seed=1), str(tmp_path), monkeypatch)
     assert metrics(str(tmp_path))[0]["loss"] != metrics(finished)[0]["loss"]
 
 
@@ -111,9 +120,12 @@ def test_a_run_starts_from_the_parameters_of_another(
     train(tuned, str(tmp_path / "same"))
     chex.assert_trees_all_equal(state(str(tmp_path / "same"))["params"], state(finished)["params"])
 
-    wider = dataclasses.replace(tuned, model=tiny_model(fusion=FusionConfig(16, 1, 2, mlp_width=32)))
+    wider = fit_to_data(
+        dataclasses.replace(tuned, model=tiny_model(fusion=FusionConfig(16, 1, 2, mlp_width=32))),
+        prepare(experiment.data),
+    )
     with pytest.raises(CheckpointError, match="another model"):
-        train(wider, str(tmp_path / "wider"))
+        starting_params(wider, jax.eval_shape(Functional(wider.model).init, jax.random.key(0)))
 
 
 def test_a_plain_checkpoint_gets_fresh_open_trimmers(experiment: ExperimentConfig, tmp_path: pathlib.Path) -> None:

@@ -9,6 +9,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from fresh_params import fresh_params
 from tiny_run import tiny_model
 
 from smarttrim_jax.data.dataset import prepare
@@ -25,7 +26,7 @@ from smarttrim_jax.training.workdir import Workdir
 
 
 def fresh(config: ExperimentConfig, seed: int = 0) -> Any:
-    return jax.jit(Functional(config.model).init)(jax.random.key(seed))
+    return fresh_params(config.model, seed)
 
 
 def test_a_run_starts_from_an_official_file_and_its_trimmers(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from flax.traverse_util import flatten_dict
+from fresh_params import fresh_params
 
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.tokens import Padded
@@ -56,14 +57,14 @@ def test_placement_follows_the_configuration_of_each_run(tiny_meter):
     assert not any("/token/" in path for path in paths(config) if "/fusion" in path)
 
 
-def test_layers_and_kinds_without_trimmers_keep_everything(tiny_meter, training_key):
+def test_layers_and_kinds_without_trimmers_keep_everything(tiny_meter):
     placed = trimming(
         image=RunTrimming(tokens=False, first_layer=2),
         text=RunTrimming(first_layer=9),
         cross_modal=RunTrimming(heads=False, first_layer=1),
     )
     tiny = tiny_meter.with_config(trimming=placed)
-    params = jax.jit(tiny.model.init)(training_key)
+    params = fresh_params(tiny.config)
     record = tiny.run(Trim(-1e3), params=params).record
     full, gates = record.opened().gates, record.gates
     np.testing.assert_array_equal(gates["image"].tokens, full["image"].tokens)
