@@ -2,23 +2,28 @@
 
 python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_base --keep=1,0.5,0.3 --batch_sizes=1,8,16
 python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_base,224 --keep=0.5 --batch_sizes=4
+python -m smarttrim_jax.benchmark --config=configs/benchmark.py:blip_vqa --keep=0.4 --against=torch
+
+BLIP's models are measured up to what a decoder would read, or to the judgement of a pair.
 """
 
 import dataclasses
+import functools
 
 from ml_collections import ConfigDict
 
-from smarttrim_jax import TrimmingConfig, meter_base, meter_small, meter_tiny
+from smarttrim_jax import TrimmingConfig, blip_base, meter_base, meter_small, meter_tiny
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.experiment import BLIP_START, ExperimentConfig
 
 # Preset, pixels, text tokens, words.
 MODELS = {
     "meter_base": (meter_base, 384, 50, 50265),
     "meter_small": (meter_small, 112, 50, 30522),
     "meter_tiny": (meter_tiny, 64, 12, 100),
+    **{f"blip_{task}": (functools.partial(blip_base, task), 384, 22, 30524) for task in BLIP_START},
 }
 
 
@@ -37,5 +42,6 @@ def get_config(argument: str = "meter_base") -> ConfigDict:
         text=dataclasses.replace(model.text, vocab_size=words),
         trimming=model.trimming or TrimmingConfig(),
     )
-    data = DataConfig(dataset="easy_vqa", image_size=pixels, text_length=length, batch_size=8)
-    return ConfigDict(to_dict(ExperimentConfig(model=model, data=data)))
+    start = BLIP_START.get(name.removeprefix("blip_"), "")
+    data = DataConfig(dataset="easy_vqa", image_size=pixels, text_length=length, batch_size=8, start=start)
+    return ConfigDict(to_dict(ExperimentConfig(model=model, task=model.tasks[0], data=data)))

@@ -1,6 +1,7 @@
 """Measures what trimming saves: full, padded and packed execution in one run.
 
     python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_base --keep=0.5,0.3 --batch_sizes=1,8
+    python -m smarttrim_jax.benchmark --config=configs/benchmark.py:blip_vqa --keep=0.4 --against=torch
     python -m smarttrim_jax.benchmark --workdir=runs/quick --batch_sizes=1,8,64 [--output=FILE.json]
 
 With a config the model is untrained and its token gates are forced: every example draws the share it keeps. With a
@@ -30,6 +31,7 @@ KEEP = flags.DEFINE_list("keep", ["0.5", "0.3"], "Mean shares of tokens kept, wi
 SPEEDUPS = flags.DEFINE_list("speedups", [], "Of the dial, with --workdir; the one it was trained for by default.")
 REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each execution.")
 OUTPUT = flags.DEFINE_string("output", None, "Write the figures here, as JSON.")
+AGAINST = flags.DEFINE_enum("against", None, ["torch"], "With --config of a BLIP: time transformers' model too.")
 
 
 def main() -> None:
@@ -40,7 +42,10 @@ def main() -> None:
     keep_freed_memory()
     if WORKDIR.value is None:
         config = build(ExperimentConfig, CONFIG.value.to_dict())
-        results = measure_forced(config, sizes, _numbers("keep", KEEP.value, float), REPEATS.value)
+        keeps = _numbers("keep", KEEP.value, float)
+        results = measure_forced(config, sizes, keeps, REPEATS.value, against_torch=AGAINST.value == "torch")
+    elif AGAINST.value is not None:
+        raise ConfigError("--against compares an untrained model; give --config in place of --workdir")
     else:
         speedups = _numbers("speedups", SPEEDUPS.value, float)
         results = measure_run(open_run(WORKDIR.value), sizes, speedups, REPEATS.value)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.inference.against_torch import check_equal, torch_forward
 from smarttrim_jax.inference.executor import Batch, PackedExecutor
 from smarttrim_jax.inference.speed import Row, compare
 from smarttrim_jax.models.forced import ForcedFunctional
@@ -29,6 +30,8 @@ def measure_forced(
     batch_sizes: Sequence[int],
     keeps: Sequence[float],
     repeats: int,
+    *,
+    against_torch: bool = False,
 ) -> Iterator[Row]:
     """An untrained model, random images and texts of full length; every example draws the share of tokens it keeps.
 
@@ -37,17 +40,19 @@ def measure_forced(
         batch_sizes: examples at a time.
         keeps: mean shares of tokens that layers keep, from the first layer on that trims.
         repeats: timed calls.
+        against_torch: measure transformers' model with the same weights too.
 
     Yields:
         Rows of `compare`, as soon as they are measured.
 
     Raises:
-        ConfigError: a model without trimmers, or no METER.
+        ConfigError: a model without trimmers, or one that transformers does not have.
     """
     sizes, trimming = config.model, config.model.trimming
     if trimming is None:
         raise ConfigError("the config's model has no trimmers (model.trimming is None)")
     params = jax.jit(Functional(sizes).init)(jax.random.key(config.seed))
+    torch = torch_forward(sizes, params) if against_torch else None
     for batch_size in batch_sizes:
         random = np.random.default_rng(config.seed)
         side, length = sizes.vision.image_size, config.data.text_length
@@ -56,13 +61,15 @@ def measure_forced(
             jnp.asarray(random.integers(3, sizes.text.vocab_size, (batch_size, length))),
             jnp.ones((batch_size, length), jnp.int32),
         )
+        if torch is not None:
+            check_equal(Functional(sizes), params, torch, batch)
         model = _forced(Functional(sizes), params, batch, random)
         for keep in keeps:
             shares = np.clip(random.normal(keep, SPREAD * keep * (keep < 1), batch_size), 0.0, 1.0)
             trim = Trim(offset=offset_that_keeps(jnp.asarray(shares, jnp.float32)))
             executor = PackedExecutor(model, params, config.execution)
             executor.calibrate([batch], trim=trim)
-            for row in compare(model, params, executor, [batch], trim, repeats=repeats):
+            for row in compare(model, params, executor, [batch], trim, repeats=repeats, torch=torch):
                 yield {"keep": keep, **row}
 
 

@@ -24,8 +24,9 @@ def compare(
     trim: Trim,
     *,
     repeats: int,
+    torch: Callable[[Batch], Any] | None = None,
 ) -> list[Row]:
-    """A row for each execution: full (no trimmers run), padded (trimmed tokens masked) and packed.
+    """A row for each execution: full (no trimmers run), padded (trimmed tokens masked), packed, and torch's if given.
 
     Full runs layer by layer like packed, which is faster than one program of all layers: that would copy each layer's
     weights out of the stack.
@@ -37,6 +38,7 @@ def compare(
         batches: of one size, each images, ids and mask; one is computed after the other.
         trim: how the trimmers decide.
         repeats: timed passes over the batches of each.
+        torch: computes at full capacity what the model does, as PyTorch would.
 
     Returns:
         Rows with `execution`, `seconds` (of a batch, median), `spread` (quartiles over the median),
@@ -44,7 +46,7 @@ def compare(
         trimmed), `speedup` (against the faster of full and padded) and `realised` (speedup over macs_ratio). Full has
         `of_peak`, its share of the rate at which this machine multiplies large matrices; packed has `macs_computed`
         per example, `padding_waste` (their share that no open token needed) and `programs` (of layers, compiled so
-        far).
+        far). Where torch is given, rows have `against_torch`, its seconds over theirs.
     """
     forward = jax.jit(model.apply)
     product, product_macs = matmul(model.config.dtype)
@@ -53,6 +55,8 @@ def compare(
         "padded": lambda: [forward(params, *batch, trim=trim).result for batch in batches],
         "packed": lambda: [executor(*batch, trim=trim).result for batch in batches],
     }
+    if torch is not None:
+        executions["torch"] = lambda: [torch(batch) for batch in batches]
     timings = time_by_turns({"product": product, **executions}, repeats)
     records = [forward(params, *batch, trim=trim).record for batch in batches]
     macs = {
@@ -63,7 +67,8 @@ def compare(
     baseline = min(timings["full"].median, timings["padded"].median)
     rows = []
     for name in executions:
-        own, timing = macs["full" if name == "full" else "trimmed"], timings[name]
+        is_full, timing = name in ("full", "torch"), timings[name]
+        own = macs["full" if is_full else "trimmed"]
         row: Row = {
             "batch_size": len(own) // len(batches),
             "execution": name,
@@ -71,10 +76,12 @@ def compare(
             "spread": timing.spread,
             "compile_seconds": timing.first - timing.median,
             "macs": {"mean": float(own.mean()), **{f"p{q}": float(np.percentile(own, q)) for q in (50, 90)}},
-            "macs_ratio": 1.0 if name == "full" else ratio,
+            "macs_ratio": 1.0 if is_full else ratio,
             "speedup": baseline / timing.median,
         }
         row["realised"] = row["speedup"] / row["macs_ratio"]
+        if torch is not None:
+            row["against_torch"] = timings["torch"].median / timing.median
         if name == "full":
             row["of_peak"] = float(own.sum()) / timing.median / (product_macs / timings["product"].median)
         if name == "packed":

@@ -12,6 +12,7 @@ COLUMNS = {
     "realised": 8,
     "of peak": 7,
     "padding": 7,
+    "x torch": 7,
 }
 """Names and widths."""
 
@@ -34,6 +35,7 @@ def format_speed(row: dict[str, Any]) -> str:
             f"{row['realised']:.2f}",
             f"{row['of_peak']:.2f}" if "of_peak" in row else "",
             f"{100 * row['padding_waste']:.1f} %" if "padding_waste" in row else "",
+            f"{row['against_torch']:.2f}x" if "against_torch" in row else "",
         ]
     )
 
