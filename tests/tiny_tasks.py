@@ -15,7 +15,7 @@ from smarttrim_jax.models.execution import ExecutionConfig
 from smarttrim_jax.objectives.retrieval import RetrievalConfig
 from smarttrim_jax.training.experiment import BLIP_START, EvaluationConfig, ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
-from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
+from smarttrim_jax.trimming.trimmers import RunTrimming, TrimmerConfig, TrimmingConfig
 
 BATCH, PLACES = 4, 8
 DATASETS: dict[str, Any] = {"nlvr2": "nlvr", "caption": "easy_vqa_captions", "retrieval": "easy_vqa_captions"}
@@ -36,17 +36,17 @@ def make_sources(folder: pathlib.Path) -> dict[str, str]:
 
 
 def blip(task: Any, **changes: Any) -> BlipConfig:
-    """As few layers as every kind of trimmer needs, 16 wide, 4 patches."""
+    """As few layers as every kind of layer needs, 16 wide, 4 patches."""
     depth = 2 if task == "nlvr2" else 1
     config = BlipConfig(
         task=task,
-        vision=dataclasses.replace(VIT, image_size=8, patch_size=4, width=16, depth=2, heads=2, mlp_width=16),
+        vision=dataclasses.replace(VIT, image_size=8, patch_size=4, width=16, depth=1, heads=2, mlp_width=16),
         text=dataclasses.replace(
             BERT, vocab_size=0, width=16, depth=depth, heads=2, mlp_width=16, max_positions=12, dropout=0.0
         ),
         first_merge=1,
         features=8,
-        trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=4)),
+        trimming=TrimmingConfig(image=RunTrimming(), text=RunTrimming(), trimmers=TrimmerConfig(hidden=4)),
     )
     return dataclasses.replace(config, **changes)
 
