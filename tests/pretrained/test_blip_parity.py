@@ -21,20 +21,18 @@ from smarttrim_jax.trimming.trimmers import TrimmingConfig
 
 PAD, DEC, SEP, WORDS = 1, 2, 3, 60
 SPECIAL = {"pad_token_id": PAD, "bos_token_id": DEC, "sep_token_id": SEP, "eos_token_id": SEP}
-# 8 heads and norms of 1e-5 are transformers' own defaults, and not the official code's.
-TEXT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 8} | SPECIAL
-VISION = {
-    "intermediate_size": 40,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "image_size": 32,
-    "patch_size": 8,
-}
+# Heads and norms as no official model has them: they must come from the config.json.
+TEXT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 8}
+TEXT |= SPECIAL | {"layer_norm_eps": 1e-3}
+VISION = {"intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "layer_norm_eps": 1e-2}
+VISION |= {"image_size": 32, "patch_size": 8}
 TASKS = {
     "vqa": "BlipForQuestionAnswering",
     "caption": "BlipForConditionalGeneration",
     "retrieval": "BlipForImageTextRetrieval",
 }
+ENDING = {"vqa": 4.0, "caption": 2.0}
+"""Added to the logit of the end, that texts end in time."""
 PROMPT = np.tile([[DEC, 9, 11, 8]], (3, 1))
 GREEDY = GenerationConfig(eos_id=SEP, pad_id=PAD, max_length=12, min_length=6, repetition_penalty=2.0, classic=False)
 BEAMS = dataclasses.replace(GREEDY, num_beams=3)
@@ -61,19 +59,19 @@ def pairs(hub: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pair]
             image_text_hidden_size=12,
         )
         model = randomised(getattr(hub, name)(config))
-        if task != "retrieval":
-            _let_texts_vary(model.text_decoder)
+        if task in ENDING:
+            _let_texts_vary(model.text_decoder, ENDING[task])
         file = saved(model, tmp_path_factory.mktemp(task))
         made[task] = Pair(model, file, *read_blip(file))
     return made
 
 
-def _let_texts_vary(decoder: Any) -> None:
+def _let_texts_vary(decoder: Any, ending: float) -> None:
     """So that its texts depend on what it reads, and some of them end in time."""
     head = decoder.cls.predictions
     for bias in (decoder.bert.embeddings.LayerNorm.bias, head.transform.LayerNorm.bias):
         bias.data -= 1
-    head.bias.data[SEP] += 2
+    head.bias.data[SEP] += ending
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +115,15 @@ def test_questions_and_answers(pairs: dict[str, Pair], inputs: dict[str, np.ndar
     answers[:, 0] = DEC
     with torch.no_grad():
         expected = [padded(pair.theirs.generate(**theirs, **settings(config))) for config in (GREEDY, BEAMS)]
+        scored = {"return_dict_in_generate": True, "output_scores": True}
+        scores = pair.theirs.generate(**theirs, **settings(BEAMS), **scored).sequences_scores
 
     @jax.jit
     def run(params: Params) -> Any:
         model = Functional(pair.config).bind(params)
         encoded = model(inputs["images"], inputs["ids"], inputs["mask"])
         logits = model.decode(encoded, answers[:, None], (answers != PAD)[:, None]).logits["answer"][:, 0]
-        texts = [write_answers(model, encoded, DEC, config).ids for config in (GREEDY, BEAMS)]
+        texts = [write_answers(model, encoded, DEC, config) for config in (GREEDY, BEAMS)]
         return encoded.state["text"].values, logits, texts
 
     states, logits, texts = run(pair.params)
@@ -139,7 +139,8 @@ def test_questions_and_answers(pairs: dict[str, Pair], inputs: dict[str, np.ndar
             pair.theirs(**alone, pixel_values=theirs["pixel_values"][row : row + 1], decoder_input_ids=words)
         np.testing.assert_allclose(states[row, :length], seen["text_encoder"].last_hidden_state[0], atol=1e-4)
         np.testing.assert_allclose(logits[row, :most], seen["text_decoder"].logits[0], atol=1e-4)
-    assert_same_texts(texts, expected)
+    assert_same_texts([text.ids for text in texts], expected)
+    np.testing.assert_allclose(texts[1].scores, scores, atol=1e-4)
 
 
 def test_captions(pairs: dict[str, Pair], inputs: dict[str, np.ndarray]) -> None:
@@ -243,9 +244,9 @@ def test_a_state_dict_alone_gives_the_same_model(pairs: dict[str, Pair]) -> None
     pair = pairs["vqa"]
     state = dict(pair.theirs.state_dict())
     del state["text_decoder.bert.embeddings.word_embeddings.weight"]  # tied, and there by its other name
-    more = {"vision_heads": 4, "text_heads": 8, "vision_epsilon": 1e-5}
+    more = {"vision_heads": 4, "text_heads": 8, "vision_epsilon": 1e-2}
     config, params = from_official_blip(state, trimming=TrimmingConfig(), **more)
-    text = dataclasses.replace(config.text, dropout=0.0, pad_id=PAD)
+    text = dataclasses.replace(config.text, dropout=0.0, pad_id=PAD, epsilon=1e-3)
     assert dataclasses.replace(config, text=text, trimming=None) == pair.config
     plain = flatten_dict({name: part for name, part in params.items() if name != "trimmers"}, sep="/")
     for path, leaf in flatten_dict(pair.params, sep="/").items():
