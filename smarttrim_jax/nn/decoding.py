@@ -5,26 +5,31 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.attention import KeysAndValues
-from smarttrim_jax.nn.folding import fold
+from smarttrim_jax.nn.folding import unstack
 from smarttrim_jax.nn.layers import PostNormLayer
 from smarttrim_jax.nn.text import TextEmbedding
 from smarttrim_jax.tokens import Padded, Tokens
 
 
-class Cache(NamedTuple):
-    """Keys and values of self-attention, row by row; places not yet written are not read.
+class Kept(NamedTuple):
+    """A layer's keys and values of self-attention, row by row; places not yet written are not read.
 
     Attributes:
-        keys: of every layer and position.
+        keys: of every position.
         values: the same.
     """
 
-    keys: Float[Array, "rows layers length heads head_width"]
-    values: Float[Array, "rows layers length heads head_width"]
+    keys: Float[Array, "rows length heads head_width"]
+    values: Float[Array, "rows length heads head_width"]
+
+
+Cache = list[Kept]
+"""Of every layer; a stack would be taken apart and put together again at every position."""
 
 
 class CachedDecoder:
@@ -41,7 +46,6 @@ class CachedDecoder:
         source_gate: of the source in every layer, where that differs from layer to layer.
         head_gate: of self-attention in every layer.
         cross_head_gate: of cross-attention in every layer.
-        scan: one compiled layer instead of as many as there are.
     """
 
     def __init__(
@@ -54,11 +58,18 @@ class CachedDecoder:
         source_gate: Float[Array, "layers batch tokens"] | None = None,
         head_gate: Float[Array, "layers batch heads"] | None = None,
         cross_head_gate: Float[Array, "layers batch heads"] | None = None,
-        scan: bool = False,
     ):
-        self.text, self.layers, self.head, self.scan = text, layers, head, scan
-        self.head_gate, self.cross_head_gate = head_gate, cross_head_gate
-        self.source = None if source is None else self._project(source, source_gate)
+        self.text, self.head = text, head
+        # Out of the stack here: a loop over positions would take each layer's weights, a copy, out of it every time.
+        self._layer_def, stacked = nnx.split(layers)
+        self._layers = unstack(stacked)
+        self._inputs = [
+            jax.tree.map(lambda leaf, index=index: leaf[index], (source_gate, head_gate, cross_head_gate))
+            for index in range(len(self._layers))
+        ]
+        self._sources = [
+            None if source is None else self._project(index, source) for index in range(len(self._layers))
+        ]
 
     def start(self, rows: int, length: int) -> Cache:
         """A cache without any position.
@@ -75,10 +86,10 @@ class CachedDecoder:
                 f"texts of {length} tokens do not fit a position table for {self.text.config.max_length}; "
                 "lower max_length"
             )
-        attention = self.layers.attention
-        depth, _, width = attention.key.kernel.shape
-        shape = (rows, depth, length, width // attention.head_width, attention.head_width)
-        return Cache(*(jnp.zeros(shape, attention.key.dtype) for _ in Cache._fields))
+        attention = self._layer(0).attention
+        width, dtype = attention.key.kernel.shape[1], attention.key.dtype
+        shape = (rows, length, width // attention.head_width, attention.head_width)
+        return [Kept(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in self._layers]
 
     def step(
         self, cache: Cache, ids: Int[Array, " rows"], position: Int[Array, ""] | int
@@ -94,36 +105,29 @@ class CachedDecoder:
             logits: of the next token.
             cache: with `position`.
         """
-        rows, _, length, *_ = cache.keys.shape
+        rows, length, *_ = cache[0].keys.shape
         written = jnp.broadcast_to(jnp.arange(length) <= position, (rows, length)).astype(jnp.float32)
-        embedded = self.text.embed_one(ids, position)[:, None]
-
-        def run_layer(layer: PostNormLayer, _: None, tokens: Padded, inputs: tuple) -> tuple[Padded, Cache]:
-            kept, source, head_gate, cross_head_gate = inputs
+        tokens = Padded(self.text.embed_one(ids, position)[:, None], jnp.ones((rows, 1)))
+        after = []
+        for index, kept in enumerate(cache):
+            layer, (_, head_gate, cross_head_gate) = self._layer(index), self._inputs[index]
             new = layer.attention.project(tokens)
-            kept = Cache(_write(kept.keys, new.keys.values, position), _write(kept.values, new.values, position))
+            kept = Kept(_write(kept.keys, new.keys.values, position), _write(kept.values, new.values, position))
             if head_gate is not None:
                 head_gate = jnp.repeat(head_gate, rows // head_gate.shape[0], axis=0)
-            own = KeysAndValues(Padded(kept.keys, written), kept.values)
-            return layer(tokens, source, own=own, head_gate=head_gate, cross_head_gate=cross_head_gate), kept
+            own, source = KeysAndValues(Padded(kept.keys, written), kept.values), self._sources[index]
+            tokens = layer(tokens, source, own=own, head_gate=head_gate, cross_head_gate=cross_head_gate)
+            after.append(kept)
+        return self.head(tokens.values[:, 0]), after
 
-        by_layer = Cache(*(jnp.moveaxis(part, 1, 0) for part in cache))
-        inputs = (by_layer, self.source, self.head_gate, self.cross_head_gate)
-        first = Padded(embedded, jnp.ones((rows, 1)))
-        last, kept = fold(run_layer, first, self.layers, inputs, depth=cache.keys.shape[1], scan=self.scan)
-        return self.head(last.values[:, 0]), Cache(*(jnp.moveaxis(part, 0, 1) for part in kept))
+    def _layer(self, index: int) -> PostNormLayer:
+        return nnx.merge(self._layer_def, self._layers[index])
 
-    def _project(self, source: Tokens, gate: Float[Array, "layers batch tokens"] | None) -> KeysAndValues:
-        """What the cross-attention of every layer reads, on a leading axis of layers."""
-
-        def project(
-            layer: PostNormLayer, _: None, carry: None, gate: Float[Array, "batch tokens"] | None
-        ) -> tuple[None, KeysAndValues]:
-            own = source if gate is None else Padded(source.pad(source.values), gate)
-            return carry, layer.cross_attention.project(own).side_by_side
-
-        depth = self.layers.attention.key.kernel.shape[0]
-        return fold(project, None, self.layers, gate, depth=depth, scan=self.scan)[1]
+    def _project(self, index: int, source: Tokens) -> KeysAndValues:
+        """What the cross-attention of a layer reads."""
+        gate, *_ = self._inputs[index]
+        own = source if gate is None else Padded(source.pad(source.values), gate)
+        return self._layer(index).cross_attention.project(own).side_by_side
 
 
 def _write(kept: Array, new: Float[Array, "rows 1 heads head_width"], position: Int[Array, ""] | int) -> Array:

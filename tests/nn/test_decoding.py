@@ -77,7 +77,7 @@ class Case:
             x = jnp.stack([up_to(position) for position in range(LENGTH)], axis=1)
         return np.asarray(self.decoder.head(x))
 
-    def step_by_step(self, source: Tokens | None = None, *, scan: bool = False) -> np.ndarray:
+    def step_by_step(self, source: Tokens | None = None) -> np.ndarray:
         """The logits of every position, each from the cache of those before."""
         graphdef, params = nnx.split(self.decoder)
 
@@ -91,7 +91,6 @@ class Case:
                 source=source,
                 head_gate=self.head_gate,
                 cross_head_gate=self.cross_head_gate,
-                scan=scan,
             )
 
             def advance(cache: Any, inputs: Any) -> tuple[Any, jax.Array]:
@@ -129,9 +128,8 @@ def at_once(case: Case) -> np.ndarray:
     return case.at_once()
 
 
-@pytest.mark.parametrize("scan", [False, True])
-def test_cached_steps_equal_the_whole_text_at_once(case: Case, at_once: np.ndarray, scan: bool) -> None:
-    np.testing.assert_allclose(case.step_by_step(scan=scan), at_once, atol=1e-5)
+def test_cached_steps_equal_the_whole_text_at_once(case: Case, at_once: np.ndarray) -> None:
+    np.testing.assert_allclose(case.step_by_step(), at_once, atol=1e-5)
 
 
 def test_one_row_an_example_with_robertas_positions() -> None:
