@@ -112,7 +112,10 @@ def test_packed_evaluation_reports_what_padded_evaluation_reports(task: str, sou
     run = finished(task, sources)
     padded, packed = (build_report(make(run), run, "test", 2.0) for make in (Evaluator, PackedEvaluator))
     assert packed.pop("execution")["programs"] > 0
-    chex.assert_trees_all_close(packed, padded, rtol=1e-5)
+    numbers = [
+        {name: part for name, part in report.items() if not isinstance(part, str)} for report in (packed, padded)
+    ]
+    chex.assert_trees_all_close(*numbers, rtol=1e-5)
     assert "kept by layer" in format_report(padded)
     assert json.dumps(padded)
 
