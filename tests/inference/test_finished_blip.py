@@ -49,7 +49,7 @@ def finished(task: str, sources: dict[str, str]) -> FinishedRun:
     config = fit_to_data(config, dataset)
     params = jax.jit(Functional(config.model).init)(jax.random.key(0, impl="unsafe_rbg"))
     params |= {"trimmers": decisive(params["trimmers"])}
-    return FinishedRun(config, params, SpeedDial((-5.0, 0.0), (0.4, 0.6)), dataset)
+    return FinishedRun(config, params, SpeedDial((-20.0, 0.0), (0.4, 0.6)), dataset)
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -71,7 +71,7 @@ def test_explanations_follow_image_and_text_through_all_layers(run: FinishedRun,
         assert example.patches.shape == (len(example.layers), run.config.model.images, 2, 2)
         assert (np.diff(example.patches.astype(int), axis=0) <= 0).all()
         assert len(example.dropped) == len(example.words)
-        assert all(0 < end <= len(example.text_layers) for end in example.dropped)
+        assert all(0 <= end <= len(example.text_layers) for end in example.dropped)
         assert example.words[0] == run.config.data.start
         assert 0 < example.macs < 1
         assert 0 <= example.confidence <= 1
@@ -112,7 +112,10 @@ def test_packed_evaluation_reports_what_padded_evaluation_reports(task: str, sou
     run = finished(task, sources)
     padded, packed = (build_report(make(run), run, "test", 2.0) for make in (Evaluator, PackedEvaluator))
     assert packed.pop("execution")["programs"] > 0
-    chex.assert_trees_all_close(packed, padded, rtol=1e-5)
+    numbers = [
+        {name: part for name, part in report.items() if not isinstance(part, str)} for report in (packed, padded)
+    ]
+    chex.assert_trees_all_close(*numbers, rtol=1e-5)
     assert "kept by layer" in format_report(padded)
     assert json.dumps(padded)
 
