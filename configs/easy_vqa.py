@@ -34,6 +34,9 @@ work an example, against the same model from random weights; then trim-tuned to 
     python -m smarttrim_jax.train --config=configs/easy_vqa.py:packages_trim --workdir=runs/packages2 \
         --config.init_from=runs/packages
 
+    test split (its first 2,048 questions), one seed, 300 steps of 16: packages 78.27 %, random 77.54 %; from the
+    first, 150 steps of trim-tuning: full 79.79 %, trimmed 79.59 % at 2.00x (benchmarks/easy_vqa_packages.json)
+
 Where the packages are absent, the first starts from random weights too. `blip_packages` is a BLIP that begins with
 the same encoders.
 """
@@ -91,7 +94,7 @@ VARIANTS = {
     "quick": Variant(450, 220, speedup=2.1, calibration_examples=1536),
     "blip": Variant(900, 450),
     "packages": SMALL._replace(init_from="packages"),
-    "packages_trim": SMALL._replace(full_steps=0, trim_steps=300),
+    "packages_trim": SMALL._replace(full_steps=0, trim_steps=150),
     "blip_packages": SMALL._replace(init_from="packages"),
 }
 NAMES = ", ".join(filter(None, VARIANTS))

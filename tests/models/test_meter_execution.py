@@ -75,7 +75,7 @@ def test_scan_and_remat_change_no_number(training_pass, scan, remat):
 def test_bfloat16_follows_float32(fresh_meter):
     exact = fresh_meter.run(Trim())
     rounded = fresh_meter.with_config(dtype="bfloat16").run(Trim())
-    assert rounded.text.values.dtype == jnp.bfloat16
+    assert rounded.state["text"].values.dtype == jnp.bfloat16
     assert rounded.logits["vqa"].dtype == jnp.float32
     spread = np.abs(exact.logits["vqa"]).max()
     np.testing.assert_allclose(rounded.logits["vqa"], exact.logits["vqa"], atol=0.03 * spread)
@@ -101,7 +101,7 @@ def test_a_text_shared_by_two_images_gives_the_same_logits(two_images):
     shared = two_images.run()
     repeated = two_images.with_config(share_text=False).run()
     np.testing.assert_allclose(shared.logits["vqa"], repeated.logits["vqa"], atol=1e-6)
-    assert shared.text.values.shape[0] == 2 * len(two_images.ids)
+    assert shared.state["text"].values.shape[0] == 2 * len(two_images.ids)
 
 
 def test_an_offset_holds_for_all_images_of_an_example(two_images):

@@ -115,5 +115,5 @@ def test_with_all_but_the_global_tokens_closed_nothing_is_nan(tiny_meter, traini
         assert (record.gates["fusion_image"].tokens.sum(-1) == 1).all()
         assert (record.gates["fusion_text"].cross_heads == 0).all()
         assert (record.gates["image"].heads[1:] == 0).all()
-    for leaf in jax.tree.leaves((gradients, output.logits, evaluated.logits, evaluated.text.values)):
+    for leaf in jax.tree.leaves((gradients, output.logits, evaluated.logits, evaluated.state["text"].values)):
         assert np.isfinite(np.asarray(leaf, np.float32)).all()
