@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.inference.against_torch import check_equal, torch_forward
+from smarttrim_jax.inference.against_torch import TorchForward, check_equal
 from smarttrim_jax.inference.executor import Batch, PackedExecutor
 from smarttrim_jax.inference.speed import Row, compare
 from smarttrim_jax.models.forced import ForcedFunctional
@@ -52,7 +52,7 @@ def measure_forced(
     if trimming is None:
         raise ConfigError("the config's model has no trimmers (model.trimming is None)")
     params = jax.jit(Functional(sizes).init)(jax.random.key(config.seed))
-    torch = torch_forward(sizes, params) if against_torch else None
+    torch = TorchForward(sizes, params) if against_torch else None
     for batch_size in batch_sizes:
         random = np.random.default_rng(config.seed)
         side, length = sizes.vision.image_size, config.data.text_length

@@ -9,7 +9,7 @@ import pytest
 from fresh_params import fresh_params
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.inference.against_torch import check_equal, torch_forward
+from smarttrim_jax.inference.against_torch import TorchForward, check_equal
 from smarttrim_jax.models.blip import blip_tiny
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.meter import meter_tiny
@@ -23,7 +23,7 @@ def test_only_the_same_outputs_are_compared(task: Any) -> None:
     params, random = fresh_params(config), np.random.default_rng(0)
     images, ids = random.normal(size=(2, 1, 32, 32, 3)).astype(np.float32), random.integers(3, 50, (2, 7))
     model, batch = Functional(config), (images, ids, np.ones_like(ids))
-    forward = torch_forward(config, params)
+    forward = TorchForward(config, params)
     check_equal(model, params, forward, batch)
     other = params | {"text": jax.tree.map(lambda leaf: 1.1 * leaf, params["text"])}
     with pytest.raises(ConfigError, match="outputs differ by"):
@@ -33,4 +33,4 @@ def test_only_the_same_outputs_are_compared(task: Any) -> None:
 @pytest.mark.parametrize("config", [meter_tiny(), blip_tiny("nlvr2")], ids=["meter", "nlvr2"])
 def test_what_transformers_lacks_is_refused(config: Any) -> None:
     with pytest.raises(ConfigError, match="compares BLIP for vqa and retrieval"):
-        torch_forward(config, {})
+        TorchForward(config, {})
