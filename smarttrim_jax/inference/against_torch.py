@@ -3,6 +3,7 @@
 It runs in a process of its own, as its users run it: with its own memory settings, and not ours.
 """
 
+import contextlib
 import importlib.util
 import multiprocessing
 import pathlib
@@ -83,7 +84,7 @@ def _serve(connection: Connection, folder: str, name: str, task: str) -> None:
     model: Any = getattr(transformers, name).from_pretrained(folder).eval()
     connection.send(None)
     inputs: Any = None
-    with torch.inference_mode():
+    with torch.inference_mode(), contextlib.suppress(EOFError):  # the other end has gone
         while True:
             batch = connection.recv()
             if batch is not None:
