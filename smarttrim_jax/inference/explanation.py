@@ -92,7 +92,7 @@ def _examples(run: FinishedRun, batch: dict[str, Any], answered: Answered) -> It
     # Of a caption, the decoder's target is the text.
     has_text = any(name.endswith("text") for name in gates)
     text_layers, read_for_images = _way(gates, "text" if has_text else "target", size)
-    read = read_for_images.any(axis=2)
+    read = read_for_images.max(axis=2)
     for row in range(size):
         if batch["weight"][row] == 0:
             continue
