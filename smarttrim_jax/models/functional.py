@@ -1,6 +1,7 @@
 """A module as pure functions of a plain dict of parameters, which is what training and checkpoints hold."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -46,11 +47,11 @@ class Functional:
 
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters, a nested dict of arrays."""
-        return nnx.to_pure_dict(nnx.split(self._make(nnx.Rngs(key)))[1])
+        return nnx.to_pure_dict(nnx.split(_make(self.config, nnx.Rngs(key)))[1])
 
     def bind(self, params: Params) -> Any:
         """The module with these parameters."""
-        return nnx.merge(self._graphdef(), params)
+        return nnx.merge(_graphdef(self.config), params)
 
     def apply(self, params: Params, *args: Any, method: str = "__call__", **kwargs: Any) -> Any:
         """The module's call, or another of its methods, as a function of its parameters."""
@@ -60,8 +61,12 @@ class Functional:
         """MACs of every example; see `meter_macs` and `blip_macs`."""
         return BACKBONES[type(self.config)].macs(self.config, record, trimmed=trimmed)
 
-    def _make(self, rngs: nnx.Rngs) -> nnx.Module:
-        return BACKBONES[type(self.config)].make(self.config, rngs=rngs)
 
-    def _graphdef(self) -> Any:
-        return nnx.split(nnx.eval_shape(lambda: self._make(nnx.Rngs(0))))[0]
+def _make(config: ModelConfig, rngs: nnx.Rngs) -> nnx.Module:
+    return BACKBONES[type(config)].make(config, rngs=rngs)
+
+
+@functools.cache
+def _graphdef(config: ModelConfig) -> Any:
+    """The module without its arrays; found once, since tracing any program asks for it."""
+    return nnx.split(nnx.eval_shape(lambda: _make(config, nnx.Rngs(0))))[0]

@@ -29,7 +29,7 @@ from smarttrim_jax.training.forward import inputs
 from smarttrim_jax.training.sharding import AXES, partition_spec
 from smarttrim_jax.training.step import State, Steps
 from smarttrim_jax.training.tasks import Task, make_task
-from smarttrim_jax.training.tree_paths import named_leaves
+from smarttrim_jax.training.tree_paths import map_with_names, named_leaves
 from smarttrim_jax.trimming.gates import Trim
 from smarttrim_jax.trimming.trimmers import TrimmingConfig
 
@@ -70,7 +70,7 @@ def trained(request: Any, sources: dict[str, str]) -> Trained:
     dataset = prepare(config.data)
     task = make_task(fit_to_data(config, dataset), dataset)
     params = fresh_params(task.config.model)
-    steps = Steps(task, optax.sgd(0.1))
+    steps = Steps(task, optax.sgd(0.1, momentum=0.5))  # whose first trace is the gradient
     iterator = train_iterator(dataset, config.data)
     batches = [jax.device_put(next(iterator)) for _ in range(3)]
     iterator.close()
@@ -93,6 +93,36 @@ def test_every_task_takes_steps_whose_terms_are_finite_and_change_all_parameters
     unmoved = [name for name in first if np.array_equal(first[name], last[name])]
     # Keys' biases change no attention; two start ids are of words that no text here has.
     assert [name for name in unmoved if "key/bias" not in name] == []
+
+
+def test_gradients_of_the_task_and_of_the_cost_reach_every_trimmer(trained: Trained) -> None:
+    def gradients(multiplier: float) -> dict[str, jax.Array]:
+        first = trained.states[0] | {"multiplier": np.full(1, multiplier, np.float32)}
+        after, _ = trained.step(first, trained.batches[0])
+        return named_leaves(after["opt_state"][0].trace["trimmers"])
+
+    task, all_terms = gradients(0.0), gradients(1e4)
+    # Where the squared miss falls out, what is left of the cost is multiplier * miss.
+    cost = {name: all_terms[name] - task[name] for name in task}
+    for reached in (task, cost):
+        norms = {name: np.linalg.norm(leaf.reshape(len(leaf), -1), axis=1) for name, leaf in reached.items()}
+        assert all(np.isfinite(norm).all() for norm in norms.values())
+        assert [name for name, norm in norms.items() if not (norm > 0).all()] == []
+
+
+def test_with_all_but_the_global_tokens_closed_no_gradient_is_nan(trained: Trained) -> None:
+    before = trained.states[0]["params"]
+    apart = 1e3 * np.array([1.0, -1.0])
+    shut = map_with_names(
+        lambda name, leaf: (
+            leaf - np.tile(apart, leaf.shape[-1] // 2) if name.endswith("logits/projection/bias") else leaf
+        ),
+        before["trimmers"],
+    )
+    after, metrics = trained.step(trained.states[0] | {"params": before | {"trimmers": shut}}, trained.batches[0])
+    assert metrics["macs_ratio"] < 0.8 * trained.metrics[0]["macs_ratio"]
+    for leaf in jax.tree.leaves((after["params"], metrics)):
+        assert np.isfinite(leaf).all()
 
 
 def test_a_state_that_was_saved_goes_on_bit_for_bit(trained: Trained, tmp_path: pathlib.Path) -> None:
