@@ -46,6 +46,7 @@ setup(
         "test": [*TEST, "easy-vqa==1.0"],
         "dev": [*TEST, "easy-vqa==1.0", "ruff>=0.14", "mypy>=1.18"],
         "tpu": ["jax[tpu]>=0.10.2"],
+        "aot": ["jax[tpu]>=0.10.2"],
         "cuda": ["jax[cuda13]>=0.10.2"],
     },
     classifiers=[

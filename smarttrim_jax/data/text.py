@@ -18,7 +18,7 @@ SENTENCES_OF_A_WORD = 2
 # BLIP's first tokens of texts that are decoded, and of those that are encoded beside an image, in its order.
 BLIP_STARTS = ("[DEC]", "[ENC]")
 
-_BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _ROBERTA = ("<pad>", "<unk>", "<s>", "</s>")
 
 
@@ -148,7 +148,7 @@ class TextEncoder:
             words.update({word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)})
         letters = sorted(set("".join(words)))
         known = sorted(word for word, count in words.items() if count >= SENTENCES_OF_A_WORD)
-        entries = dict.fromkeys([*_BERT, *letters, *(f"##{letter}" for letter in letters), *known])
+        entries = dict.fromkeys([*BERT_SPECIAL, *letters, *(f"##{letter}" for letter in letters), *known])
         tokenizer.model = models.WordPiece({entry: i for i, entry in enumerate(entries)}, unk_token="[UNK]")
         return cls(tokenizer, text_length)
 
@@ -191,7 +191,7 @@ def _wordpiece(model: models.WordPiece) -> Tokenizer:
 
 def _special_tokens(tokenizer: Tokenizer) -> tuple[str, str, str, str]:
     """Padding, unknown, start and end as this vocabulary writes them."""
-    for tokens in (_BERT, _ROBERTA):
+    for tokens in (BERT_SPECIAL, _ROBERTA):
         if all(tokenizer.token_to_id(token) is not None for token in tokens):
             return tokens
-    raise DataError(f"the vocabulary lacks the special tokens; it must hold {_BERT} or {_ROBERTA}")
+    raise DataError(f"the vocabulary lacks the special tokens; it must hold {BERT_SPECIAL} or {_ROBERTA}")

@@ -6,6 +6,7 @@ Layers know nothing of this; XLA inserts the collectives. One device is a mesh o
 import dataclasses
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -43,22 +44,26 @@ class MeshConfig:
     tensor: int = 1
 
 
-def make_mesh(config: MeshConfig) -> Mesh:
-    """The mesh of all devices, with axes `data`, `fsdp` and `tensor`.
+def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh with axes `data`, `fsdp` and `tensor`.
+
+    Args:
+        config: sizes of the axes.
+        devices: all that there are by default.
 
     Raises:
         ConfigError: the sizes do not use every device exactly once.
     """
-    devices = jax.device_count()
+    count = jax.device_count() if devices is None else len(devices)
     inner = config.fsdp * config.tensor
-    data = devices // inner if config.data == -1 and inner > 0 else config.data
-    if min(data, config.fsdp, config.tensor) < 1 or data * inner != devices:
+    data = count // inner if config.data == -1 and inner > 0 else config.data
+    if min(data, config.fsdp, config.tensor) < 1 or data * inner != count:
         raise ConfigError(
             f"a mesh of data={config.data}, fsdp={config.fsdp}, tensor={config.tensor} does not fit "
-            f"{devices} devices; their product must be {devices} (data=-1 takes what is left)"
+            f"{count} devices; their product must be {count} (data=-1 takes what is left)"
         )
     sizes = (data, config.fsdp, config.tensor)
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

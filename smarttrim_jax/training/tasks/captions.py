@@ -4,13 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.objectives.language import caption_loss, sequence_distillation, word_accuracy, words_behind
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch
-from smarttrim_jax.training.tasks.base import Rows, Task
+from smarttrim_jax.training.tasks.base import Language, Rows, Task
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 
@@ -24,7 +23,7 @@ class Captions(Task):
         prompt: ids that every text begins with.
     """
 
-    def __init__(self, config: ExperimentConfig, dataset: Dataset):
+    def __init__(self, config: ExperimentConfig, dataset: Language):
         super().__init__(config, dataset)
         self.text, self.prompt = dataset.text, np.array([dataset.text.id_of("[DEC]")])
         if config.data.prompt:

@@ -1,0 +1,44 @@
+"""Compiles a run's training step for a TPU slice, on a machine without one, and says what it would take.
+
+    python -m smarttrim_jax.aot --config=configs/benchmark.py:meter_base --topology=v5e:16x16 --batch_size=4096 \
+        --config.model.scan=True --config.model.remat=full --config.model.dtype=bfloat16 --config.mesh.fsdp=16
+
+No data is read and no device is touched; it needs the compiler for TPUs (`pip install -e ".[aot]"`). Layers that are
+not scanned (`--config.model.scan=True`) take long to compile.
+"""
+
+import json
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from smarttrim_jax.command_line import run_command
+from smarttrim_jax.configuration import build
+from smarttrim_jax.errors import DataError
+from smarttrim_jax.reporting.slice_table import format_slice
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.slice_report import report_slice
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="configs/NAME.py[:argument]", lock_config=True)
+TOPOLOGY = flags.DEFINE_string("topology", None, "Kind and shape of the slice, as v5e:16x16 or v5p:4x4x4.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Examples over all devices; the config's by default.")
+OUTPUT = flags.DEFINE_string("output", None, "Write the figures here, as JSON.")
+
+
+def main() -> None:
+    """Runs the command."""
+    jax.config.update("jax_platforms", "cpu")  # no device of this machine is waited for
+    config = build(ExperimentConfig, CONFIG.value.to_dict())
+    report = report_slice(config, TOPOLOGY.value, BATCH_SIZE.value or config.data.batch_size)
+    print(format_slice(report))
+    if OUTPUT.value:
+        try:
+            with open(OUTPUT.value, "w", encoding="utf-8") as file:
+                json.dump(report.to_dict(), file, indent=1)
+        except OSError as error:
+            raise DataError(f"cannot write '{OUTPUT.value}': {error.strerror}; choose another --output") from None
+
+
+if __name__ == "__main__":
+    run_command(main, required=("config", "topology"))
