@@ -23,6 +23,7 @@ from smarttrim_jax.training.slice_report import report_slice
 CONFIG = config_flags.DEFINE_config_file("config", help_string="configs/NAME.py[:argument]", lock_config=True)
 TOPOLOGY = flags.DEFINE_string("topology", None, "Kind and shape of the slice, as v5e:16x16 or v5p:4x4x4.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Examples over all devices; the config's by default.")
+GROWTH = flags.DEFINE_boolean("growth", False, "Compile half of the batch too: what grows, and what fits.")
 OUTPUT = flags.DEFINE_string("output", None, "Write the figures here, as JSON.")
 
 
@@ -30,7 +31,9 @@ def main() -> None:
     """Runs the command."""
     jax.config.update("jax_platforms", "cpu")  # no device of this machine is waited for
     config = build(ExperimentConfig, CONFIG.value.to_dict())
-    report = report_slice(config, TOPOLOGY.value, BATCH_SIZE.value or config.data.batch_size)
+    report = report_slice(
+        config, str(TOPOLOGY.value), BATCH_SIZE.value or config.data.batch_size, growth=GROWTH.value
+    )
     print(format_slice(report))
     if OUTPUT.value:
         try:

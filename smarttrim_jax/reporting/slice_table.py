@@ -2,20 +2,23 @@
 
 from smarttrim_jax.training.slice_report import SliceReport
 
-GIB = 2**30
+GIB, MB = 2**30, 1e6
 
 
 def format_slice(report: SliceReport) -> str:
     """One fact a line, and one line for each kind of collective."""
-    step = report.step
+    step, growth = report.step, report.growth
     lines = [
         f"{report.topology}: {report.devices} x {report.device}, {report.memory / GIB:.0f} GiB each",
-        f"parameters        {step.parameters / 1e6:10.1f} M",
-        f"batch             {step.batch_size:10d}   largest that fits, about {report.largest_batch}",
-        f"memory of a device{step.peak_bytes / GIB:10.2f} GiB, of which the state {step.state_bytes / GIB:.2f}",
-        f"FLOPs of a device {step.flops / 1e12:10.2f} T, loops' bodies once",
-        f"sent by a device  {report.bytes_sent / 1e6:10.1f} MB a step",
-        f"  of activations  {report.bytes_of_examples / 1e6:10.1f} MB",
+        f"parameters {step.parameters / 1e6:.1f} M, batch {step.batch_size}, compiled in {step.seconds:.0f} s",
+        f"each device holds {step.peak_bytes / GIB:.2f} GiB, {step.state_bytes / GIB:.2f} of it from step to step",
+        f"and computes {step.flops / 1e12:.2f} TFLOPs a step, loops counted once",
+        f"and sends {report.bytes_sent / MB:.1f} MB a step:",
+        *(f"  {kind.kind:20}{kind.count:6d} {kind.bytes / MB:10.1f} MB" for kind in step.collectives),
     ]
-    lines += [f"  {kind.kind:20}{kind.count:6d} {kind.bytes / 1e6:10.1f} MB" for kind in step.collectives]
+    if growth is not None:
+        lines += [
+            f"of that for each example {growth.bytes_sent_per_example / MB:.3f} MB",
+            f"the largest batch that fits: about {growth.largest_batch}",
+        ]
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ class CompiledStep:
 
     Attributes:
         batch_size: examples over all devices.
+        seconds: that compiling took.
         parameters: numbers in the model.
         state_bytes: of parameters, optimizer and all else that is carried from step to step, on one device.
         peak_bytes: that are in use at once, the state included, on one device.
@@ -33,6 +35,7 @@ class CompiledStep:
     """
 
     batch_size: int
+    seconds: float
     parameters: int
     state_bytes: int
     peak_bytes: int
@@ -65,16 +68,19 @@ def compile_step(config: ExperimentConfig, devices: list[Any], batch_size: int) 
     with jax.set_mesh(mesh):
         program = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
         lowered = program.lower(state, abstract_batch(config, mesh, batch_size))
+        begun = time.perf_counter()
         try:
             compiled = lowered.compile()
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             raise ConfigError(f"a batch of {batch_size} does not fit: {_first_sentence(error)}") from error
+    seconds = time.perf_counter() - begun
     memory: Any = compiled.memory_analysis()
     costs: Any = compiled.cost_analysis()
     return CompiledStep(
         batch_size=batch_size,
+        seconds=seconds,
         parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(abstract)),
         state_bytes=sum(_bytes_on_a_device(leaf) for leaf in jax.tree.leaves(state)),
         peak_bytes=memory.argument_size_in_bytes

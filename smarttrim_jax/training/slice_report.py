@@ -18,7 +18,7 @@ class SliceReport:
         devices: how many.
         memory: bytes of a device; 0 where that is not known.
         step: at the batch asked for.
-        half: at half of it.
+        half: at half of it, if that was asked for too.
     """
 
     topology: str
@@ -26,43 +26,63 @@ class SliceReport:
     devices: int
     memory: int
     step: CompiledStep
-    half: CompiledStep
-
-    @property
-    def largest_batch(self) -> int:
-        """Examples that fit, by the line through the two compiled sizes; a multiple of the devices."""
-        more = self.step.peak_bytes - self.half.peak_bytes
-        fixed = 2 * self.half.peak_bytes - self.step.peak_bytes
-        examples = (self.memory - fixed) * (self.step.batch_size - self.half.batch_size) / max(more, 1)
-        return max(int(examples // self.devices) * self.devices, 0)
+    half: CompiledStep | None = None
 
     @property
     def bytes_sent(self) -> int:
         """By each device in a step."""
-        return sum(kind.bytes for kind in self.step.collectives)
+        return _sent(self.step)
 
     @property
-    def bytes_of_examples(self) -> int:
-        """Of `bytes_sent`, those that grow with the batch: activations; the rest are parameters and gradients."""
-        return 2 * (self.bytes_sent - sum(kind.bytes for kind in self.half.collectives))
+    def growth(self) -> "Growth | None":
+        """What grows with the batch, where two batches were compiled."""
+        if self.half is None:
+            return None
+        examples = self.step.batch_size - self.half.batch_size
+        memory = (self.step.peak_bytes - self.half.peak_bytes) / examples
+        fixed = self.step.peak_bytes - memory * self.step.batch_size
+        fitting = (self.memory - fixed) / max(memory, 1e-9)
+        return Growth(
+            largest_batch=max(int(fitting // self.devices) * self.devices, 0),
+            bytes_sent_per_example=(self.bytes_sent - _sent(self.half)) / examples,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        derived = ("largest_batch", "bytes_sent", "bytes_of_examples")
-        return dataclasses.asdict(self) | {name: getattr(self, name) for name in derived}
+        growth = None if self.growth is None else dataclasses.asdict(self.growth)
+        return dataclasses.asdict(self) | {"bytes_sent": self.bytes_sent, "growth": growth}
 
 
-def report_slice(config: ExperimentConfig, topology: str, batch_size: int) -> SliceReport:
-    """Compiles the training step for a slice, at a batch and at half of it.
+@dataclasses.dataclass(frozen=True)
+class Growth:
+    """By the line through two compiled batches.
+
+    Attributes:
+        largest_batch: examples that fit over all devices, a multiple of their number.
+        bytes_sent_per_example: by each device: activations, where all else are parameters and gradients.
+    """
+
+    largest_batch: int
+    bytes_sent_per_example: float
+
+
+def report_slice(config: ExperimentConfig, topology: str, batch_size: int, *, growth: bool = False) -> SliceReport:
+    """Compiles the training step for a slice.
 
     Args:
         config: of the run, every size given.
         topology: as `slice_devices` takes it.
         batch_size: examples over all devices.
+        growth: compile it for half of them too, to tell what grows with them.
 
     Raises:
         ConfigError: see `slice_devices` and `compile_step`.
     """
     devices = slice_devices(topology)
-    half, step = (compile_step(config, devices, size) for size in (batch_size // 2, batch_size))
+    step = compile_step(config, devices, batch_size)
+    half = compile_step(config, devices, batch_size // 2) if growth else None
     return SliceReport(topology, devices[0].device_kind, len(devices), device_memory(topology, devices), step, half)
+
+
+def _sent(step: CompiledStep) -> int:
+    return sum(kind.bytes for kind in step.collectives)

@@ -14,7 +14,7 @@ from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.training.compile_ahead import CompiledStep, abstract_batch, compile_step
 from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig, fit_to_data
 from smarttrim_jax.training.sharding import MeshConfig, make_mesh
-from smarttrim_jax.training.slice_report import SliceReport
+from smarttrim_jax.training.slice_report import Growth, SliceReport
 from smarttrim_jax.training.topology import slice_devices
 
 
@@ -59,8 +59,8 @@ def test_sizes_that_the_data_would_decide_are_asked_for(experiment: ExperimentCo
 
 
 def test_the_largest_batch_lies_on_the_line_through_two():
-    half, step = (CompiledStep(size, 10, 100, 200 + 3 * size, 1.0, []) for size in (64, 128))
-    assert SliceReport("v5e:2x2", "TPU v5 lite", 4, 1000, step, half).largest_batch == 264  # 266.7, by fours
+    half, step = (CompiledStep(size, 1.0, 10, 100, 200 + 3 * size, 1.0, []) for size in (64, 128))
+    assert SliceReport("v5e:2x2", "TPU v5 lite", 4, 1000, step, half).growth == Growth(264, 0.0)  # 266.7, by fours
 
 
 def test_slices_that_cannot_be_compiled_for_are_named():
