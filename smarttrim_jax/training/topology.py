@@ -30,6 +30,7 @@ def slice_devices(name: str) -> list[Any]:
         ConfigError: the compiler for TPUs is not installed, or knows no such slice.
     """
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server beside no TPU
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # several may compile at once
     if importlib.util.find_spec("libtpu") is None:
         raise ConfigError("the compiler for TPUs is not installed; pip install -e '.[aot]' brings it")
     try:
