@@ -21,10 +21,10 @@ usage() { # the comment at the head of the script, up to the first line that is 
 }
 
 parse() { # the script's arguments
-  local name
+  local option
   while (($#)); do
-    name=${1%%=*}
-    name=${name#--}
+    option=${1%%=*}
+    option=${option#--}
     case $1 in
       --help | -h)
         usage
@@ -37,14 +37,14 @@ parse() { # the script's arguments
         ;;
       --env=*=*) environment+=("${1#--env=}") ;;
       --*)
-        if [[ " $switches " == *" $name "* && $1 == "--$name" ]]; then
-          printf -v "${name//-/_}" 1
-        elif [[ " $options " != *" $name "* ]]; then
+        if [[ " $switches " == *" $option "* && $1 == "--$option" ]]; then
+          printf -v "${option//-/_}" 1
+        elif [[ " $options " != *" $option "* ]]; then
           fail "unknown option '$1'; see --help (flags of the program stand after '--')"
         elif [[ $1 != --*=?* ]]; then
-          fail "--$name needs a value: --$name=VALUE"
+          fail "--$option needs a value: --$option=VALUE"
         else
-          printf -v "${name//-/_}" %s "${1#*=}"
+          printf -v "${option//-/_}" %s "${1#*=}"
         fi
         ;;
       *) fail "unexpected argument '$1'; see --help (flags of the program stand after '--')" ;;
@@ -54,18 +54,18 @@ parse() { # the script's arguments
 }
 
 require() { # options that must have a value
-  local name variable
-  for name; do
-    variable=${name//-/_}
-    [[ -n ${!variable} ]] || fail "--$name=... is missing; see --help"
+  local option variable
+  for option; do
+    variable=${option//-/_}
+    [[ -n ${!variable} ]] || fail "--$option=... is missing; see --help"
   done
 }
 
 require_counts() { # options that must be positive whole numbers
-  local name variable
-  for name; do
-    variable=${name//-/_}
-    [[ ${!variable} =~ ^[1-9][0-9]*$ ]] || fail "--$name=${!variable} is no positive whole number"
+  local option variable
+  for option; do
+    variable=${option//-/_}
+    [[ ${!variable} =~ ^[1-9][0-9]*$ ]] || fail "--$option=${!variable} is no positive whole number"
   done
 }
 
