@@ -35,7 +35,6 @@ parse() { # the script's arguments
         program=("$@")
         return
         ;;
-      --env=*=*) environment+=("${1#--env=}") ;;
       --*)
         if [[ " $switches " == *" $option "* && $1 == "--$option" ]]; then
           printf -v "${option//-/_}" 1
@@ -43,6 +42,9 @@ parse() { # the script's arguments
           fail "unknown option '$1'; see --help (flags of the program stand after '--')"
         elif [[ $1 != --*=?* ]]; then
           fail "--$option needs a value: --$option=VALUE"
+        elif [[ $option == env ]]; then
+          [[ $1 == --env=*=* ]] || fail "$1 is not --env=NAME=VALUE"
+          environment+=("${1#--env=}")
         else
           printf -v "${option//-/_}" %s "${1#*=}"
         fi

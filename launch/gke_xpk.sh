@@ -32,7 +32,7 @@
 action=${1:-}
 name=smarttrim cluster='' type='' image='' base='' slices=1 restarts=50 grace=600 priority=medium spot='' zone=''
 project='' module=smarttrim_jax.train dry_run=''
-options='name cluster type image base slices restarts grace priority zone project module'
+options='name cluster type image base slices restarts grace priority zone project module env'
 switches='spot dry-run'
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

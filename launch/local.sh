@@ -5,7 +5,8 @@
 #
 # Everything after "--" goes to the program untouched. Process 0 writes to the terminal, the others into files. Ctrl-C
 # and SIGTERM become a SIGTERM for every process, so that all save the same step; a second one ends them at once. When
-# a process fails, the others are ended. The exit status is that of the process that failed first, or 0.
+# a process fails, the others are ended: without it they can neither go on nor save. The exit status is that of the
+# process that failed first, or 0.
 #
 # Options, with their defaults:
 #   --processes=2         how many
@@ -13,12 +14,12 @@
 #   --platform=cpu        or cuda
 #   --port=               of process 0 for the others; a free one by default
 #   --logs=               folder of the logs process-1.log, ...; a new temporary one by default
-#   --grace=60            seconds from SIGTERM to SIGKILL
+#   --grace=120           seconds from SIGTERM to SIGKILL; after a failure 10 at most
 #   --module=smarttrim_jax.train    what is run, by `python -m`
 #   --dry-run             print the commands
 # Variables: PYTHON (python).
 
-processes=2 devices=1 platform=cpu port='' logs='' grace=60 module=smarttrim_jax.train dry_run=''
+processes=2 devices=1 platform=cpu port='' logs='' grace=120 module=smarttrim_jax.train dry_run=''
 options='processes devices platform port logs grace module'
 switches='dry-run'
 # shellcheck source=launch/common.sh
@@ -108,20 +109,18 @@ while ((${#alive[@]})); do
     fi
     code=0
     wait "${pids[i]}" 2>/dev/null || code=$?
-    if ((code && !status)); then
-      status=$code
-      if [[ -z $stopped ]]; then
-        say "process $i ended with status $code; the others are ended"
-        if ((i)); then
-          say "the end of $logs/process-$i.log:"
-          tail -n 20 "$logs/process-$i.log" >&2
-        fi
+    if ((code)) && [[ -z $deadline ]]; then # none of those that were ended
+      say "process $i ended with status $code; the others are ended"
+      if ((i)); then
+        say "the end of $logs/process-$i.log:"
+        tail -n 20 "$logs/process-$i.log" >&2
       fi
     fi
+    ((status)) || status=$code
   done
   alive=(${running[@]+"${running[@]}"})
   if ((status)) && [[ -z $deadline ]]; then
-    deadline=$((SECONDS + grace))
+    deadline=$((SECONDS + (grace < 10 ? grace : 10)))
     end_all TERM
   elif [[ -n $deadline ]] && ((SECONDS >= deadline)); then
     end_all KILL

@@ -38,7 +38,7 @@
 action=${1:-}
 name=smarttrim type='' spot='' runtime='' recreate=20 extras=tpu,demo python=3.12 worker=0 zone='' project=''
 module=smarttrim_jax.train dry_run=''
-options='name type runtime recreate extras python worker zone project module'
+options='name type runtime recreate extras python worker zone project module env'
 switches='spot dry-run'
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/common.sh

@@ -50,6 +50,8 @@ WRONG = {
         ["tpu_vm.sh", "run", "--type=v6e-8", "--", "--workdir", "runs/a"],
         "--workdir=runs/a is lost with the machine",
     ),
+    "variable without value": (["tpu_vm.sh", "status", "--env=NAME"], "--env=NAME is not --env=NAME=VALUE"),
+    "option of another script": (["local.sh", "--env=NAME=1", *PROGRAM], "unknown option '--env=NAME=1'"),
     "arguments of nothing": (["tpu_vm.sh", "delete", *PROGRAM], "delete takes nothing after '--'"),
 }
 RUNTIMES = {

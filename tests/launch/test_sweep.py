@@ -89,9 +89,7 @@ def test_finished_runs_are_run_again_with_other_flags_only(
         assert len(started(tmp_path / "runs")) == runs
 
 
-def test_sigterm_is_passed_on_and_ends_the_sweep(
-    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path
-) -> None:
+def test_sigterm_is_passed_on_and_ends_the_sweep(sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path) -> None:
     assert sweep.main([*flags, "--", "--behaviour=stopped"]) == 143
     assert started(tmp_path / "runs") == ["1.5"]
     entries = json.loads((tmp_path / "runs" / "sweep.json").read_text())
@@ -138,7 +136,9 @@ def test_overrides_that_cannot_be_taken_are_one_sentence_before_anything_runs(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(("config", "sentence"), [("no.py", "'no.py' is missing"), ("benchmark.py", "no function sweep()")])
+@pytest.mark.parametrize(
+    ("config", "sentence"), [("no.py", "'no.py' is missing"), ("benchmark.py", "no function sweep()")]
+)
 def test_a_file_without_a_sweep_is_one_sentence(
     sweep: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, config: str, sentence: str
 ) -> None:
