@@ -74,7 +74,7 @@ class Machine:
         (self.folder / "states").write_text("\n".join(states) + "\n")
 
     def fail(self, *failures: str) -> None:
-        """ "STATUS PATTERN": the next call whose arguments contain the pattern ends so; then the next of these."""
+        """Of lines "STATUS PATTERN": the next call whose arguments contain the pattern ends so; then the next of these."""
         (self.folder / "failures").write_text("\n".join(failures) + "\n")
 
     def start(self, script: str | pathlib.Path, *arguments: str) -> subprocess.Popen[str]:
@@ -90,7 +90,11 @@ class Machine:
 
     def outcome(self, process: subprocess.Popen[str]) -> Outcome:
         """Waits for a script that was started."""
-        stdout, stderr = process.communicate(timeout=30)
+        try:
+            stdout, stderr = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            raise
         return Outcome(process.returncode, stdout, stderr, self.calls())
 
     def calls(self) -> list[list[str]]:

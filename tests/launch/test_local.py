@@ -51,7 +51,7 @@ def test_a_dead_process_ends_the_others_which_save(machine: Machine) -> None:
     assert (machine.folder / "saved-0").exists()
 
 
-def test_a_process_that_does_not_listen_is_killed_after_the_grace_time(machine: Machine) -> None:
+def test_a_process_that_does_not_listen_is_killed_with_its_children_after_the_grace_time(machine: Machine) -> None:
     outcome = machine.run(*start_two(machine, "deaf", "--grace=0"))
     assert outcome.status == 7
     assert not (machine.folder / "saved-0").exists()
