@@ -1,0 +1,56 @@
+"""Several processes train, stop and are taken up again as one run."""
+
+import json
+import pathlib
+import signal
+
+import chex
+import pytest
+import toy_run
+from processes import Ended, run_together
+
+from smarttrim_jax.training.checkpoint_reading import saved_steps
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, dict[str, list[Ended]]]:
+    """A run of two processes: the second is asked to stop, then killed, and at last the loss diverges."""
+    folder = tmp_path_factory.mktemp("toy")
+    ends = {}
+    for how in ("preempted", "lost", "diverged"):
+        ends[how] = run_together(toy_run.__file__, str(folder), how)
+        ends[f"{how}, saved"] = list(saved_steps(folder / "checkpoints"))
+    return folder, ends
+
+
+def test_sigterm_to_one_process_saves_once_and_stops_all(interrupted) -> None:
+    ends, saved = interrupted[1]["preempted"], interrupted[1]["preempted, saved"]
+    assert [end.status for end in ends] == [128 + signal.SIGTERM] * 2, ends
+    for end in ends:
+        assert f"stopped by SIGTERM after step {saved[-1]}, which is saved" in end.stdout
+
+
+def test_a_lost_process_ends_the_others_with_a_sentence(interrupted) -> None:
+    kept, lost = interrupted[1]["lost"]
+    assert lost.status == -signal.SIGKILL
+    assert kept.status != 0
+    assert "run the same command on all of them again to go on from the last save" in kept.stderr.splitlines()[-1]
+
+
+def test_a_loss_that_is_not_finite_stops_all_alike(interrupted) -> None:
+    for end in interrupted[1]["diverged"]:
+        assert end.status == 1
+        assert "step 15: not finite: loss = nan; the last good checkpoint is " in end.stdout
+
+
+def test_one_process_goes_on_where_several_were_stopped(interrupted, tmp_path: pathlib.Path) -> None:
+    folder, _ = interrupted
+    state, batches = toy_run.run(folder)
+    expected, expected_batches = toy_run.run(tmp_path)
+    chex.assert_trees_all_close(state, expected, atol=1e-6)
+    assert batches.get_state() == expected_batches.get_state()
+    lines, expected_lines = (
+        [json.loads(line) for line in (each / "metrics.jsonl").read_text().splitlines()]
+        for each in (folder, tmp_path)
+    )
+    chex.assert_trees_all_close(lines, expected_lines, rtol=1e-5)
