@@ -3,20 +3,21 @@
 import json
 import pathlib
 import signal
+from typing import Any
 
 import chex
 import pytest
 import toy_run
-from processes import Ended, run_together
+from processes import run_together
 
 from smarttrim_jax.training.checkpoint_reading import saved_steps
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, dict[str, list[Ended]]]:
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, dict[str, Any]]:
     """A run of two processes: the second is asked to stop, then killed, and at last the loss diverges."""
     folder = tmp_path_factory.mktemp("toy")
-    ends = {}
+    ends: dict[str, Any] = {}
     for how in ("preempted", "lost", "diverged"):
         ends[how] = run_together(toy_run.__file__, str(folder), how)
         ends[f"{how}, saved"] = list(saved_steps(folder / "checkpoints"))
