@@ -14,7 +14,9 @@ from smarttrim_jax.models.functional import Params
 from smarttrim_jax.training.finished import FinishedRun
 from smarttrim_jax.training.forward import Batch, inputs
 from smarttrim_jax.training.sharding import (
+    MeshConfig,
     batch_parts,
+    fits,
     held_rows,
     make_mesh,
     place,
@@ -41,7 +43,8 @@ class Evaluator:
     """
 
     def __init__(self, run: FinishedRun):
-        self._mesh = make_mesh(run.config.mesh)
+        # A run may be evaluated on other devices than it was trained on.
+        self._mesh = make_mesh(run.config.mesh if fits(run.config.mesh) else MeshConfig())
         self.run = dataclasses.replace(run, params=_on_mesh(run.params, self._mesh))
         self.remarks: Report = {}
         self._program = jax.jit(self._forward_and_measure, out_shardings=replicated(self._mesh))

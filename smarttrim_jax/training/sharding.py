@@ -50,16 +50,26 @@ def make_mesh(config: MeshConfig) -> Mesh:
     Raises:
         ConfigError: the sizes do not use every device exactly once.
     """
-    devices = jax.device_count()
-    inner = config.fsdp * config.tensor
-    data = devices // inner if config.data == -1 and inner > 0 else config.data
-    if min(data, config.fsdp, config.tensor) < 1 or data * inner != devices:
+    devices, sizes = jax.device_count(), _sizes(config)
+    if not fits(config):
         raise ConfigError(
             f"a mesh of data={config.data}, fsdp={config.fsdp}, tensor={config.tensor} does not fit "
             f"{devices} devices; their product must be {devices} (data=-1 takes what is left)"
         )
-    sizes = (data, config.fsdp, config.tensor)
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def fits(config: MeshConfig) -> bool:
+    """Whether a mesh uses every device exactly once."""
+    sizes = _sizes(config)
+    return min(sizes) >= 1 and math.prod(sizes) == jax.device_count()
+
+
+def _sizes(config: MeshConfig) -> tuple[int, int, int]:
+    """Devices along each axis, what is left to `data` counted out."""
+    inner = config.fsdp * config.tensor
+    data = jax.device_count() // inner if config.data == -1 and inner > 0 else config.data
+    return data, config.fsdp, config.tensor
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
