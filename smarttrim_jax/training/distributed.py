@@ -79,7 +79,10 @@ def joined(mode: str, timeouts: Timeouts) -> Iterator[int]:
                 shutdown_timeout_seconds=_SHUTDOWN_TIMEOUT,
             )
         except (ValueError, RuntimeError) as error:
-            raise ConfigError(f"cannot join other processes: {error}") from error
+            raise ConfigError(
+                f"cannot join other processes ({error}); "
+                "set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or --distributed=off"
+            ) from error
         name = f"process {jax.process_index()} of {jax.process_count()}"
         again = "run the same command on all of them again to go on from the last save"
         last_words.are(f"error: {name} ended early: it was killed, or lost another one; {again}")

@@ -72,8 +72,12 @@ class FinishedRun:
         return eval_batches(self.dataset, split, data, limit=limit)
 
 
-def open_run(path: str) -> FinishedRun:
+def open_run(path: str, together: bool = False) -> FinishedRun:
     """Reads a run's folder.
+
+    Args:
+        path: of the folder.
+        together: all processes do so, not this one alone.
 
     Raises:
         CheckpointError: there is no finished run in the folder.
@@ -83,7 +87,7 @@ def open_run(path: str) -> FinishedRun:
     config = workdir.config()
     params = jax.device_put(restore(workdir.checkpoints))
     dial = workdir.dial() if config.schedule.trim_steps else None
-    return FinishedRun(config, params, dial, prepare_everywhere(config.data))
+    return FinishedRun(config, params, dial, (prepare_everywhere if together else prepare)(config.data))
 
 
 def prepare_everywhere(config: DataConfig) -> Dataset:

@@ -86,7 +86,7 @@ def evaluate(
         ConfigError: a speed-up beyond the run's dial.
         DataError: no such split.
     """
-    run = open_run(path)
+    run = open_run(path, together=True)
     return _report(Workdir(path), make_evaluator(run), run, split, speedup)
 
 
