@@ -9,18 +9,36 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from smarttrim_jax.errors import SmartTrimError
+from smarttrim_jax.training.distributed import Timeouts, joined
+
+DISTRIBUTED = flags.DEFINE_enum(
+    "distributed",
+    "auto",
+    ["auto", "on", "off"],
+    "Whether this is one of several processes of one run; auto asks the environment (jax, Slurm, TPU pod).",
+)
+CONNECT_TIMEOUT = flags.DEFINE_integer(
+    "connect_timeout", Timeouts.connect, "Seconds until all processes must have come.", lower_bound=1
+)
+HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
+    "heartbeat_timeout",
+    Timeouts.heartbeat,
+    "Seconds without a sign of life after which a process counts as lost and ends the others.",
+    lower_bound=1,
+)
 
 
-def run_command(main: Callable[[], None], required: tuple[str, ...]) -> None:
+def run_command(main: Callable[[], None], required: tuple[str, ...], shared: bool = False) -> None:
     """Parses the flags and runs a command; an input error is one line on standard error and exit status 1.
 
     Args:
         main: the command.
         required: flags that must be given.
+        shared: all processes of a run work on it together; otherwise process 0 alone does.
     """
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
     flags.mark_flags_as_required(required)
-    app.run(lambda _: _guarded(main), flags_parser=_parse)
+    app.run(lambda _: _guarded(main, shared), flags_parser=_parse)
 
 
 def _parse(arguments: list[str]) -> list[str]:
@@ -51,9 +69,11 @@ def _last_words(message: str) -> str:
     return " ".join(lines)
 
 
-def _guarded(main: Callable[[], None]) -> None:
+def _guarded(main: Callable[[], None], shared: bool) -> None:
     try:
-        main()
+        with joined(str(DISTRIBUTED.value), Timeouts(CONNECT_TIMEOUT.value, HEARTBEAT_TIMEOUT.value)) as process:
+            if shared or process == 0:
+                main()
     except SmartTrimError as error:
         _fail(str(error))
 

@@ -5,6 +5,7 @@ python -m smarttrim_jax.evaluate --workdir=runs/quick [--split=test] [--speedup=
 
 import json
 
+import jax
 from absl import flags
 
 from smarttrim_jax.command_line import run_command
@@ -29,8 +30,9 @@ def main() -> None:
     """Runs the command."""
     make_evaluator = PackedEvaluator if EXECUTION.value == "packed" else Evaluator
     report = evaluate(str(WORKDIR.value), split=SPLIT.value, speedup=SPEEDUP.value, make_evaluator=make_evaluator)
-    print(json.dumps(report) if JSON.value else format_report(report))
+    if jax.process_index() == 0:
+        print(json.dumps(report) if JSON.value else format_report(report))
 
 
 if __name__ == "__main__":
-    run_command(main, required=("workdir",))
+    run_command(main, required=("workdir",), shared=True)

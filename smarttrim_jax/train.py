@@ -2,11 +2,12 @@
 
     python -m smarttrim_jax.train --config=configs/easy_vqa.py:quick --workdir=runs/quick [--config.a.b=value]
 
-The same command again goes on where the run was stopped.
+The same command again goes on where the run was stopped. Several processes, each with this command, train one run.
 """
 
 import sys
 
+import jax
 from absl import flags
 from ml_collections import config_flags
 
@@ -28,8 +29,9 @@ def main() -> None:
     except Preempted as stop:
         print(stop, file=sys.stderr)
         sys.exit(stop.exit_code)
-    print(format_report(report))
+    if jax.process_index() == 0:
+        print(format_report(report))
 
 
 if __name__ == "__main__":
-    run_command(main, required=("config", "workdir"))
+    run_command(main, required=("config", "workdir"), shared=True)

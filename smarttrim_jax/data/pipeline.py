@@ -9,40 +9,35 @@ from absl import flags
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.examples import Example, Examples, collate
-from smarttrim_jax.errors import ConfigError
 
 # grain's own defaults (16 threads, 500 batches) hold gigabytes of images.
 READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
 
 
 def train_iterator(
-    dataset: Dataset, config: DataConfig, process_index: int = 0, process_count: int = 1
+    dataset: Dataset, config: DataConfig, rows: np.ndarray | None = None
 ) -> grain.DatasetIterator[Example]:
     """Endless batches of the train split, in an order that the seed alone decides.
 
-    The examples of step s are the same whatever the number of processes; each epoch has an order of its own.
+    Batch s and the position behind it are the same whatever rows of it are read; each epoch has an order of its own.
 
     Args:
         dataset: of `prepare`.
         config: gives seed, augmentation and the global batch size B.
-        process_index: which share of every batch this process reads.
-        process_count: how many processes share a batch.
+        rows: of every batch, in 0..B-1, those that are read here; all by default.
 
     Returns:
         An iterator with `get_state` and `set_state`, exact to the batch, over dicts of numpy arrays with
-        b = B / process_count: image uint8 [b, images, size, size, 3], text_ids and text_mask int32
+        b = len(rows): image uint8 [b, images, size, size, 3], text_ids and text_mask int32
         [b, text_length], label int32 [b], weight float32 [b] (all 1).
-
-    Raises:
-        ConfigError: the processes cannot share the batch.
     """
-    examples = Examples(dataset, "train", config)
-    share = _share(config, process_index, process_count)
+    examples, size = Examples(dataset, "train", config), config.batch_size
+    mine = np.arange(size) if rows is None else rows
     order = grain.MapDataset.range(len(examples)).seed(config.seed).shuffle().repeat()
     augmented = config.augment == "clip_randaug"
     loaded = order.random_map(examples.get) if augmented else order.map(examples.get)
-    mine = loaded[process_index::process_count].batch(share, batch_fn=collate)
-    batches = mine.to_iter_dataset(READ)
+    steps = grain.MapDataset.range(len(loaded) // size)
+    batches = steps.map(lambda step: collate([loaded[step * size + int(row)] for row in mine])).to_iter_dataset(READ)
     if config.workers:
         if not flags.FLAGS.is_parsed():  # grain reads its flags, also where absl runs no program
             flags.FLAGS.mark_as_parsed()
@@ -53,14 +48,10 @@ def train_iterator(
 class EvalBatches:
     """The batches of a split for evaluation: every example once, in order, the last batch filled up."""
 
-    def __init__(
-        self, examples: Examples, indices: np.ndarray, share: int, process_index: int, process_count: int
-    ) -> None:
-        rounds = -(-len(indices) // (share * process_count))
-        padded = np.full(rounds * share * process_count, -1)
-        padded[: len(indices)] = indices
+    def __init__(self, examples: Examples, count: int, size: int, rows: np.ndarray) -> None:
+        padded = np.arange(-(-count // size) * size)
         self._examples = examples
-        self._indices = padded.reshape(rounds, share, process_count)[..., process_index]
+        self._indices = np.where(padded < count, padded, -1).reshape(-1, size)[:, rows]
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -79,18 +70,16 @@ def eval_batches(
     dataset: Dataset,
     split: str,
     config: DataConfig,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: np.ndarray | None = None,
     limit: int | None = None,
 ) -> EvalBatches:
-    """The examples of a split, each exactly once over all processes, never augmented.
+    """The examples of a split, each exactly once, never augmented.
 
     Args:
         dataset: of `prepare`.
         split: train, calibration or test.
-        config: gives the global batch size.
-        process_index: which share this process reads.
-        process_count: how many processes read; all get the same number of batches.
+        config: gives the global batch size B.
+        rows: of every batch, in 0..B-1, those that are read here; all by default.
         limit: only the first `limit` examples (the stored order is already random).
 
     Returns:
@@ -98,21 +87,8 @@ def eval_batches(
         split; fillers of the last batch have weight 0 and index -1.
 
     Raises:
-        ConfigError: the processes cannot share the batch.
         DataError: no such split.
     """
     examples = Examples(dataset, split, config)
     count = len(examples) if limit is None else min(limit, len(examples))
-    share = _share(config, process_index, process_count)
-    return EvalBatches(examples, np.arange(count), share, process_index, process_count)
-
-
-def _share(config: DataConfig, process_index: int, process_count: int) -> int:
-    """Examples of a batch that each process reads."""
-    if config.batch_size % process_count:
-        raise ConfigError(
-            f"batch_size {config.batch_size} is not a multiple of the {process_count} processes that share it"
-        )
-    if not 0 <= process_index < process_count:
-        raise ConfigError(f"process_index is {process_index}; it must lie in 0..{process_count - 1}")
-    return config.batch_size // process_count
+    return EvalBatches(examples, count, config.batch_size, np.arange(config.batch_size) if rows is None else rows)

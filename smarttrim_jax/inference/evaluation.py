@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference.executor import PackedExecutor
 from smarttrim_jax.training.evaluation import Evaluator
 from smarttrim_jax.training.finished import FinishedRun
@@ -16,9 +17,14 @@ class PackedEvaluator(Evaluator):
 
     Args:
         run: with configuration and parameters.
+
+    Raises:
+        ConfigError: there are several processes.
     """
 
     def __init__(self, run: FinishedRun):
+        if jax.process_count() > 1:
+            raise ConfigError("packed evaluation is for one process; start it alone, or evaluate padded")
         super().__init__(run)
         self._executor = PackedExecutor(run.model, run.params, run.config.execution)
         self._measure = jax.jit(self.measure)

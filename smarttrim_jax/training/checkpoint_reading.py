@@ -64,11 +64,12 @@ def restore(directory: str | os.PathLike[str], step: int | None = None, params_o
         CheckpointError: there is no such checkpoint, or it cannot be read.
     """
     path = checkpoint_path(directory, step)
-    shapes, _ = contents(path)
-    if params_only:
-        shapes = {"params": shapes["params"]}
-    # Numpy targets, so that a checkpoint of eight devices opens on one.
-    state = load(path, jax.tree.map(lambda a: np.broadcast_to(np.zeros((), a.dtype), a.shape), shapes))
+    with _alone():
+        shapes, _ = contents(path)
+        if params_only:
+            shapes = {"params": shapes["params"]}
+        # Numpy targets, so that a checkpoint of eight devices opens on one.
+        state = load(path, jax.tree.map(lambda a: np.broadcast_to(np.zeros((), a.dtype), a.shape), shapes))
     return state["params"] if params_only else state
 
 
@@ -78,7 +79,8 @@ def metadata(directory: str | os.PathLike[str], step: int | None = None) -> dict
     Raises:
         CheckpointError: there is no such checkpoint, or it cannot be read.
     """
-    return contents(checkpoint_path(directory, step))[1]["metadata"]
+    with _alone():
+        return contents(checkpoint_path(directory, step))[1]["metadata"]
 
 
 def contents(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -155,6 +157,14 @@ def check_same_shapes(path: str, saved: Any, needed: Any) -> None:
 def reason(error: Exception) -> str:
     """The first line of an error, or its type where it says nothing."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _alone() -> ocp.Context:
+    """Orbax without waiting for other processes, which may not read at all."""
+    context, own = ocp.Context(), jax.process_index()
+    context.multiprocessing.primary_host = own
+    context.multiprocessing.active_processes = {own}
+    return context
 
 
 def _damaged(path: str, error: Exception) -> DamagedCheckpointError:

@@ -1,16 +1,29 @@
 """Exact evaluation over a split: accuracy and MACs, full and trimmed, and what every layer kept."""
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.training.finished import FinishedRun
 from smarttrim_jax.training.forward import Batch, inputs
-from smarttrim_jax.training.sharding import make_mesh, place_batch, replicated
+from smarttrim_jax.training.sharding import (
+    MeshConfig,
+    batch_parts,
+    fits,
+    held_rows,
+    make_mesh,
+    place,
+    place_batch,
+    replicated,
+    state_shardings,
+)
 from smarttrim_jax.trimming.gates import Gates, Trim
 
 Report = dict[str, Any]
@@ -19,19 +32,37 @@ Report = dict[str, Any]
 class Evaluator:
     """Evaluates one run by padded execution; its two programs are compiled once, whatever the offset.
 
+    All processes call it alike, read their own rows and get the results of all.
+
     Args:
         run: with configuration and parameters; its dial is not asked.
 
     Attributes:
-        run: the same.
+        run: the same, its parameters where the mesh wants them.
         remarks: for the report, about how it was made.
     """
 
     def __init__(self, run: FinishedRun):
-        self.run = run
+        # A run may be evaluated on other devices than it was trained on.
+        self._mesh = make_mesh(run.config.mesh if fits(run.config.mesh) else MeshConfig())
+        self.run = dataclasses.replace(run, params=_on_mesh(run.params, self._mesh))
         self.remarks: Report = {}
-        self._mesh = make_mesh(run.config.mesh)
         self._program = jax.jit(self._forward_and_measure, out_shardings=replicated(self._mesh))
+
+    def batches(self, split: str, limit: int | None = None) -> EvalBatches:
+        """This process's rows of the batches of a split; a batch is rounded up to what the devices can share.
+
+        Args:
+            split: of the data.
+            limit: only the first examples.
+
+        Raises:
+            DataError: no such split.
+        """
+        config, parts = self.run.config, batch_parts(self._mesh)
+        size = -(-config.evaluation.batch_size // parts) * parts
+        data = dataclasses.replace(config.data, batch_size=size)
+        return eval_batches(self.run.dataset, split, data, held_rows(self._mesh, size), limit)
 
     def full(self, batches: Iterable[Batch]) -> Report:
         """Accuracy and mean MACs at full capacity."""
@@ -42,7 +73,7 @@ class Evaluator:
         """Accuracy, MACs per example, their ratio to full, and the share of tokens and heads kept by layer.
 
         Args:
-            batches: of `FinishedRun.batches`.
+            batches: of `batches`.
             offset: the speed dial's logit offset.
         """
         rows = self._collect(batches, Trim(offset=jnp.float32(offset)))
@@ -70,12 +101,12 @@ class Evaluator:
         Args:
             params: of the model.
             output: of the model's call on the batch.
-            batch: of `FinishedRun.batches`.
+            batch: of `batches`.
             trim: how the trimmers decided.
         """
         results, record = self.run.task.judge(params, output, batch, trim)
         model, full = self.run.model, record.opened()
-        results["full_macs"] = model.macs(full, trimmed=False)
+        results |= {"full_macs": model.macs(full, trimmed=False), "weight": batch["weight"]}
         if trim is not None:
             examples = batch["label"].shape[0]
             results["macs"] = model.macs(record)
@@ -90,11 +121,18 @@ class Evaluator:
         """The results of all real examples, end to end; fillers are left out."""
         pieces = []
         for batch in batches:
-            placed = place_batch(batch, self._mesh)
-            result = jax.device_get(self.results(placed, trim) | {"weight": placed["weight"]})
+            result = jax.device_get(self.results(place_batch(batch, self._mesh), trim))
             real = result.pop("weight") > 0
             pieces.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf, np.float64)[real], result))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
+
+
+def _on_mesh(params: Params, mesh: Mesh) -> Params:
+    """Parameters, of training on the same mesh or in the memory of every process, sharded over a mesh."""
+    leaves = jax.tree.leaves(params)
+    if all(isinstance(leaf, jax.Array) and not leaf.is_fully_addressable for leaf in leaves):
+        return params
+    return place(params, state_shardings(params, mesh))
 
 
 def _kept(gates: Gates, full: Gates, examples: int) -> dict[str, jax.Array]:

@@ -2,13 +2,17 @@
 
 import dataclasses
 import functools
+import zlib
 
 import jax
 
+from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
+from smarttrim_jax.errors import DataError
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.training.checkpoint_reading import restore
+from smarttrim_jax.training.distributed import first_alone, same_everywhere
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.tasks import Task, make_task
 from smarttrim_jax.training.workdir import Workdir
@@ -53,11 +57,11 @@ class FinishedRun:
         return Trim(offset=self.dial.offset_for(self.config.cost.target_speedup if speedup is None else speedup))
 
     def batches(self, split: str, *, batch_size: int | None = None, limit: int | None = None) -> EvalBatches:
-        """This process's batches of a split, the last one filled up; `weight` is 0 for fillers.
+        """The batches of a split, the last one filled up; `weight` is 0 for fillers.
 
         Args:
             split: of the data.
-            batch_size: of all processes together; the configured one by default.
+            batch_size: the configured one by default.
             limit: only the first examples.
 
         Raises:
@@ -65,11 +69,15 @@ class FinishedRun:
         """
         size = self.config.evaluation.batch_size if batch_size is None else batch_size
         data = dataclasses.replace(self.config.data, batch_size=size)
-        return eval_batches(self.dataset, split, data, jax.process_index(), jax.process_count(), limit)
+        return eval_batches(self.dataset, split, data, limit=limit)
 
 
-def open_run(path: str) -> FinishedRun:
+def open_run(path: str, together: bool = False) -> FinishedRun:
     """Reads a run's folder.
+
+    Args:
+        path: of the folder.
+        together: all processes do so, not this one alone.
 
     Raises:
         CheckpointError: there is no finished run in the folder.
@@ -79,4 +87,23 @@ def open_run(path: str) -> FinishedRun:
     config = workdir.config()
     params = jax.device_put(restore(workdir.checkpoints))
     dial = workdir.dial() if config.schedule.trim_steps else None
-    return FinishedRun(config, params, dial, prepare(config.data))
+    return FinishedRun(config, params, dial, (prepare_everywhere if together else prepare)(config.data))
+
+
+def prepare_everywhere(config: DataConfig) -> Dataset:
+    """Opens the data set on all processes; process 0 prepares it first.
+
+    Where processes do not share `data_dir`, each machine prepares its own, from the same source.
+
+    Raises:
+        DataError: as `prepare`, or the machines have different data.
+    """
+    dataset = first_alone(lambda: prepare(config))
+    first = dataset.records("train")[0]
+    known = (dataset.split_sizes, dataset.answer_names, first["id"], first["text"], dataset.text.vocab_size)
+    if not same_everywhere(zlib.crc32(repr(known).encode())):
+        raise DataError(
+            f"the {config.dataset} in '{config.data_dir}' is not the same on all machines; "
+            "share the folder, or clear it and prepare it from the same source"
+        )
+    return dataset

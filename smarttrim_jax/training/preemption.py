@@ -1,5 +1,6 @@
 """Leaving in good order when the machine is taken away (SIGTERM) or the user asks (Ctrl-C)."""
 
+import os
 import signal
 from types import FrameType, TracebackType
 from typing import Any
@@ -40,10 +41,10 @@ class PreemptionGuard:
         return self._received
 
     def __enter__(self) -> "PreemptionGuard":
-        # One process alone obeying Ctrl-C would leave the others waiting in a collective.
-        if jax.process_count() == 1:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._receive)
+        # Of several processes one alone obeying would leave the others waiting in a collective.
+        alone = jax.process_count() == 1
+        for number in (signal.SIGTERM, signal.SIGINT) if alone else (signal.SIGINT,):
+            self._previous[number] = signal.signal(number, self._receive if alone else self._tell)
         return self
 
     def __exit__(
@@ -54,4 +55,9 @@ class PreemptionGuard:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = number
+        signal.signal(signal.SIGINT, self._previous[signal.SIGINT])
+
+    def _tell(self, number: int, frame: FrameType | None) -> None:
+        """Asks all processes to leave, as JAX does after a SIGTERM to any."""
+        os.kill(os.getpid(), signal.SIGTERM)
         signal.signal(signal.SIGINT, self._previous[signal.SIGINT])

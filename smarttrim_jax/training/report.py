@@ -8,7 +8,7 @@ from smarttrim_jax.trimming.calibration import SpeedDial, calibrate
 def measure_dial(evaluator: Evaluator, run: FinishedRun) -> SpeedDial:
     """Calibrates on held-out training examples; no test example is seen."""
     config = run.config
-    batches = list(run.batches("calibration", limit=config.evaluation.calibration_examples))
+    batches = list(evaluator.batches("calibration", limit=config.evaluation.calibration_examples))
 
     def ratio(offset: float) -> float:
         return evaluator.trimmed(batches, offset)["macs_ratio"]
@@ -25,7 +25,7 @@ def build_report(evaluator: Evaluator, run: FinishedRun, split: str, speedup: fl
     """
     offset = None if run.dial is None else run.dial.offset_for(speedup)
     limit = run.config.evaluation.examples or None
-    full = evaluator.full(run.batches(split, limit=limit))
+    full = evaluator.full(evaluator.batches(split, limit=limit))
     size = run.dataset.split_sizes[split]
     report: Report = {
         "dataset": run.config.data.dataset,
@@ -35,7 +35,7 @@ def build_report(evaluator: Evaluator, run: FinishedRun, split: str, speedup: fl
         "macs": {"full": full["macs"]},
     }
     if offset is not None:
-        trimmed = evaluator.trimmed(run.batches(split, limit=limit), offset)
+        trimmed = evaluator.trimmed(evaluator.batches(split, limit=limit), offset)
         report["accuracy"]["trimmed"] = trimmed["accuracy"]
         report["macs"]["trimmed"] = trimmed["macs"]
         report["speedup"] = {"asked": speedup, "macs": 1.0 / trimmed["macs_ratio"]}

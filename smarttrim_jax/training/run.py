@@ -6,19 +6,19 @@ from typing import Any
 
 import jax
 
-from smarttrim_jax.data.dataset import Dataset, prepare
+from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.evaluation import Evaluator, Report
 from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
-from smarttrim_jax.training.finished import FinishedRun, open_run
+from smarttrim_jax.training.finished import FinishedRun, open_run, prepare_everywhere
 from smarttrim_jax.training.loop import State, TrainStep, fit
 from smarttrim_jax.training.metric_writer import MetricWriter
 from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.report import build_report, measure_dial
-from smarttrim_jax.training.sharding import make_mesh, place_batch, state_shardings
+from smarttrim_jax.training.sharding import held_rows, make_mesh, place, place_batch, state_shardings
 from smarttrim_jax.training.start import starting_params, with_vocabulary
 from smarttrim_jax.training.step import Steps
 from smarttrim_jax.training.tasks import Task, make_task
@@ -53,7 +53,7 @@ def train(config: ExperimentConfig, path: str) -> Report:
     workdir = Workdir(path)
     workdir.create()
     config = with_vocabulary(config)
-    dataset = prepare(config.data)
+    dataset = prepare_everywhere(config.data)
     config = fit_to_data(config, dataset)
     workdir.claim(config)
     params = _fit(make_task(config, dataset), workdir, dataset)
@@ -86,7 +86,7 @@ def evaluate(
         ConfigError: a speed-up beyond the run's dial.
         DataError: no such split.
     """
-    run = open_run(path)
+    run = open_run(path, together=True)
     return _report(Workdir(path), make_evaluator(run), run, split, speedup)
 
 
@@ -155,9 +155,11 @@ def _fit(task: Task, workdir: Workdir, dataset: Dataset) -> Params:
 def _initial_state(steps: Steps, shardings: Any) -> State:
     """The state of fresh parameters, or of those of `init_from`."""
     config = steps.config
-    init = jax.jit(steps.task.model.init, out_shardings=shardings["params"])
-    params = starting_params(config, init(jax.random.key(config.seed)))
-    params = jax.device_put(params, shardings["params"])
+    key, init = jax.random.key(config.seed), steps.task.model.init
+    if config.init_from:
+        params = place(starting_params(config, jax.jit(init)(key)), shardings["params"])
+    else:
+        params = jax.jit(init, out_shardings=shardings["params"])(key)
     return jax.jit(steps.initial_state, out_shardings=shardings)(params)
 
 
@@ -165,7 +167,7 @@ class _Batches:
     """The train split as batches on the devices, with the position of the data behind them."""
 
     def __init__(self, dataset: Dataset, config: ExperimentConfig, mesh: jax.sharding.Mesh) -> None:
-        self._iterator = train_iterator(dataset, config.data, jax.process_index(), jax.process_count())
+        self._iterator = train_iterator(dataset, config.data, held_rows(mesh, config.data.batch_size))
         self._mesh = mesh
 
     def __next__(self) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from smarttrim_jax.errors import ConfigError
@@ -55,15 +56,29 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
         ConfigError: the sizes do not use every device exactly once.
     """
     count = jax.device_count() if devices is None else len(devices)
-    inner = config.fsdp * config.tensor
-    data = count // inner if config.data == -1 and inner > 0 else config.data
-    if min(data, config.fsdp, config.tensor) < 1 or data * inner != count:
+    sizes = _sizes(config, count)
+    if not _use_all(sizes, count):
         raise ConfigError(
             f"a mesh of data={config.data}, fsdp={config.fsdp}, tensor={config.tensor} does not fit "
             f"{count} devices; their product must be {count} (data=-1 takes what is left)"
         )
-    sizes = (data, config.fsdp, config.tensor)
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def fits(config: MeshConfig) -> bool:
+    """Whether a mesh uses every device that there is exactly once."""
+    return _use_all(_sizes(config, jax.device_count()), jax.device_count())
+
+
+def _sizes(config: MeshConfig, count: int) -> tuple[int, int, int]:
+    """Devices along each axis, what is left to `data` counted out."""
+    inner = config.fsdp * config.tensor
+    data = count // inner if config.data == -1 and inner > 0 else config.data
+    return data, config.fsdp, config.tensor
+
+
+def _use_all(sizes: tuple[int, int, int], count: int) -> bool:
+    return min(sizes) >= 1 and math.prod(sizes) == count
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -105,11 +120,51 @@ def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSp
     return PartitionSpec(*parts)
 
 
+def place(tree: Any, shardings: Any) -> Any:
+    """Puts a tree that every process holds whole, in host memory or on a device of its own, where it belongs.
+
+    Args:
+        tree: of arrays.
+        shardings: the tree of their shardings.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(tree, shardings)
+
+    def place_leaf(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(place_leaf, tree, shardings)
+
+
+def batch_parts(mesh: Mesh) -> int:
+    """Into how many parts a batch is split: over `data` and `fsdp`."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def held_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
+    """The rows of every batch that this process's devices hold, ascending.
+
+    Processes whose devices share examples (along `tensor`) hold the same rows.
+
+    Args:
+        mesh: from `make_mesh`.
+        batch_size: examples of a batch over all processes.
+
+    Raises:
+        ConfigError: the examples do not divide evenly.
+    """
+    parts = batch_parts(mesh)
+    if batch_size % parts:
+        raise ConfigError(f"a batch of {batch_size} examples cannot be split over {parts} devices; take a multiple")
+    return np.arange(batch_size).reshape(parts, -1)[_held_parts(mesh)].ravel()
+
+
 def place_batch(batch: Any, mesh: Mesh) -> Any:
     """Puts this process's examples on its devices, split over `data` and `fsdp`.
 
     Args:
-        batch: tree of host arrays [examples of this process, ...].
+        batch: tree of host arrays [examples of `held_rows`, ...].
         mesh: from `make_mesh`.
 
     Returns:
@@ -121,9 +176,26 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
     sharding = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
     if mesh.size == 1:
         return jax.device_put(batch, sharding)
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
-    for leaf in jax.tree.leaves(batch):
-        examples = leaf.shape[0] * jax.process_count()
-        if examples % parts:
-            raise ConfigError(f"a batch of {examples} examples cannot be split over {parts} devices; take a multiple")
-    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch)
+    held, parts = _held_parts(mesh), batch_parts(mesh)
+
+    def place_leaf(leaf: np.ndarray) -> jax.Array:
+        size, odd = divmod(len(leaf), len(held))
+        if odd:
+            raise ConfigError(
+                f"a batch of {len(leaf)} examples cannot be split over {len(held)} devices; take a multiple"
+            )
+
+        def part(index: Any) -> np.ndarray:
+            start = held.index((index[0].start or 0) // size) * size
+            return leaf[start : start + size]
+
+        return jax.make_array_from_callback((parts * size, *leaf.shape[1:]), sharding, part)
+
+    return jax.tree.map(place_leaf, batch)
+
+
+def _held_parts(mesh: Mesh) -> list[int]:
+    """The parts of every batch that lie on this process's devices, ascending."""
+    parts = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    indices = parts.addressable_devices_indices_map((batch_parts(mesh),)).values()
+    return sorted({index[0].start or 0 for index in indices if index is not None})

@@ -13,7 +13,7 @@ from smarttrim_jax.trimming.calibration import SpeedDial
 from smarttrim_jax.version import __version__
 
 # What may change between two runs in one folder: nothing that the saved state depends on.
-FREE = ("evaluation", "execution", "init_from")
+FREE = ("evaluation", "execution", "init_from", "mesh")
 
 
 class Workdir:

@@ -13,7 +13,7 @@ import pytest
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.data.pipeline import eval_batches, train_iterator
-from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.errors import DataError
 
 Batch = dict[str, np.ndarray]
 
@@ -82,14 +82,19 @@ def test_an_epoch_has_each_example_once_and_the_next_another_order(dataset: Data
 
 
 @pytest.mark.parametrize("augment", ["none", "clip_randaug"])
-def test_processes_share_the_batches_of_one(dataset: Dataset, config: DataConfig, augment: str) -> None:
+def test_rows_are_those_of_the_whole_batch(dataset: Dataset, config: DataConfig, augment: str) -> None:
     config = dataclasses.replace(config, augment=augment)
     alone = take(train_iterator(dataset, config), 25)
-    shares = [take(train_iterator(dataset, config, process, 2), 25) for process in (0, 1)]
-    for whole, first, second in zip(alone, *shares, strict=True):
-        assert len(first["label"]) == len(second["label"]) == 2
-        together = {key: np.stack([first[key], second[key]], 1).reshape(whole[key].shape) for key in whole}
-        assert_equal([whole], [together])
+    for rows in (np.array([0, 1]), np.array([3]), np.array([0, 2, 3])):
+        share = take(train_iterator(dataset, config, rows), 25)
+        assert_equal(share, [{key: value[rows] for key, value in batch.items()} for batch in alone])
+
+
+def test_the_position_is_the_same_whatever_rows_are_read(dataset: Dataset, config: DataConfig) -> None:
+    share, alone = (train_iterator(dataset, config, rows) for rows in (np.array([1, 2]), None))
+    take(share, 7)
+    alone.set_state(share.get_state())
+    assert_equal(take(alone, 3), take(train_iterator(dataset, config), 10)[7:])
 
 
 @pytest.mark.parametrize("augment", ["none", "clip_randaug"])
@@ -128,7 +133,8 @@ def test_evaluation_covers_each_example_once(
     dataset: Dataset, config: DataConfig, processes: int, limit: int | None
 ) -> None:
     size = 10 if limit is None else min(limit, 10)  # of the test split; 4 does not divide 10
-    shares = [eval_batches(dataset, "test", config, process, processes, limit) for process in range(processes)]
+    blocks = np.arange(4).reshape(processes, -1)
+    shares = [eval_batches(dataset, "test", config, rows, limit) for rows in blocks]
     read = [list(share) for share in shares]
     assert {len(share) for share in shares} == {len(batches) for batches in read} == {-(-size // 4)}
     seen: collections.Counter[int] = collections.Counter()
@@ -174,10 +180,3 @@ def test_an_empty_question_is_an_error_that_names_the_example(
     broken = dataclasses.replace(config, source=str(source), data_dir=str(tmp_path / "prepared"))
     with pytest.raises(DataError, match="'test-1-3': the text is empty"):
         list(eval_batches(prepare(broken), "test", broken))
-
-
-def test_processes_that_cannot_share_a_batch_are_an_error(dataset: Dataset, config: DataConfig) -> None:
-    with pytest.raises(ConfigError, match="batch_size 4 is not a multiple of the 3 processes"):
-        train_iterator(dataset, config, 0, 3)
-    with pytest.raises(ConfigError, match=r"process_index is 2; it must lie in 0\.\.1"):
-        eval_batches(dataset, "test", config, 2, 2)

@@ -29,14 +29,6 @@ from smarttrim_jax.training.workdir import Workdir
 TOTAL = 20
 
 
-@pytest.fixture(scope="module")
-def finished(experiment: ExperimentConfig, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a run that nobody disturbed."""
-    path = str(tmp_path_factory.mktemp("finished"))
-    train(experiment, path)
-    return path
-
-
 def metrics(path: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in (pathlib.Path(path) / "metrics.jsonl").read_text().splitlines()]
 

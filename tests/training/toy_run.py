@@ -1,4 +1,4 @@
-"""A linear model trained by `fit`: what the tests of the loop run, here or in a process of its own."""
+"""A linear model trained by `fit`: what the tests of the loop run, here or in processes of its own."""
 
 import contextlib
 import functools
@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,11 +20,13 @@ import optax
 import smarttrim_jax
 from smarttrim_jax.errors import TrainingError
 from smarttrim_jax.training.checkpoints import Checkpoints
+from smarttrim_jax.training.distributed import Timeouts, joined
 from smarttrim_jax.training.loop import State, TrainStep, fit
 from smarttrim_jax.training.metric_writer import MetricWriter
 from smarttrim_jax.training.optimizer import OptimizerConfig, make_optimizer
 from smarttrim_jax.training.preemption import Preempted
 from smarttrim_jax.training.progress import Progress
+from smarttrim_jax.training.sharding import MeshConfig, held_rows, make_mesh, place, place_batch, state_shardings
 
 TOTAL, EVERY = 20, 5
 
@@ -40,7 +43,9 @@ class Batches:
         if self._on_step is not None:
             self._on_step(self.next)
         x = random.standard_normal((8, 3), dtype=np.float32)
-        return {"x": jnp.asarray(x), "y": jnp.asarray(x.sum(1, keepdims=True))}
+        mesh = make_mesh(MeshConfig())
+        mine = x[held_rows(mesh, len(x))]
+        return place_batch({"x": mine, "y": mine.sum(1, keepdims=True)}, mesh)
 
     def get_state(self) -> dict[str, int]:
         return {"next": self.next}
@@ -69,7 +74,8 @@ def optimizer() -> optax.GradientTransformation:
 
 def initial_state() -> State:
     params = initial_params()
-    return {"params": params, "opt_state": optimizer().init(params)}
+    state = {"params": params, "opt_state": optimizer().init(params)}
+    return place(state, state_shardings(state, make_mesh(MeshConfig())))
 
 
 @functools.cache
@@ -159,18 +165,42 @@ def run_in_process(workdir: pathlib.Path, how: str) -> subprocess.CompletedProce
     return run_python(__file__, str(workdir), how)
 
 
-def preempt(step: int) -> None:
-    if step == 8:
-        os.kill(os.getpid(), signal.SIGTERM)
+def signal_at(wanted: int, number: int) -> Callable[[int], None]:
+    """Sends the last process of the run a signal at a step."""
+
+    def send(step: int) -> None:
+        last = jax.process_count() - 1
+        if step == wanted and jax.process_index() == last:
+            os.kill(os.getpid(), number)
+        if step >= wanted and last:
+            time.sleep(1)  # processes hear of it from each other in the background
+
+    return send
+
+
+def diverge(step: int) -> TrainStep:
+    """Steps whose loss is not finite from 15 on."""
+    if step < 14:
+        return train_step()
+    return jax.jit(lambda state, batch: (state, {"loss": jnp.log(-jnp.mean(batch["x"] ** 2))}))
 
 
 def main() -> None:
+    with joined("auto", Timeouts(heartbeat=10)):
+        train()
+
+
+def train() -> None:
     workdir, how = pathlib.Path(sys.argv[1]), sys.argv[2]
     try:
         if how == "killed":
             run(workdir, checkpoints_class=DyingCheckpoints)
+        elif how == "lost":
+            run(workdir, batches=Batches(signal_at(14, signal.SIGKILL)))
+        elif how == "diverged":
+            run(workdir, step_fn=diverge)
         elif how == "preempted":
-            run(workdir, batches=Batches(preempt))
+            run(workdir, batches=Batches(signal_at(8, signal.SIGTERM)))
         elif how == "disk full":
             run(workdir, log_every=TOTAL, checkpoints_class=FullDiskCheckpoints)
     except Preempted as stopped:

@@ -1,0 +1,220 @@
+"""Many processes as one run: how they find each other, take turns, and end."""
+
+import contextlib
+import dataclasses
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+import traceback
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from smarttrim_jax.errors import ConfigError, SmartTrimError
+
+T = TypeVar("T")
+
+# The last line that it was given, unless that is empty.
+_SAY_LAST = 'while IFS= read -r line; do last=$line; done; [ -z "$last" ] || echo "$last" >&2'
+# An end takes as long as process 0 works alone; whoever is lost meanwhile is noticed by its heartbeat.
+_SHUTDOWN_TIMEOUT = 10**6
+# The coordinator lives in process 0, and without it the others cannot say what stopped them.
+_COORDINATOR_STAYS = 3.0
+_SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
+_TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeouts:
+    """How long to wait for other processes, in seconds.
+
+    Attributes:
+        connect: until all have come.
+        heartbeat: without a sign of life of one, until it counts as lost and the others end.
+    """
+
+    connect: int = 300
+    heartbeat: int = 100
+
+
+@contextlib.contextmanager
+def joined(mode: str, timeouts: Timeouts) -> Iterator[int]:
+    """Makes this process one of its run while entered; enter it before anything touches a device.
+
+    An error of one process ends it at once, and the others within the heartbeat's timeout, each with a sentence on
+    standard error and a failing exit.
+
+    Args:
+        mode: "auto" joins where the environment speaks of several processes, "on" always, "off" never.
+        timeouts: see there.
+
+    Yields:
+        The number of this process, 0 where it is alone.
+
+    Raises:
+        ConfigError: the environment says wrongly or not at all which process this is.
+    """
+    environment = os.environ
+    if mode == "off" or (mode == "auto" and not is_one_of_many(environment)):
+        yield 0
+        return
+    arguments = coordinates(environment)
+    with _LastWords() as last_words:
+        last_words.are(
+            f"error: process {arguments.get('process_id', 'of this run')} did not find the others at "
+            f"{arguments.get('coordinator_address', 'the coordinator')} within {timeouts.connect} s; "
+            "start all of them, with the same JAX_COORDINATOR_ADDRESS and a free port"
+        )
+        try:
+            jax.distributed.initialize(
+                **arguments,
+                initialization_timeout=timeouts.connect,
+                heartbeat_timeout_seconds=timeouts.heartbeat,
+                shutdown_timeout_seconds=_SHUTDOWN_TIMEOUT,
+            )
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"cannot join other processes ({error}); "
+                "set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or --distributed=off"
+            ) from error
+        name = f"process {jax.process_index()} of {jax.process_count()}"
+        again = "run the same command on all of them again to go on from the last save"
+        last_words.are(f"error: {name} ended early: it was killed, or lost another one; {again}")
+        try:
+            yield jax.process_index()
+        except SystemExit:
+            pass_on: SystemExit | None = sys.exception()  # type: ignore[assignment]
+        except SmartTrimError as error:
+            _leave(last_words, f"error: {error}")
+        except jax.errors.JaxRuntimeError as error:
+            reason = str(error).splitlines()[0]
+            _leave(last_words, f"error: {name} cannot go on, most likely because another is lost ({reason}); {again}")
+        except BaseException:
+            _leave(last_words, traceback.format_exc())
+        else:
+            pass_on = None
+        jax.distributed.shutdown()
+        if pass_on is not None:
+            raise pass_on
+
+
+def is_one_of_many(environment: Mapping[str, str]) -> bool:
+    """Whether an environment speaks of several processes: jax's variables, Slurm's, or those of a TPU pod."""
+    if environment.get("JAX_COORDINATOR_ADDRESS"):
+        return True
+    if all(name in environment for name in _SLURM):
+        return int(environment["SLURM_NTASKS"]) > 1
+    return _is_tpu_pod(environment)
+
+
+def coordinates(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What `jax.distributed.initialize` does not find out by itself.
+
+    jax reads the coordinator's address, but neither the number of processes nor that of this one.
+
+    Raises:
+        ConfigError: a variable that is missing, no number, or out of range.
+    """
+    address = environment.get("JAX_COORDINATOR_ADDRESS")
+    if not address:
+        return {}
+    if not address.rpartition(":")[2].isdigit():
+        raise ConfigError(f"JAX_COORDINATOR_ADDRESS is '{address}'; it must be of the form host:port")
+    names = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
+    given = {key: environment[name] for key, name in names.items() if environment.get(name)}
+    if not given:
+        return {"coordinator_address": address}
+    for key, name in names.items():
+        if not given.get(key, "").isdigit():
+            raise ConfigError(
+                f"{name} is '{given.get(key, '')}'; with JAX_COORDINATOR_ADDRESS every process needs a number there"
+            )
+    count, own = (int(given[key]) for key in names)
+    if own >= count:
+        raise ConfigError(f"JAX_PROCESS_ID is {own}; with JAX_NUM_PROCESSES={count} it must lie in 0..{count - 1}")
+    return {"coordinator_address": address, "num_processes": count, "process_id": own}
+
+
+def first_alone(action: Callable[[], T]) -> T:
+    """What an action gives; process 0 does it before all others, which then find on the disk what it left."""
+    if jax.process_count() == 1:
+        return action()
+    if jax.process_index() == 0:
+        result = action()
+    multihost_utils.sync_global_devices("process 0 is done")
+    if jax.process_index() != 0:
+        result = action()
+    multihost_utils.sync_global_devices("all are done")
+    return result
+
+
+def same_everywhere(fingerprint: int) -> bool:
+    """Whether all processes give the same number below 2**32."""
+    if jax.process_count() == 1:
+        return True
+    numbers = multihost_utils.process_allgather(np.uint32(fingerprint))
+    return bool((numbers == numbers[0]).all())
+
+
+def _is_tpu_pod(environment: Mapping[str, str]) -> bool:
+    """Whether this is a Cloud TPU machine beside others."""
+    if importlib.util.find_spec("libtpu") is None or not any(map(os.path.exists, ("/dev/accel0", "/dev/vfio/0"))):
+        return False
+    if int(environment.get("MEGASCALE_NUM_SLICES") or 1) > 1:
+        return True
+    for name in _TPU_HOSTS:
+        if environment.get(name):
+            return "," in environment[name]
+    if "TPU_SKIP_MDS_QUERY" in environment:
+        return False
+    server = environment.get("GCE_METADATA_IP", "metadata.google.internal")
+    path = "computeMetadata/v1/instance/attributes/worker-network-endpoints"
+    request = urllib.request.Request(f"http://{server}/{path}", headers={"Metadata-Flavor": "Google"})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return b"," in answer.read()
+    except OSError:
+        return False
+
+
+class _LastWords:
+    """A shell beside this process that says a sentence on standard error if it ends without taking it back.
+
+    Where others are lost, the runtime aborts a process from a thread of its own, and no handler in Python runs.
+    """
+
+    def __enter__(self) -> "_LastWords":
+        self._shell = subprocess.Popen(
+            ["sh", "-c", _SAY_LAST],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,  # else Ctrl-C would end it
+        )
+        return self
+
+    def are(self, sentence: str) -> None:
+        """Sets the sentence; an empty one is not said."""
+        assert self._shell.stdin is not None
+        self._shell.stdin.write(" ".join(sentence.split()) + "\n")
+        self._shell.stdin.flush()
+
+    def __exit__(self, *_: object) -> None:
+        self.are("")
+        self._shell.communicate()
+
+
+def _leave(last_words: _LastWords, message: str) -> NoReturn:
+    """Ends this process with a message, without waiting for the others as an ordinary exit would."""
+    print(message, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    last_words.are("")
+    if jax.process_index() == 0:
+        time.sleep(_COORDINATOR_STAYS)
+    os._exit(1)
