@@ -74,7 +74,7 @@ class Machine:
         (self.folder / "states").write_text("\n".join(states) + "\n")
 
     def fail(self, *failures: str) -> None:
-        """Lines "STATUS PATTERN": the next call with the pattern in its arguments ends so; then the next."""
+        """Of lines "STATUS PATTERN": the next call with the pattern in its arguments ends so; then the next line."""
         (self.folder / "failures").write_text("\n".join(failures) + "\n")
 
     def start(self, script: str | pathlib.Path, *arguments: str) -> subprocess.Popen[str]:
