@@ -143,11 +143,16 @@ def drawn(shapes: Any, seed: int) -> Any:
     return jax.tree.map(lambda leaf: random.uniform(0.1, 0.9, leaf.shape).astype(leaf.dtype), shapes)
 
 
+def one_pass(trained: Trained) -> Any:
+    """What a training pass returns, in shapes."""
+    task, batch, params = trained.task, trained.batches[0], trained.states[0]["params"]
+    return jax.eval_shape(lambda: task.run(params, batch, task.begin_pass(params, batch), key=jax.random.key(0)))
+
+
 def shapes_of(trained: Trained) -> tuple[Any, Any]:
     """What a training pass returns, and what losses are given."""
     task, batch, state = trained.task, trained.batches[0], trained.states[0]
-    output = jax.eval_shape(lambda: task.run(state["params"], batch, key=jax.random.key(0)))
-    return output, jax.eval_shape(lambda: task.begin(state, batch)[0])
+    return one_pass(trained), jax.eval_shape(lambda: task.begin(state, batch)[0])
 
 
 def test_distillation_teaches_the_trimmed_pass_alone(trained: Trained) -> None:
@@ -209,9 +214,8 @@ def test_retrieval_carries_a_momentum_model_and_a_queue(trained: Trained) -> Non
     first, second, third = (batch["label"] for batch in trained.batches)
     np.testing.assert_array_equal(trained.states[2]["queue"].identities, np.concatenate([first, second]))
     np.testing.assert_array_equal(trained.states[3]["queue"].identities, np.concatenate([third, second]))
-    task = trained.task
-    one = jax.eval_shape(lambda: task.run(before["params"], trained.batches[0], key=jax.random.key(0)))
-    assert {gates.tokens.shape[1] for gates in one.record.gates.values()} == {BATCH}  # right pairs alone are paid for
+    gates = one_pass(trained).record.gates
+    assert {gate.tokens.shape[1] for gate in gates.values()} == {BATCH}  # right pairs alone are paid for
     norms = np.linalg.norm(trained.states[3]["queue"].texts, axis=-1)
     np.testing.assert_allclose(norms, 1, rtol=1e-5)
 
