@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
 from smarttrim_jax.ahead.program import CompiledProgram, compile_program
-from smarttrim_jax.ahead.training_step import abstract_batch, task_without_data
 from smarttrim_jax.inference.adaptive import AdaptiveConfig
 from smarttrim_jax.inference.answer import answer
 from smarttrim_jax.tokens import Kernel
 from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.without_data import abstract_batch, task_without_data
 from smarttrim_jax.trimming.gates import Trim
 
 BRANCHES = AdaptiveConfig(shares=(0.35, 0.6), multiple=128)

@@ -10,17 +10,15 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from smarttrim_jax.ahead.program import CompiledProgram, compile_program
-from smarttrim_jax.data.stand_in import stand_in
-from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.functional import Params
-from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.nn.partition import EXAMPLES
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch
 from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.sharding import make_mesh, state_shardings
 from smarttrim_jax.training.step import Steps, jit_step
-from smarttrim_jax.training.tasks import Task, make_task
+from smarttrim_jax.training.tasks import Task
+from smarttrim_jax.training.without_data import abstract_batch, task_without_data
 from smarttrim_jax.trimming.gates import TrimRecord
 
 
@@ -75,36 +73,6 @@ def compile_step(config: ExperimentConfig, devices: Sequence[Any], batch_size: i
         model_flops=6 * _macs_of_one(task) * (1 + trims) * batch_size / len(devices),
         program=compile_program(lowered, batch_size),
     )
-
-
-def abstract_batch(
-    config: ExperimentConfig, size: int, sharding: NamedSharding | None = None
-) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of a batch of `data.pipeline.train_iterator`, split as given."""
-    images, side, length = config.model.images, config.data.image_size, config.data.text_length
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-        "image": ((size, images, side, side, 3), jnp.uint8),
-        "text_ids": ((size, length), jnp.int32),
-        "text_mask": ((size, length), jnp.int32),
-        "label": ((size,), jnp.int32),
-        "weight": ((size,), jnp.float32),
-    }
-    return {name: jax.ShapeDtypeStruct(*shape, sharding=sharding) for name, shape in shapes.items()}
-
-
-def task_without_data(config: ExperimentConfig) -> Task:
-    """The task of a run whose sizes are all given.
-
-    Raises:
-        ConfigError: a size is left to the data.
-    """
-    model, answers = config.model, 2
-    if isinstance(model, MeterConfig):
-        (answers,) = (head.outputs for head in model.heads if head.name == config.task)
-    for name, size in {"model.text.vocab_size": model.text.vocab_size, "the head's outputs": answers}.items():
-        if size == 0:
-            raise ConfigError(f"{name} is 0, which leaves it to the data; no data is read here, so give a number")
-    return make_task(config, stand_in(model.text.vocab_size, answers, config.data.text_length, config.data.start))
 
 
 def _macs_of_one(task: Task) -> float:

@@ -6,13 +6,14 @@ import jax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from smarttrim_jax.ahead.training_step import abstract_batch, compile_step
+from smarttrim_jax.ahead.training_step import compile_step
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.data.stand_in import stand_in
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig, fit_to_data
+from smarttrim_jax.training.without_data import abstract_batch
 
 
 @pytest.fixture(scope="module")

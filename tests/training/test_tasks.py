@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import chex
@@ -22,6 +21,7 @@ from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.blip.config import TASKS
 from smarttrim_jax.models.meter import MeterConfig
+from smarttrim_jax.nn.vision import VisionTransformer
 from smarttrim_jax.objectives.retrieval import NOBODY, RetrievalConfig
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
@@ -32,15 +32,6 @@ from smarttrim_jax.training.tasks import Task, make_task
 from smarttrim_jax.training.tree_paths import map_with_names, named_leaves
 from smarttrim_jax.trimming.gates import Trim
 from smarttrim_jax.trimming.trimmers import TrimmingConfig
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_numbers() -> Iterator[None]:
-    """The generator that compiles fastest: a training pass draws in a hundred places."""
-    before = jax.config.jax_default_prng_impl
-    jax.config.update("jax_default_prng_impl", "unsafe_rbg")
-    yield
-    jax.config.update("jax_default_prng_impl", before)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +84,21 @@ def test_every_task_takes_steps_whose_terms_are_finite_and_change_all_parameters
     unmoved = [name for name in first if np.array_equal(first[name], last[name])]
     # Keys' biases change no attention; two start ids are of words that no text here has.
     assert [name for name in unmoved if "key/bias" not in name] == []
+
+
+def test_what_is_never_trimmed_is_computed_once_for_both_passes(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[int] = []
+    real = VisionTransformer.embed
+
+    def counted(self: VisionTransformer, images: Any) -> Any:
+        embedded.append(len(images))
+        return real(self, images)
+
+    monkeypatch.setattr(VisionTransformer, "embed", counted)
+    jax.eval_shape(Steps(trained.task, optax.sgd(0.1)).trim, trained.states[0], trained.batches[0])
+    assert len(embedded) == (2 if trained.task.config.task == "retrieval" else 1)  # the momentum model for itself
 
 
 def test_gradients_of_the_task_and_of_the_cost_reach_every_trimmer(trained: Trained) -> None:
