@@ -64,6 +64,12 @@ class Padded:
         """The examples at `rows`, in that order."""
         return Padded(self.values[rows], self.gate[rows])
 
+    def deal(self, count: int) -> list["Padded"]:
+        """The first example of every `count`, the second, and so on."""
+        # Reshaped and not taken: on many devices a gather would fetch from all.
+        values, gate = (part.reshape(-1, count, *part.shape[1:]) for part in (self.values, self.gate))
+        return [Padded(values[:, first], gate[:, first]) for first in range(count)]
+
     def regroup(self, rows: int) -> "Padded":
         """The same tokens in fewer rows, each of several that follow one another."""
         return Padded(self.values.reshape(rows, -1, self.values.shape[-1]), self.gate.reshape(rows, -1))
