@@ -15,7 +15,8 @@ from jaxtyping import Array
 from smarttrim_jax.nn.folding import Remat, fold
 from smarttrim_jax.nn.partition import split_examples
 from smarttrim_jax.nn.regularization import split_key
-from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.tokens import Tokens, shorten
+from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.gates import Gates, Trim
 
 State = dict[str, Tokens]
@@ -95,13 +96,20 @@ class Run:
             key: None for evaluation.
             done: what `prefix` gave.
         """
-        if not done:
-            return self._fold(state, trim, key, 0, self.depth)
-        layers = len(next(iter(done.values())).tokens)
-        if layers == self.depth:
-            return state, done
-        state, gates = self._fold(state, trim, key, layers, self.depth)
-        return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), done, gates)
+        start = len(next(iter(done.values())).tokens) if done else 0
+        parts = [done] if done else []
+        capacity = CapacityConfig() if trim is None or key is None else trim.capacity
+        leave, before = max(start, capacity.layer(self.name, self.depth)), state
+        if start < leave:
+            state, gates = self._fold(state, trim, key, start, leave)
+            parts.append(gates)
+        if leave < self.depth:
+            present = before[self.name].padded_gate
+            places, draw = capacity.places(self.name, present.shape[1]), jax.random.fold_in(key, self.depth)
+            state = state | {self.name: shorten(state[self.name], present, places, draw)}
+            state, gates = self._fold(state, trim, key, leave, self.depth)
+            parts.append(gates)
+        return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *parts)
 
     def _fold(
         self, state: State, trim: Trim | None, key: jax.Array | None, start: int, stop: int

@@ -33,6 +33,7 @@ SHOWN = (
     "accuracy",
     "macs_ratio",
     "target_ratio",
+    "overflow",
 )
 
 
@@ -123,14 +124,14 @@ def _fit(task: Task, workdir: Workdir, dataset: Dataset) -> Params:
         start, state, position = restored
         batches.set_state(position)
 
-    programs = jit_step(steps.full, shardings), jit_step(steps.trim, shardings)
+    programs = {step: jit_step(step, shardings) for step in (steps.full, steps.trim, steps.trim_shortened)}
     writer = MetricWriter(workdir.path, schedule.tensorboard, start)
     progress = Progress(schedule.total_steps, SHOWN, schedule.log_every)
     try:
         with jax.set_mesh(mesh):
             state = fit(
                 state,
-                lambda done: programs[done >= schedule.full_steps],
+                lambda done: programs[steps.after(done)],
                 batches,
                 start_step=start,
                 total_steps=schedule.total_steps,
