@@ -9,14 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TinyMeter
-from fresh_params import fresh_params
-from tiny_run import decisive
 
 from smarttrim_jax.tokens import Padded
 from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 from smarttrim_jax.trimming.macs import LayerShape, layer_macs
-from smarttrim_jax.trimming.trimmers import RunTrimming
 
 DRAWS = 1024
 
@@ -26,26 +23,16 @@ def dial(capacity: CapacityConfig, offset: float) -> Trim:
     return Trim(offset=offset, noise=0.0, capacity=capacity)
 
 
-def test_the_pass_is_the_masked_one_where_open_tokens_fit(fresh_meter: TinyMeter, training_key: jax.Array) -> None:
-    config, capacity = fresh_meter.config, CapacityConfig(image=0.75, text=0.7)
-    trimming = dataclasses.replace(config.trimming, text=RunTrimming(first_layer=0))
+def test_the_pass_is_the_masked_one_where_open_tokens_fit(tiny_meter: TinyMeter, training_key: jax.Array) -> None:
+    """Of the image closed tokens leave, of the text padding."""
+    capacity, config = CapacityConfig(image=0.75, text=0.9), tiny_meter.config
     parts = {side: dataclasses.replace(getattr(config, side), dropout=0.0) for side in ("text", "fusion")}
-    meter = fresh_meter.with_config(trimming=trimming, scan=True, **parts)
-    params = fresh_params(meter.config)
-    params["trimmers"] = decisive(params["trimmers"])
-
-    @jax.jit
-    def passes(params: Any) -> Any:
-        model = meter.model.bind(params)
-        begun = model.prefix(*meter.batch, key=training_key)
-        dials = dial(CapacityConfig(), -6.0), dial(capacity, -6.0)
-        return [model.finish(begun, trim=trim, key=training_key) for trim in dials]
-
-    masked, short = passes(params)
-    assert {side: tokens.values.shape[1] for side, tokens in short.state.items()} == {"image": 13, "text": 7}
-    assert {side: tokens.values.shape[1] for side, tokens in masked.state.items()} == {"image": 17, "text": 10}
-    for gates in masked.record.gates.values():
-        assert 0 < gates.tokens[-1].mean() < 1
+    meter, trim = tiny_meter.with_config(scan=True, **parts), dial(capacity, -6.0)
+    run = jax.jit(lambda params: meter.model.apply(params, *meter.batch, trim=trim, key=training_key))
+    short, masked = run(meter.params), tiny_meter.run(Trim(-6.0))
+    assert {side: tokens.values.shape[1] for side, tokens in short.state.items()} == {"image": 13, "text": 9}
+    for name in ("image", "text", "fusion_image"):
+        assert 0 < masked.record.gates[name].tokens[-1].mean() < 1
     chex.assert_trees_all_equal(short.record, masked.record)
     np.testing.assert_array_equal(*[meter.model.macs(output.record) for output in (short, masked)])
     np.testing.assert_allclose(short.logits["vqa"], masked.logits["vqa"], atol=1e-5)
