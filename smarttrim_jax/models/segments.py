@@ -96,20 +96,24 @@ class Run:
             key: None for evaluation.
             done: what `prefix` gave.
         """
-        start = len(next(iter(done.values())).tokens) if done else 0
-        parts = [done] if done else []
-        capacity = CapacityConfig() if trim is None or key is None else trim.capacity
-        leave, before = max(start, capacity.layer(self.name, self.depth)), state
-        if start < leave:
-            state, gates = self._fold(state, trim, key, start, leave)
-            parts.append(gates)
-        if leave < self.depth:
-            present = before[self.name].padded_gate
-            places, draw = capacity.places(self.name, present.shape[1]), jax.random.fold_in(key, self.depth)
-            state = state | {self.name: shorten(state[self.name], present, places, draw)}
-            state, gates = self._fold(state, trim, key, leave, self.depth)
+        start, parts = (len(next(iter(done.values())).tokens), [done]) if done else (0, [])
+        if trim is not None and key is not None:
+            leave, present = trim.capacity.layer(self.name, self.depth), state
+            if start <= leave < self.depth:
+                if start < leave:
+                    state, gates = self._fold(state, trim, key, start, leave)
+                    parts.append(gates)
+                state = self._shorten(state, present, trim.capacity, jax.random.fold_in(key, self.depth))
+                start = leave
+        if start < self.depth:
+            state, gates = self._fold(state, trim, key, start, self.depth)
             parts.append(gates)
         return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *parts)
+
+    def _shorten(self, state: State, present: State, capacity: CapacityConfig, key: jax.Array) -> State:
+        """An encoder's state with fewer tokens in memory; `present` is that before anything was closed."""
+        gate = present[self.name].padded_gate
+        return state | {self.name: shorten(state[self.name], gate, capacity.places(self.name, gate.shape[1]), key)}
 
     def _fold(
         self, state: State, trim: Trim | None, key: jax.Array | None, start: int, stop: int

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from smarttrim_jax.tokens.layout import Tokens
 from smarttrim_jax.tokens.padded import Padded
 
 
@@ -46,7 +47,7 @@ class Shortened(Padded):
         return jax.vmap(put)(values, self.position)
 
 
-def shorten(tokens: Padded, present: Float[Array, "batch tokens"], places: int, key: jax.Array) -> Shortened:
+def shorten(tokens: Tokens, present: Float[Array, "batch tokens"], places: int, key: jax.Array) -> Shortened:
     """Keeps the open tokens in memory, and as many closed ones, drawn uniformly, as there is room for.
 
     The forward pass stays what it was, for nothing reads a closed token. Backward, a closed token has an influence by
@@ -61,20 +62,21 @@ def shorten(tokens: Padded, present: Float[Array, "batch tokens"], places: int, 
     count as closed; and with no place left none of the closed ones learns anything.
 
     Args:
-        tokens: of which some are closed.
+        tokens: of which some are closed, in any layout.
         present: 1 for tokens that are no padding, which leaves first.
         places: for tokens of one example.
         key: of the draw.
     """
-    is_open, draw = tokens.gate > 0, jax.random.uniform(key, tokens.gate.shape)
+    gates, draw = tokens.padded_gate, jax.random.uniform(key, tokens.shape)
+    is_open = gates > 0
     is_closed = ~is_open & (present > 0)
     order = jnp.where(is_open, draw, jnp.where(is_closed, 1.0 + draw, 2.0)).at[:, 0].set(-1.0)
     position = jnp.sort(jnp.argsort(order, axis=1)[:, :places], axis=1)
-    gate, drawn = _take(tokens.gate, position), _take(is_closed, position)
+    gate, drawn = _take(gates, position), _take(is_closed, position)
     count = jnp.maximum(jnp.sum(drawn, axis=1, keepdims=True), 1)
     extra = jnp.where(drawn, jnp.sum(is_closed, axis=1, keepdims=True) / count - 1.0, 0.0)
     gate += extra * (gate - jax.lax.stop_gradient(gate))
-    return Shortened(_take(tokens.values, position), gate, position, tokens.shape[1])
+    return Shortened(_take(tokens.pad(tokens.values), position), gate, position, tokens.shape[1])
 
 
 def _take(

@@ -140,16 +140,16 @@ def _check_capacity(capacity: CapacityConfig, model: MeterConfig | BlipConfig) -
     """
     if "text" in capacity.sides and isinstance(model, BlipConfig):
         raise ConfigError("capacity.text is for METER; BLIP's texts are not trimmed before they meet the image")
-    encoders = {"image": model.vision, "text": model.text}
+    depths = {"image": model.vision.depth, "text": model.text.depth}
     for side in capacity.sides:
         where: RunTrimming = getattr(model.trimming, side)
-        depth = encoders[side].depth
-        layer = capacity.layer(side, depth)
-        if not where.tokens or not where.first_layer < layer < depth:
+        if not where.tokens:
+            raise ConfigError(f"capacity.{side} needs closed tokens, but model.trimming.{side}.tokens is False")
+        first, layer = where.first_layer, capacity.layer(side, depths[side])
+        if not first < layer < depths[side]:
             raise ConfigError(
-                f"capacity.{side} lets tokens leave before layer {layer} of {depth}, but "
-                + (f"they are closed from layer {where.first_layer} on" if where.tokens else "none are closed there")
-                + f"; set capacity.{side} to 0, or change capacity.after"
+                f"capacity.after lets tokens leave before layer {layer} of the {side} encoder, which closes them "
+                f"from layer {first} on and has {depths[side]}; choose one between, or set capacity.{side} to 0"
             )
 
 

@@ -15,7 +15,7 @@ from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 from smarttrim_jax.trimming.macs import LayerShape, layer_macs
 
-DRAWS = 1024
+DRAWS = 512
 
 
 def dial(capacity: CapacityConfig, offset: float) -> Trim:
@@ -96,7 +96,7 @@ def test_with_less_room_they_are_on_average(image_run: Any, masked: Any) -> None
     assert differs.mean() > 0.3
     assert (away[differs] / error[differs]).max() < 5
     assert away[~differs].max() < 1e-5 * scale
-    assert np.linalg.norm(away) < 0.02 * np.linalg.norm(expected)
+    assert np.linalg.norm(away) < 0.03 * np.linalg.norm(expected)
 
 
 def test_what_does_not_fit_is_closed_and_told(image_run: Any) -> None:

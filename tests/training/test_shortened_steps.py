@@ -70,9 +70,12 @@ def test_the_state_of_a_run_keeps_its_shapes(shortening: ExperimentConfig) -> No
 @pytest.mark.parametrize(
     ("capacity", "message"),
     [
-        ({"image": 0.6, "after": 0.2}, r"before layer 1 of 4, but they are closed from layer 1 on"),
-        ({"image": 0.6, "after": 1.0}, "before layer 4 of 4"),
-        ({"text": 0.6}, r"capacity\.text lets tokens leave before layer 0 of 1"),
+        (
+            {"image": 0.6, "after": 0.2},
+            "before layer 1 of the image encoder, which closes them from layer 1 on and has 4",
+        ),
+        ({"image": 0.6, "after": 1.0}, "before layer 4 of the image"),
+        ({"text": 0.6}, "before layer 0 of the text .* set capacity.text to 0"),
     ],
 )
 def test_tokens_cannot_leave_before_any_is_closed(shortening, capacity, message) -> None:
@@ -84,7 +87,7 @@ def test_what_no_capacity_can_be_is_named(shortening: ExperimentConfig) -> None:
     with pytest.raises(ConfigError, match=r"capacity\.image is 1\.5; .* between 0 and 1"):
         CapacityConfig(image=1.5)
     kept = tiny_model(vision=VISION, trimming=TrimmingConfig(image=RunTrimming(tokens=False)))
-    with pytest.raises(ConfigError, match="none are closed there"):
+    with pytest.raises(ConfigError, match=r"capacity\.image needs closed tokens"):
         dataclasses.replace(shortening, model=kept)
     data = dataclasses.replace(shortening.data, start="[ENC]")
     with pytest.raises(ConfigError, match=r"capacity\.text is for METER"):
