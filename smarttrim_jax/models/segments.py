@@ -90,6 +90,8 @@ class Run:
     ) -> tuple[State, GatesByRun]:
         """The state after the last layer, and the gates of all layers.
 
+        In training an encoder may shorten its tokens on the way, see `Trim.capacity`.
+
         Args:
             state: before the first layer; behind those of `prefix`, if they are done.
             trim: None keeps everything.
