@@ -34,6 +34,7 @@ from smarttrim_jax.objectives.task import task_loss
 from smarttrim_jax.objectives.total import ObjectiveConfig
 from smarttrim_jax.tokens import Padded, Tokens
 from smarttrim_jax.trimming.calibration import SpeedDial, calibrate
+from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.cost import CostConfig, cost_loss, macs_ratio
 from smarttrim_jax.trimming.curriculum import CurriculumConfig, target_ratio
 from smarttrim_jax.trimming.gates import Gates, Trim, TrimRecord
@@ -50,6 +51,7 @@ from smarttrim_jax.version import __version__
 __all__ = [
     "Blip",
     "BlipConfig",
+    "CapacityConfig",
     "CostConfig",
     "CrossModalTokenTrimmer",
     "CurriculumConfig",

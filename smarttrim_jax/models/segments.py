@@ -15,7 +15,8 @@ from jaxtyping import Array
 from smarttrim_jax.nn.folding import Remat, fold
 from smarttrim_jax.nn.partition import split_examples
 from smarttrim_jax.nn.regularization import split_key
-from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.tokens import Tokens, shorten
+from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.gates import Gates, Trim
 
 State = dict[str, Tokens]
@@ -89,19 +90,32 @@ class Run:
     ) -> tuple[State, GatesByRun]:
         """The state after the last layer, and the gates of all layers.
 
+        In training an encoder may shorten its tokens on the way, see `Trim.capacity`.
+
         Args:
             state: before the first layer; behind those of `prefix`, if they are done.
             trim: None keeps everything.
             key: None for evaluation.
             done: what `prefix` gave.
         """
-        if not done:
-            return self._fold(state, trim, key, 0, self.depth)
-        layers = len(next(iter(done.values())).tokens)
-        if layers == self.depth:
-            return state, done
-        state, gates = self._fold(state, trim, key, layers, self.depth)
-        return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), done, gates)
+        start, parts = (len(next(iter(done.values())).tokens), [done]) if done else (0, [])
+        if trim is not None and key is not None:
+            leave, present = trim.capacity.layer(self.name, self.depth), state
+            if start <= leave < self.depth:
+                if start < leave:
+                    state, gates = self._fold(state, trim, key, start, leave)
+                    parts.append(gates)
+                state = self._shorten(state, present, trim.capacity, jax.random.fold_in(key, self.depth))
+                start = leave
+        if start < self.depth:
+            state, gates = self._fold(state, trim, key, start, self.depth)
+            parts.append(gates)
+        return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *parts)
+
+    def _shorten(self, state: State, present: State, capacity: CapacityConfig, key: jax.Array) -> State:
+        """An encoder's state with fewer tokens in memory; `present` is that before anything was closed."""
+        gate = present[self.name].padded_gate
+        return state | {self.name: shorten(state[self.name], gate, capacity.places(self.name, gate.shape[1]), key)}
 
     def _fold(
         self, state: State, trim: Trim | None, key: jax.Array | None, start: int, stop: int

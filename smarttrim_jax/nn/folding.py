@@ -56,7 +56,7 @@ def fold(
         depth: number of layers.
         late: companions of the layers from `first` on: a stacked module of `depth - first`, or None.
         first: the first layer with a companion.
-        start: the first layer that runs; at most `first` where there are companions.
+        start: the first layer that runs.
         stop: runs no more.
         scan: one compiled layer and `lax.scan`, instead of `depth` copies.
         remat: what the backward pass recomputes: nothing, everything, or all but matrix products.
@@ -65,10 +65,11 @@ def fold(
         The last carry, and the outputs stacked on a leading axis of layers.
     """
     stop = depth if stop is None else stop
-    first = stop if late is None else min(first, stop)
+    alone = stop if late is None else min(max(start, first), stop)
     parts = []
-    for begin, end, companions in ((start, first, None), (first, stop, late)):
+    for begin, end in ((start, alone), (alone, stop)):
         if begin < end:
+            companions = None if end == alone else _slice(late, begin - first, end - first, depth - first)
             modules = (_slice(layers, begin, end, depth), companions)
             chunk = jax.tree.map(lambda leaf, begin=begin, end=end: leaf[begin:end], inputs)
             carry, out = _run(step, carry, modules, chunk, scan=scan, remat=remat)

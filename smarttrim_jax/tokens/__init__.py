@@ -8,5 +8,17 @@ from smarttrim_jax.tokens.attention import Kernel, attend, gated_softmax
 from smarttrim_jax.tokens.layout import Tokens
 from smarttrim_jax.tokens.packed import Packed, compact
 from smarttrim_jax.tokens.padded import Padded, first_token_open
+from smarttrim_jax.tokens.shortened import Shortened, shorten
 
-__all__ = ["Kernel", "Packed", "Padded", "Tokens", "attend", "compact", "first_token_open", "gated_softmax"]
+__all__ = [
+    "Kernel",
+    "Packed",
+    "Padded",
+    "Shortened",
+    "Tokens",
+    "attend",
+    "compact",
+    "first_token_open",
+    "gated_softmax",
+    "shorten",
+]

@@ -41,9 +41,9 @@ class Padded:
         """The first token of every example."""
         return self.values[:, 0]
 
-    def replace(self, values: Float[Array, "batch tokens width"]) -> "Padded":
+    def replace(self, values: Float[Array, "batch tokens width"]) -> Self:
         """The same sequences with other vectors."""
-        return Padded(values, self.gate)
+        return dataclasses.replace(self, values=values)
 
     def spread(self, per_example: Float[Array, "batch ..."]) -> Float[Array, "batch 1 ..."]:
         """One array per example, to broadcast against `values`."""
@@ -57,13 +57,13 @@ class Padded:
         """The vectors as they are."""
         return values
 
-    def repeat(self, times: int) -> "Padded":
+    def repeat(self, times: int) -> Self:
         """Every example `times` times, one after the other."""
-        return Padded(jnp.repeat(self.values, times, axis=0), jnp.repeat(self.gate, times, axis=0))
+        return jax.tree.map(lambda part: jnp.repeat(part, times, axis=0), self)
 
-    def take(self, rows: Int[Array, " taken"], copies: int = 1) -> "Padded":
+    def take(self, rows: Int[Array, " taken"], copies: int = 1) -> Self:
         """The examples at `rows`, in that order."""
-        return Padded(self.values[rows], self.gate[rows])
+        return jax.tree.map(lambda part: part[rows], self)
 
     def deal(self, count: int) -> list[Self]:
         """The first example of every `count`, the second, and so on."""
@@ -75,9 +75,9 @@ class Padded:
         """The same tokens in fewer rows, each of several that follow one another."""
         return Padded(self.values.reshape(rows, -1, self.values.shape[-1]), self.gate.reshape(rows, -1))
 
-    def close(self, decision: Float[Array, "batch tokens"]) -> "Padded":
+    def close(self, decision: Float[Array, "batch tokens"]) -> Self:
         """Multiplies the gate by `decision` (0 or 1, differentiable); the first token stays open."""
-        return Padded(self.values, self.gate * decision.at[:, 0].set(1.0))
+        return dataclasses.replace(self, gate=self.gate * decision.at[:, 0].set(1.0))
 
     def rows(self, values: Float[Array, "batch tokens *features"]) -> Float[Array, "batch tokens *features"]:
         """The vectors as they are."""

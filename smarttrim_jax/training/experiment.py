@@ -14,8 +14,10 @@ from smarttrim_jax.objectives.retrieval import RetrievalConfig
 from smarttrim_jax.objectives.total import ObjectiveConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
 from smarttrim_jax.training.sharding import MeshConfig
+from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.cost import CostConfig
 from smarttrim_jax.trimming.curriculum import CurriculumConfig
+from smarttrim_jax.trimming.trimmers import RunTrimming
 
 Generator = Literal["threefry2x32", "rbg", "unsafe_rbg"]
 """Of random numbers, by JAX's names."""
@@ -109,6 +111,7 @@ class ExperimentConfig:
     retrieval: RetrievalConfig = RetrievalConfig()
     cost: CostConfig = CostConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
+    capacity: CapacityConfig = CapacityConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -125,6 +128,29 @@ class ExperimentConfig:
             raise ConfigError(f"data.start is '{self.data.start}', but texts for this model begin with '{start}'")
         if self.schedule.trim_steps and self.model.trimming is None:
             raise ConfigError("trim_steps asks for trimming, but model.trimming is None")
+        if self.schedule.trim_steps:
+            _check_capacity(self.capacity, self.model)
+
+
+def _check_capacity(capacity: CapacityConfig, model: MeterConfig | BlipConfig) -> None:
+    """Whether tokens are closed before they shall leave memory.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if "text" in capacity.sides and isinstance(model, BlipConfig):
+        raise ConfigError("capacity.text is for METER; BLIP's texts are not trimmed before they meet the image")
+    depths = {"image": model.vision.depth, "text": model.text.depth}
+    for side in capacity.sides:
+        where: RunTrimming = getattr(model.trimming, side)
+        if not where.tokens:
+            raise ConfigError(f"capacity.{side} needs closed tokens, but model.trimming.{side}.tokens is False")
+        first, layer = where.first_layer, capacity.layer(side, depths[side])
+        if not first < layer < depths[side]:
+            raise ConfigError(
+                f"capacity.after lets tokens leave before layer {layer} of the {side} encoder, which closes them "
+                f"from layer {first} on and has {depths[side]}; choose one between, or set capacity.{side} to 0"
+            )
 
 
 def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:

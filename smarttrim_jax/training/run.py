@@ -20,7 +20,7 @@ from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.report import build_report, measure_dial
 from smarttrim_jax.training.sharding import held_rows, make_mesh, place, place_batch, state_shardings
 from smarttrim_jax.training.start import starting_params, with_vocabulary
-from smarttrim_jax.training.step import Steps, jit_step
+from smarttrim_jax.training.step import Step, Steps, jit_step
 from smarttrim_jax.training.tasks import Task, make_task
 from smarttrim_jax.training.workdir import Workdir, describe
 
@@ -33,6 +33,7 @@ SHOWN = (
     "accuracy",
     "macs_ratio",
     "target_ratio",
+    "overflow",
 )
 
 
@@ -123,14 +124,15 @@ def _fit(task: Task, workdir: Workdir, dataset: Dataset) -> Params:
         start, state, position = restored
         batches.set_state(position)
 
-    programs = jit_step(steps.full, shardings), jit_step(steps.trim, shardings)
+    kinds: tuple[Step, ...] = (steps.full, steps.trim, steps.trim_shortened)
+    programs = {step: jit_step(step, shardings) for step in kinds}
     writer = MetricWriter(workdir.path, schedule.tensorboard, start)
     progress = Progress(schedule.total_steps, SHOWN, schedule.log_every)
     try:
         with jax.set_mesh(mesh):
             state = fit(
                 state,
-                lambda done: programs[done >= schedule.full_steps],
+                lambda done: programs[steps.after(done)],
                 batches,
                 start_step=start,
                 total_steps=schedule.total_steps,

@@ -13,15 +13,17 @@ from smarttrim_jax.objectives.total import total_loss, weighted_terms
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch
 from smarttrim_jax.training.tasks import Task
+from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.cost import cost_loss, initial_multiplier, macs_ratio, misses, update_multiplier
 from smarttrim_jax.trimming.curriculum import noise_level, target_ratio
 from smarttrim_jax.trimming.gates import Trim
 
 State = dict[str, Any]
 Metrics = dict[str, jax.Array]
+Step = Callable[[State, Batch], tuple[State, Metrics]]
 
 
-def jit_step(step: Callable[[State, Batch], tuple[State, Metrics]], shardings: Any) -> jax.stages.Wrapped:
+def jit_step(step: Step, shardings: Any) -> jax.stages.Wrapped:
     """A step as a program that writes the next state over the last.
 
     Args:
@@ -61,6 +63,14 @@ class Steps:
             **self.task.initial(params),
         }
 
+    def after(self, done: int) -> Step:
+        """The step that follows so many."""
+        schedule, curriculum = self.config.schedule, self.config.curriculum
+        if done < schedule.full_steps:
+            return self.full
+        stands_still = done >= schedule.full_steps + curriculum.span(schedule.trim_steps)
+        return self.trim_shortened if stands_still and self.config.capacity.sides else self.trim
+
     def full(self, state: State, batch: Batch) -> tuple[State, Metrics]:
         """One step of plain fine-tuning at full capacity."""
         task = self.task
@@ -79,6 +89,13 @@ class Steps:
 
     def trim(self, state: State, batch: Batch) -> tuple[State, Metrics]:
         """One step of trim-tuning: full and trimmed pass, distillation between them, and the cost."""
+        return self._trim(state, batch, CapacityConfig())
+
+    def trim_shortened(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+        """The same at less cost, once most tokens are closed: equal in expectation, see `tokens.shortened`."""
+        return self._trim(state, batch, self.config.capacity)
+
+    def _trim(self, state: State, batch: Batch, capacity: CapacityConfig) -> tuple[State, Metrics]:
         task, model, config = self.task, self.task.model, self.config
         done = state["step"] - config.schedule.full_steps
         target = target_ratio(config.curriculum, config.cost.target_speedup, done, config.schedule.trim_steps)
@@ -86,7 +103,8 @@ class Steps:
         given, carried = task.begin(state, batch)
 
         def loss(params: Params) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
-            mode, key = Trim(temperature=config.temperature, noise=noise), self._key(state, 0)
+            mode = Trim(temperature=config.temperature, noise=noise, capacity=capacity)
+            key = self._key(state, 0)
             begun = task.begin_pass(params, batch, key=key)
             full = task.run(params, batch, begun, key=key)
             trimmed = task.run(params, batch, begun, trim=mode, key=self._key(state, 1), full=full)
@@ -105,6 +123,8 @@ class Steps:
                 "macs_ratio": ratio,
                 "target_ratio": target,
             }
+            if capacity.sides:
+                metrics["overflow"] = record.overflow(capacity)
             return total_loss(terms), (metrics, miss)
 
         (total, (metrics, miss)), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"])

@@ -25,6 +25,10 @@ class CurriculumConfig:
         if not 0 <= self.fraction <= 1:
             raise ConfigError(f"curriculum fraction is {self.fraction}; it must lie between 0 and 1")
 
+    def span(self, total_steps: int) -> float:
+        """Steps of so many over which the target moves."""
+        return max(self.fraction * total_steps, 1.0)
+
 
 def target_ratio(
     config: CurriculumConfig, target_speedup: float, step: Int[Array, ""] | int, total_steps: int
@@ -37,8 +41,7 @@ def target_ratio(
         step: of trim-tuning, from 0.
         total_steps: of trim-tuning.
     """
-    span = max(config.fraction * total_steps, 1.0)
-    progress = jnp.clip(jnp.asarray(step, jnp.float32) / span, 0.0, 1.0)
+    progress = jnp.clip(jnp.asarray(step, jnp.float32) / config.span(total_steps), 0.0, 1.0)
     return 1.0 - (1.0 - 1.0 / target_speedup) * 0.5 * (1.0 - jnp.cos(jnp.pi * progress))
 
 

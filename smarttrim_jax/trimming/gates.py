@@ -9,23 +9,26 @@ from jaxtyping import Array, Bool, Float
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.trimming.capacity import CapacityConfig
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Trim:
-    """How the trimmers decide in one pass; all values may be traced, so that turning them compiles nothing.
+    """How the trimmers decide in one pass; all numbers may be traced, so that turning them compiles nothing.
 
     Attributes:
         offset: added to every `keep - drop` logit: the speed dial (see `trimming.calibration`), one for all examples
             or `[batch]`, for every example its own.
         temperature: of the Gumbel-softmax in training.
         noise: scale of the Gumbel noise in training; at 0 the decisions are those of evaluation.
+        capacity: what a training pass holds of its tokens; by default all.
     """
 
     offset: Float[Array, "*batch"] | float = 0.0
     temperature: Float[Array, ""] | float = 1.0
     noise: Float[Array, ""] | float = 1.0
+    capacity: CapacityConfig = dataclasses.field(default=CapacityConfig(), metadata={"static": True})
 
     def check(self, examples: int) -> None:
         """Whether a batch of so many examples can be trimmed so.
@@ -99,6 +102,16 @@ class TrimRecord:
             for name, gate in self.gates.items()
         }
         return TrimRecord(gates, self.present)
+
+    def overflow(self, capacity: CapacityConfig) -> Float[Array, ""]:
+        """The share of the tokens that were open where others left memory, but did not fit."""
+        lost, opened = jnp.zeros(()), jnp.zeros(())
+        for run in capacity.sides:
+            tokens = self.gates[run].tokens
+            counts = jnp.sum(tokens[capacity.layer(run, len(tokens)) - 1], axis=-1)
+            lost += jnp.sum(jnp.maximum(counts - capacity.places(run, tokens.shape[-1]), 0.0))
+            opened += jnp.sum(counts)
+        return lost / opened
 
     def __or__(self, other: "TrimRecord") -> "TrimRecord":
         """The gates of two passes over the same examples."""

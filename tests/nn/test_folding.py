@@ -44,6 +44,21 @@ def test_fold_is_a_loop_whose_companions_join_late(first: int, scan: bool) -> No
     np.testing.assert_allclose(carry, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("where", [0, 1, 2, 3])
+def test_a_fold_may_be_taken_up_in_any_layer(where: int, scan: bool) -> None:
+    layers, late = stack(Scale, 4, nnx.Rngs(0)), stack(Scale, 3, nnx.Rngs(1))
+    settings: dict[str, Any] = {"depth": 4, "late": late, "first": 1, "scan": scan}
+    expected, outs = fold(step, jnp.ones(3), layers, jnp.arange(4.0), **settings)
+    carry, parts = jnp.ones(3), []
+    for start, stop in ((0, where), (where, 4)):
+        if start < stop:
+            carry, out = fold(step, carry, layers, jnp.arange(4.0), start=start, stop=stop, **settings)
+            parts.append(out)
+    np.testing.assert_allclose(carry, expected, rtol=1e-6)
+    np.testing.assert_allclose(jnp.concatenate(parts), outs, rtol=1e-6)
+
+
 def test_unstack_gives_every_layers_parameters() -> None:
     layers = unstack({"kernel": jnp.arange(6.0).reshape(3, 2)})
     np.testing.assert_array_equal([layer["kernel"] for layer in layers], [[0, 1], [2, 3], [4, 5]])

@@ -1,0 +1,96 @@
+"""Tokens leave memory in the steps after the curriculum alone, and leave no trace in the state."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import pytest
+from tiny_run import tiny_model
+from tiny_tasks import blip
+
+from smarttrim_jax.ahead.training_step import abstract_batch, task_without_data
+from smarttrim_jax.data.dataset import prepare
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.nn.vision import VisionConfig
+from smarttrim_jax.training import run
+from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig, fit_to_data
+from smarttrim_jax.training.optimizer import make_optimizer
+from smarttrim_jax.training.run import train
+from smarttrim_jax.training.step import Steps
+from smarttrim_jax.trimming.capacity import CapacityConfig
+from smarttrim_jax.trimming.trimmers import RunTrimming, TrimmingConfig
+
+VISION = VisionConfig(image_size=8, patch_size=4, width=16, depth=4, heads=2, mlp_width=16)
+SCHEDULE = ScheduleConfig(full_steps=1, trim_steps=4, log_every=1, save_every=10, tensorboard=False)
+
+
+@pytest.fixture(scope="module")
+def shortening(experiment: ExperimentConfig) -> ExperimentConfig:
+    """The tiny run with a deeper encoder, whose last two steps hold three of five tokens."""
+    model = tiny_model(vision=VISION, scan=True)
+    config = dataclasses.replace(experiment, model=model, schedule=SCHEDULE, capacity=CapacityConfig(image=0.6))
+    return fit_to_data(config, prepare(config.data))
+
+
+class _Reached(Exception):  # noqa: N818 (no error: what is looked for)
+    pass
+
+
+@pytest.mark.parametrize(("image", "last"), [(0.6, "trim_shortened"), (0.0, "trim")])
+def test_a_run_shortens_only_after_the_curriculum(
+    shortening: ExperimentConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, image: float, last: str
+) -> None:
+    chosen: list[str] = []
+
+    def choose(state: Any, step_fn: Any, *args: Any, **settings: Any) -> None:
+        chosen.extend(step_fn(done).__name__ for done in range(settings["total_steps"]))
+        raise _Reached
+
+    monkeypatch.setattr(run, "jit_step", lambda step, shardings: step)
+    monkeypatch.setattr(run, "_initial_state", lambda *_: None)
+    monkeypatch.setattr(run, "fit", choose)
+    with pytest.raises(_Reached):
+        train(dataclasses.replace(shortening, capacity=CapacityConfig(image=image)), str(tmp_path))
+    assert chosen == ["full", "trim", "trim", last, last]
+
+
+def test_the_state_of_a_run_keeps_its_shapes(shortening: ExperimentConfig) -> None:
+    task = task_without_data(shortening)
+    abstract = jax.eval_shape(task.model.init, jax.random.key(0))
+    steps = Steps(task, make_optimizer(shortening.optimizer, abstract, 5))
+    batch = abstract_batch(shortening, shortening.data.batch_size)
+    state = jax.eval_shape(steps.initial_state, abstract)
+    after, metrics = jax.eval_shape(steps.trim_shortened, state, batch)
+    assert after == state
+    assert {leaf.shape for leaf in metrics.values()} == {()}
+    assert "overflow" in metrics
+
+
+@pytest.mark.parametrize(
+    ("capacity", "message"),
+    [
+        (
+            {"image": 0.6, "after": 0.2},
+            "before layer 1 of the image encoder, which closes them from layer 1 on and has 4",
+        ),
+        ({"image": 0.6, "after": 1.0}, "before layer 4 of the image"),
+        ({"text": 0.6}, "before layer 0 of the text .* set capacity.text to 0"),
+    ],
+)
+def test_tokens_cannot_leave_before_any_is_closed(shortening, capacity, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(shortening, capacity=CapacityConfig(**capacity))
+
+
+def test_what_no_capacity_can_be_is_named(shortening: ExperimentConfig) -> None:
+    with pytest.raises(ConfigError, match=r"capacity\.image is 1\.5; .* between 0 and 1"):
+        CapacityConfig(image=1.5)
+    kept = tiny_model(vision=VISION, trimming=TrimmingConfig(image=RunTrimming(tokens=False)))
+    with pytest.raises(ConfigError, match=r"capacity\.image needs closed tokens"):
+        dataclasses.replace(shortening, model=kept)
+    data = dataclasses.replace(shortening.data, start="[ENC]")
+    with pytest.raises(ConfigError, match=r"capacity\.text is for METER"):
+        dataclasses.replace(
+            shortening, model=blip("vqa", vision=VISION), data=data, task="vqa", capacity=CapacityConfig(text=0.5)
+        )
