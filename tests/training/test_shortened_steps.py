@@ -9,7 +9,6 @@ import pytest
 from tiny_run import tiny_model
 from tiny_tasks import blip
 
-from smarttrim_jax.ahead.training_step import abstract_batch, task_without_data
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.vision import VisionConfig
@@ -18,6 +17,7 @@ from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig, 
 from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.run import train
 from smarttrim_jax.training.step import Steps
+from smarttrim_jax.training.without_data import abstract_batch, task_without_data
 from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.trimmers import RunTrimming, TrimmingConfig
 
