@@ -1,12 +1,16 @@
 """A run's checkpoints on Orbax: saved in the background, taken up again exactly where they were left."""
 
 import contextlib
+import errno
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
@@ -84,6 +88,7 @@ class Checkpoints:
             TrainingError: this save or the one before it failed, for example on a full disk.
         """
         with self._explained():
+            self._check_room(state)
             # A step already there is one that `restore_latest` could not read.
             self._orbax.save_checkpointables_async(
                 step,
@@ -138,6 +143,18 @@ class Checkpoints:
         """
         with self._explained():
             self._orbax.close()
+
+    def _check_room(self, state: dict[str, Any]) -> None:
+        """Whether the disk holds another checkpoint, judged by process 0 for all.
+
+        Where one process alone meets a full disk while it writes, the others wait for it for many minutes.
+        """
+        if jax.process_count() == 1 or "://" in self.directory:
+            return
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        has_room = shutil.disk_usage(self.directory).free >= needed
+        if not multihost_utils.broadcast_one_to_all(np.bool_(has_room)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -19,13 +19,30 @@ def lines(folder: pathlib.Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, dict[str, Any]]:
-    """A run of two processes: the second is asked to stop, then killed, and at last the loss diverges."""
+    """A run of two processes: a full disk, the second asked to stop, then killed, and a loss that diverges."""
     folder = tmp_path_factory.mktemp("toy")
     ends: dict[str, Any] = {}
-    for how in ("preempted", "lost", "diverged"):
+    for how in ("no room", "preempted", "lost", "diverged"):
         ends[how] = run_together(toy_run.__file__, str(folder), how)
         ends[f"{how}, saved"] = list(saved_steps(folder / "checkpoints"))
     return folder, ends
+
+
+def test_a_full_disk_stops_all_alike_and_leaves_the_earlier_checkpoint(interrupted) -> None:
+    assert interrupted[1]["no room, saved"] == [toy_run.EVERY]
+    for end in interrupted[1]["no room"]:
+        assert end.status == 1, end
+        assert "No space left on device" in end.stdout
+        assert f"the last good one is {interrupted[0] / 'checkpoints' / str(toy_run.EVERY)}; mend this" in end.stdout
+
+
+@pytest.mark.slow
+def test_sigterm_to_all_processes_saves_once_and_stops_all(tmp_path: pathlib.Path) -> None:
+    ends = run_together(toy_run.__file__, str(tmp_path), "all preempted")
+    (*_, saved) = saved_steps(tmp_path / "checkpoints")
+    assert [end.status for end in ends] == [128 + signal.SIGTERM] * 2, ends
+    for end in ends:
+        assert f"stopped by SIGTERM after step {saved}, which is saved" in end.stdout
 
 
 def test_sigterm_to_one_process_saves_once_and_stops_all(interrupted) -> None:

@@ -5,6 +5,7 @@ import functools
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,6 +153,16 @@ class FullDiskCheckpoints(Checkpoints):
         super().save(step, state, data_state, metadata)
 
 
+class NoRoomCheckpoints(Checkpoints):
+    """From the save of step 10 on, the first process finds the disk full."""
+
+    def save(self, step: int, state: State, data_state: Any, metadata: dict[str, Any]) -> None:
+        if step == 2 * EVERY and jax.process_index() == 0:
+            full = shutil.disk_usage(self.directory)._replace(free=1)
+            shutil.disk_usage = lambda path: full
+        super().save(step, state, data_state, metadata)
+
+
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs Python with this package in a process of its own."""
     root = pathlib.Path(smarttrim_jax.__file__).parents[1]
@@ -165,12 +176,12 @@ def run_in_process(workdir: pathlib.Path, how: str) -> subprocess.CompletedProce
     return run_python(__file__, str(workdir), how)
 
 
-def signal_at(wanted: int, number: int) -> Callable[[int], None]:
-    """Sends the last process of the run a signal at a step."""
+def signal_at(wanted: int, number: int, *, to_all: bool = False) -> Callable[[int], None]:
+    """Sends the last process of the run, or every one, a signal at a step."""
 
     def send(step: int) -> None:
         last = jax.process_count() - 1
-        if step == wanted and jax.process_index() == last:
+        if step == wanted and (to_all or jax.process_index() == last):
             os.kill(os.getpid(), number)
         if step >= wanted and last:
             time.sleep(1)  # processes hear of it from each other in the background
@@ -201,6 +212,10 @@ def train() -> None:
             run(workdir, step_fn=diverge)
         elif how == "preempted":
             run(workdir, batches=Batches(signal_at(8, signal.SIGTERM)))
+        elif how == "all preempted":
+            run(workdir, batches=Batches(signal_at(8, signal.SIGTERM, to_all=True)))
+        elif how == "no room":
+            run(workdir, checkpoints_class=NoRoomCheckpoints)
         elif how == "disk full":
             run(workdir, log_every=TOTAL, checkpoints_class=FullDiskCheckpoints)
     except Preempted as stopped:
