@@ -143,10 +143,10 @@ class DyingCheckpoints(Checkpoints):
 
 
 class FullDiskCheckpoints(Checkpoints):
-    """From the save of step 10 on, no file may grow past 100 bytes, as on a full disk."""
+    """From the save of step 10 on, no file of the last process may grow past 100 bytes, as on a full disk."""
 
     def save(self, step: int, state: State, data_state: Any, metadata: dict[str, Any]) -> None:
-        if step == 2 * EVERY:
+        if step == 2 * EVERY and jax.process_index() == jax.process_count() - 1:
             self.wait()
             resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
         super().save(step, state, data_state, metadata)
@@ -165,12 +165,12 @@ def run_in_process(workdir: pathlib.Path, how: str) -> subprocess.CompletedProce
     return run_python(__file__, str(workdir), how)
 
 
-def signal_at(wanted: int, number: int) -> Callable[[int], None]:
-    """Sends the last process of the run a signal at a step."""
+def signal_at(wanted: int, number: int, to_all: bool = False) -> Callable[[int], None]:
+    """Sends the last process of the run, or every one, a signal at a step."""
 
     def send(step: int) -> None:
         last = jax.process_count() - 1
-        if step == wanted and jax.process_index() == last:
+        if step == wanted and (to_all or jax.process_index() == last):
             os.kill(os.getpid(), number)
         if step >= wanted and last:
             time.sleep(1)  # processes hear of it from each other in the background
@@ -186,8 +186,12 @@ def diverge(step: int) -> TrainStep:
 
 
 def main() -> None:
-    with joined("auto", Timeouts(heartbeat=10)):
-        train()
+    try:
+        with joined("auto", Timeouts(heartbeat=10)):
+            train()
+    except TrainingError as error:
+        print(error)
+        sys.exit(1)
 
 
 def train() -> None:
@@ -201,14 +205,13 @@ def train() -> None:
             run(workdir, step_fn=diverge)
         elif how == "preempted":
             run(workdir, batches=Batches(signal_at(8, signal.SIGTERM)))
+        elif how == "all preempted":
+            run(workdir, batches=Batches(signal_at(13, signal.SIGTERM, to_all=True)))
         elif how == "disk full":
             run(workdir, log_every=TOTAL, checkpoints_class=FullDiskCheckpoints)
     except Preempted as stopped:
         print(stopped)
         sys.exit(stopped.exit_code)
-    except TrainingError as error:
-        print(error)
-        sys.exit(1)
 
 
 if __name__ == "__main__":
