@@ -21,7 +21,7 @@ class Ended(NamedTuple):
 
 
 def start_together(*arguments: str, processes: int = 2, devices: int = 1) -> list[subprocess.Popen[str]]:
-    """Starts `python ARGUMENTS` as many times; what one of them compiles serves all."""
+    """Starts `python ARGUMENTS` as many times."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -37,7 +37,6 @@ def start_together(*arguments: str, processes: int = 2, devices: int = 1) -> lis
                 "JAX_COORDINATOR_ADDRESS": address,
                 "JAX_NUM_PROCESSES": str(processes),
                 "JAX_PROCESS_ID": str(process),
-                "JAX_SHARE_BINARY_BETWEEN_HOSTS": "true",
             }
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, **pipes))

@@ -134,7 +134,7 @@ def test_a_plain_checkpoint_gets_fresh_open_trimmers(experiment: ExperimentConfi
     plain = dataclasses.replace(
         experiment,
         model=tiny_model(trimming=None),
-        schedule=ScheduleConfig(full_steps=1, trim_steps=0, tensorboard=False),
+        schedule=ScheduleConfig(full_steps=2, trim_steps=0, tensorboard=False),
     )
     report = train(plain, str(tmp_path / "plain"))
     assert report["accuracy"].keys() == {"full"}
