@@ -1,7 +1,8 @@
-"""Compiles a run's training step for a TPU slice, on a machine without one, and says what it would take.
+"""Compiles a run's programs for a TPU slice, on a machine without one, and says what it would take.
 
     python -m smarttrim_jax.aot --config=configs/benchmark.py:meter_base --topology=v5e:16x16 --batch_size=4096 \
-        --config.model.scan=True --config.model.remat=full --config.model.dtype=bfloat16 --config.mesh.fsdp=16
+        --config.model.scan=True --config.model.remat=full --config.model.dtype=bfloat16 --config.generator=rbg \
+        --config.mesh.fsdp=16
 
 No data is read and no device is touched; it needs the compiler for TPUs (`pip install -e ".[aot]"`). Layers that are
 not scanned (`--config.model.scan=True`) take long to compile.
@@ -13,16 +14,22 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
+from smarttrim_jax.ahead.report import report_slice
+from smarttrim_jax.ahead.topology import open_slice
 from smarttrim_jax.command_line import run_command
 from smarttrim_jax.configuration import build
 from smarttrim_jax.errors import DataError
 from smarttrim_jax.reporting.slice_table import format_slice
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.slice_report import report_slice
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="configs/NAME.py[:argument]", lock_config=True)
 TOPOLOGY = flags.DEFINE_string("topology", None, "Kind and shape of the slice, as v5e:16x16 or v5p:4x4x4.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Examples over all devices; the config's by default.")
+ANSWER_BATCH = flags.DEFINE_integer(
+    "answer_batch",
+    0,
+    "Compile the program for inference too (`convert --export`), for so many examples on one device.",
+)
 GROWTH = flags.DEFINE_boolean("growth", False, "Compile half of the batch too: what grows, and what fits.")
 OUTPUT = flags.DEFINE_string("output", None, "Write the figures here, as JSON.")
 
@@ -32,7 +39,11 @@ def main() -> None:
     jax.config.update("jax_platforms", "cpu")  # no device of this machine is waited for
     config = build(ExperimentConfig, CONFIG.value.to_dict())
     report = report_slice(
-        config, str(TOPOLOGY.value), BATCH_SIZE.value or config.data.batch_size, growth=GROWTH.value
+        config,
+        open_slice(str(TOPOLOGY.value)),
+        BATCH_SIZE.value or config.data.batch_size,
+        growth=GROWTH.value,
+        answer_batch=ANSWER_BATCH.value,
     )
     print(format_slice(report))
     if OUTPUT.value:

@@ -2,10 +2,12 @@
 
     python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_base --keep=0.5,0.3 --batch_sizes=1,8
     python -m smarttrim_jax.benchmark --config=configs/benchmark.py:blip_vqa --keep=0.4 --against=torch
+    python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_small --steps --batch_sizes=16
     python -m smarttrim_jax.benchmark --workdir=runs/quick --batch_sizes=1,8,64 [--output=FILE.json]
 
 With a config the model is untrained and its token gates are forced: every example draws the share it keeps. With a
-workdir the trained model trims real examples, at the speed-ups of its dial.
+workdir the trained model trims real examples, at the speed-ups of its dial. With --steps it is training that is
+measured: what a step of trim-tuning costs, against one of plain fine-tuning.
 """
 
 import json
@@ -20,7 +22,9 @@ from smarttrim_jax.inference.benchmarking import measure_forced, measure_run
 from smarttrim_jax.inference.measurement import describe_machine
 from smarttrim_jax.inference.memory import keep_freed_memory
 from smarttrim_jax.inference.speed import Row
+from smarttrim_jax.inference.step_speed import measure_steps
 from smarttrim_jax.reporting.speed_table import format_speed, speed_head
+from smarttrim_jax.reporting.step_table import format_step, step_head
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.finished import open_run
 
@@ -29,6 +33,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run, for a 
 BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8"], "Examples at a time.")
 KEEP = flags.DEFINE_list("keep", ["0.5", "0.3"], "Mean shares of tokens kept, with --config.")
 SPEEDUPS = flags.DEFINE_list("speedups", [], "Of the dial, with --workdir; the one it was trained for by default.")
+STEPS = flags.DEFINE_boolean("steps", False, "With --config: time training steps, not inference.")
 REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each execution.")
 OUTPUT = flags.DEFINE_string("output", None, "Write the figures here, as JSON.")
 AGAINST = flags.DEFINE_enum("against", None, ["torch"], "With --config of a BLIP: time transformers' model too.")
@@ -38,9 +43,14 @@ def main() -> None:
     """Runs the command."""
     if (CONFIG.value is None) == (WORKDIR.value is None):
         raise ConfigError("give either --config (an untrained model) or --workdir (a finished run)")
+    if STEPS.value and CONFIG.value is None:
+        raise ConfigError("--steps times the steps of an untrained model; give --config in place of --workdir")
     sizes = _numbers("batch_sizes", BATCH_SIZES.value, int)
     keep_freed_memory()
-    if WORKDIR.value is None:
+    head, line = (step_head, format_step) if STEPS.value else (speed_head, format_speed)
+    if STEPS.value:
+        results = measure_steps(build(ExperimentConfig, CONFIG.value.to_dict()), sizes, REPEATS.value)
+    elif WORKDIR.value is None:
         config = build(ExperimentConfig, CONFIG.value.to_dict())
         keeps = _numbers("keep", KEEP.value, float)
         results = measure_forced(config, sizes, keeps, REPEATS.value, against_torch=AGAINST.value == "torch")
@@ -51,10 +61,10 @@ def main() -> None:
         results = measure_run(open_run(WORKDIR.value), sizes, speedups, REPEATS.value)
     rows: list[Row] = []
     _write(rows)
-    print(speed_head(), flush=True)
+    print(head(), flush=True)
     for row in results:
         rows.append(row)
-        print(format_speed(row), flush=True)
+        print(line(row), flush=True)
         _write(rows)
 
 

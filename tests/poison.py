@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from smarttrim_jax.models.segments import Run
+from smarttrim_jax.models.segments import Run, fold_stages
 from smarttrim_jax.trimming.gates import Trim
 
 
@@ -23,11 +23,11 @@ def poisoned_pass(model: Any, batch: tuple[Any, ...], trim: Trim, amount: jax.Ar
 
         return poison
 
-    state, gates = model.embed(*batch), {}
+    state = model.embed(*batch)
     present = {side: tokens.gate for side, tokens in state.items()}
-    for stage in model.stages():
-        if isinstance(stage, Run):
-            stage = dataclasses.replace(stage, decide=poisoned(stage.decide))
-        state, more = stage(state, trim, None)
-        gates |= more
+    stages = [
+        dataclasses.replace(stage, decide=poisoned(stage.decide)) if isinstance(stage, Run) else stage
+        for stage in model.stages()
+    ]
+    state, gates = fold_stages(stages, state, trim, None)
     return model.read_out(state, gates, present)

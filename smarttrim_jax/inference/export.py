@@ -6,11 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from smarttrim_jax.data.images import normalize
 from smarttrim_jax.errors import ConfigError, DataError
-from smarttrim_jax.inference.adaptive import AdaptiveConfig, adaptive_apply
+from smarttrim_jax.inference.adaptive import AdaptiveConfig
+from smarttrim_jax.inference.answer import answer
 from smarttrim_jax.training.finished import FinishedRun
-from smarttrim_jax.training.tasks import ChoosingTask
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -46,18 +45,12 @@ def export_run(
         ConfigError: a speed-up beyond the run's dial, or a run that never trimmed.
         DataError: the file cannot be written.
     """
-    trim, model, task, branches = run.trim(speedup), run.model, run.task, config or AdaptiveConfig()
+    trim, branches = run.trim(speedup), config or AdaptiveConfig()
     if trim is None:
         raise ConfigError("this run never trimmed; there is no adaptive program to export")
 
     def program(images: jax.Array, ids: jax.Array, mask: jax.Array) -> dict[str, Any]:
-        pixels = normalize(images, run.config.pixels)
-        output = adaptive_apply(model, branches, run.params, pixels, ids, mask, trim)
-        results, record = dict(output.logits), output.record
-        if not results and isinstance(task, ChoosingTask):
-            choice = task.choose(run.params, output, trim)
-            results, record = {"answer": choice.number, "probability": choice.probability}, choice.record
-        return results | {"macs_ratio": model.macs(record) / model.macs(record.opened(), trimmed=False)}
+        return answer(run.task, branches, run.params, trim, images, ids, mask)
 
     data, images = run.config.data, run.config.model.images
     text = jax.ShapeDtypeStruct((batch_size, data.text_length), jnp.int32)

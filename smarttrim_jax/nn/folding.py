@@ -41,6 +41,8 @@ def fold(
     depth: int,
     late: Any = None,
     first: int = 0,
+    start: int = 0,
+    stop: int | None = None,
     scan: bool = False,
     remat: Remat = "none",
 ) -> tuple[Any, Any]:
@@ -54,18 +56,21 @@ def fold(
         depth: number of layers.
         late: companions of the layers from `first` on: a stacked module of `depth - first`, or None.
         first: the first layer with a companion.
+        start: the first layer that runs; at most `first` where there are companions.
+        stop: runs no more.
         scan: one compiled layer and `lax.scan`, instead of `depth` copies.
         remat: what the backward pass recomputes: nothing, everything, or all but matrix products.
 
     Returns:
         The last carry, and the outputs stacked on a leading axis of layers.
     """
-    first = depth if late is None else min(first, depth)
+    stop = depth if stop is None else stop
+    first = stop if late is None else min(first, stop)
     parts = []
-    for start, stop, companions in ((0, first, None), (first, depth, late)):
-        if start < stop:
-            modules = (_slice(layers, start, stop, depth), companions)
-            chunk = jax.tree.map(lambda leaf, start=start, stop=stop: leaf[start:stop], inputs)
+    for begin, end, companions in ((start, first, None), (first, stop, late)):
+        if begin < end:
+            modules = (_slice(layers, begin, end, depth), companions)
+            chunk = jax.tree.map(lambda leaf, begin=begin, end=end: leaf[begin:end], inputs)
             carry, out = _run(step, carry, modules, chunk, scan=scan, remat=remat)
             parts.append(out)
     return carry, jax.tree.map(lambda *outs: jnp.concatenate(outs), *parts)

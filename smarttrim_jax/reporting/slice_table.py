@@ -1,24 +1,35 @@
 """What a run would take on a TPU slice, as text."""
 
-from smarttrim_jax.training.slice_report import SliceReport
+from smarttrim_jax.ahead.report import UTILISATION, SliceReport
 
-GIB, MB = 2**30, 1e6
+GIB, MB, TERA = 2**30, 1e6, 1e12
 
 
 def format_slice(report: SliceReport) -> str:
     """One fact a line, and one line for each kind of collective."""
-    step, growth = report.step, report.growth
+    where, step, program, growth = report.where, report.step, report.step.program, report.growth
+    chip, answer = where.chip, report.answer
     lines = [
-        f"{report.topology}: {report.devices} x {report.device}, {report.memory / GIB:.0f} GiB each",
-        f"parameters {step.parameters / 1e6:.1f} M, batch {step.batch_size}, compiled in {step.seconds:.0f} s",
-        f"each device holds {step.peak_bytes / GIB:.2f} GiB, {step.state_bytes / GIB:.2f} of it from step to step",
-        f"and computes {step.flops / 1e12:.2f} TFLOPs a step, loops counted once",
-        f"and sends {report.bytes_sent / MB:.1f} MB a step:",
-        *(f"  {kind.kind:20}{kind.count:6d} {kind.bytes / MB:10.1f} MB" for kind in step.collectives),
+        f"{where.name}: {len(where.devices)} x {where.devices[0].device_kind}"
+        + (f", {chip.memory / GIB:.0f} GiB each" if chip else ""),
+        f"parameters {step.parameters / 1e6:.1f} M, batch {step.batch_size}, compiled in {program.seconds:.0f} s",
+        f"each device holds {program.peak_bytes / GIB:.2f} GiB, {step.state_bytes / GIB:.2f} of it from step to step",
+        f"and computes {step.model_flops / TERA:.2f} TFLOPs of the model a step",
+        f"and sends {program.bytes_sent / MB:.1f} MB a step:",
+        *(f"  {kind.kind:20}{kind.count:6d} {kind.bytes / MB:10.1f} MB" for kind in program.collectives),
     ]
+    if report.efficiency is not None:
+        lines.append(
+            f"at {UTILISATION:.0%} of the chip's peak at least {report.efficiency:.0%} of a step would be work"
+        )
     if growth is not None:
         lines += [
-            f"of that for each example {growth.bytes_sent_per_example / MB:.3f} MB",
+            f"sent for each example {growth.bytes_sent_per_example / MB:.3f} MB",
             f"the largest batch that fits: about {growth.largest_batch}",
         ]
+    if answer is not None:
+        lines.append(
+            f"inference on one device, batch {answer.batch_size}: {answer.program.peak_bytes / GIB:.2f} GiB, "
+            f"compiled in {answer.program.seconds:.0f} s"
+        )
     return "\n".join(lines)

@@ -50,6 +50,9 @@ class Tokens(Protocol):
     def take(self, rows: Int[Array, " taken"], copies: int = 1) -> Self:
         """The examples at `rows`, in that order; none of them more than `copies` times."""
 
+    def deal(self, count: int) -> list[Self]:
+        """As many sequences: the first example of every `count` to the first, and so on."""
+
     def close(self, decision: Array) -> Self:
         """Closes tokens where `decision` is 0; a closed token never opens again, the first never closes."""
 

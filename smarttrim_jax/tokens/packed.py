@@ -99,6 +99,10 @@ class Packed:
             self.length,
         )
 
+    def deal(self, count: int) -> list["Packed"]:
+        """The first example of every `count`, the second, and so on, each on a line of this one's length."""
+        return [self.take(jnp.arange(first, self.start.shape[0], count)) for first in range(count)]
+
     def close(self, decision: Float[Array, " line"]) -> "Packed":
         """Multiplies the gate by `decision` (0 or 1); the first token of every example stays open."""
         return dataclasses.replace(self, gate=self.gate * jnp.where(self.position == 0, 1.0, decision))

@@ -1,6 +1,7 @@
 """The training layout, and the reference of every other."""
 
 import dataclasses
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +64,12 @@ class Padded:
     def take(self, rows: Int[Array, " taken"], copies: int = 1) -> "Padded":
         """The examples at `rows`, in that order."""
         return Padded(self.values[rows], self.gate[rows])
+
+    def deal(self, count: int) -> list[Self]:
+        """The first example of every `count`, the second, and so on."""
+        # Reshaped and not taken: on many devices a gather would fetch from all.
+        hands = jax.tree.map(lambda part: part.reshape(-1, count, *part.shape[1:]), self)
+        return [jax.tree.map(lambda part, first=first: part[:, first], hands) for first in range(count)]
 
     def regroup(self, rows: int) -> "Padded":
         """The same tokens in fewer rows, each of several that follow one another."""

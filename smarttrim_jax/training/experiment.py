@@ -1,6 +1,7 @@
 """Everything a run is made of, as one frozen configuration."""
 
 import dataclasses
+from typing import Literal
 
 from smarttrim_jax.data.config import Start
 from smarttrim_jax.data.dataset import DataConfig, Dataset
@@ -16,6 +17,8 @@ from smarttrim_jax.training.sharding import MeshConfig
 from smarttrim_jax.trimming.cost import CostConfig
 from smarttrim_jax.trimming.curriculum import CurriculumConfig
 
+Generator = Literal["threefry2x32", "rbg", "unsafe_rbg"]
+"""Of random numbers, by JAX's names."""
 BLIP_START: dict[str, Start] = {"vqa": "[ENC]", "nlvr2": "[ENC]", "retrieval": "[ENC]", "caption": "[DEC]"}
 """What the texts of BLIP's tasks begin with."""
 
@@ -84,6 +87,8 @@ class ExperimentConfig:
         data: what is read.
         task: what is trained: one of METER's heads, or the BLIP model's task.
         seed: of the initial weights, dropout and sampled gates.
+        generator: of the numbers of dropout and sampled gates: "threefry2x32" draws the same on every mesh, "rbg" and
+            "unsafe_rbg" the device's own, which cost a TPU much less to draw and to compile.
         init_from: where the first parameters come from: another run's workdir, an official METER's or BLIP's weight
             file, or "packages" for METER's encoders of `pretrained.packages`, with their vocabulary.
         temperature: of the sampled gates.
@@ -96,6 +101,7 @@ class ExperimentConfig:
     data: DataConfig
     task: str = "vqa"
     seed: int = 0
+    generator: Generator = "threefry2x32"
     init_from: str = ""
     temperature: float = 1.0
     pixels: Preset = "clip"

@@ -13,14 +13,14 @@ from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.evaluation import Evaluator, Report
 from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
 from smarttrim_jax.training.finished import FinishedRun, open_run, prepare_everywhere
-from smarttrim_jax.training.loop import State, TrainStep, fit
+from smarttrim_jax.training.loop import State, fit
 from smarttrim_jax.training.metric_writer import MetricWriter
 from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.report import build_report, measure_dial
 from smarttrim_jax.training.sharding import held_rows, make_mesh, place, place_batch, state_shardings
 from smarttrim_jax.training.start import starting_params, with_vocabulary
-from smarttrim_jax.training.step import Steps
+from smarttrim_jax.training.step import Steps, jit_step
 from smarttrim_jax.training.tasks import Task, make_task
 from smarttrim_jax.training.workdir import Workdir, describe
 
@@ -133,10 +133,7 @@ def trained_params(task: Task, workdir: Workdir, dataset: Dataset) -> Params:
         start, state, position = restored
         batches.set_state(position)
 
-    def compile_step(step: Any) -> TrainStep:
-        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
-
-    programs = compile_step(steps.full), compile_step(steps.trim)
+    programs = jit_step(steps.full, shardings), jit_step(steps.trim, shardings)
     writer = MetricWriter(workdir.path, schedule.tensorboard, start)
     progress = Progress(schedule.total_steps, SHOWN, schedule.log_every)
     try:

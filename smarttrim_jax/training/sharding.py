@@ -14,9 +14,10 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.nn.partition import EXAMPLE_AXES, EXAMPLES
 from smarttrim_jax.training.tree_paths import map_with_names
 
-AXES = ("data", "fsdp", "tensor")
+AXES = (*EXAMPLE_AXES, "tensor")
 # Tensor parallelism splits the inner side of attention and of the MLP: (name, axis from the end).
 TENSOR_RULES = (
     (r"attention/(query|key|value)/(kernel|bias)$", -1),
@@ -173,7 +174,7 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
     Raises:
         ConfigError: the examples do not divide evenly.
     """
-    sharding = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    sharding = NamedSharding(mesh, EXAMPLES)
     if mesh.size == 1:
         return jax.device_put(batch, sharding)
     held, parts = _held_parts(mesh), batch_parts(mesh)
@@ -196,6 +197,6 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
 
 def _held_parts(mesh: Mesh) -> list[int]:
     """The parts of every batch that lie on this process's devices, ascending."""
-    parts = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    parts = NamedSharding(mesh, EXAMPLES)
     indices = parts.addressable_devices_indices_map((batch_parts(mesh),)).values()
     return sorted({index[0].start or 0 for index in indices if index is not None})

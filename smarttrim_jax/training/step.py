@@ -1,6 +1,7 @@
 """The pure training steps: plain fine-tuning, and trim-tuning with the model's own full pass as teacher."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,6 +19,19 @@ from smarttrim_jax.trimming.gates import Trim
 
 State = dict[str, Any]
 Metrics = dict[str, jax.Array]
+
+
+def jit_step(step: Callable[[State, Batch], tuple[State, Metrics]], shardings: Any) -> jax.stages.Wrapped:
+    """A step as a program that writes the next state over the last.
+
+    Args:
+        step: of `Steps`.
+        shardings: of the state.
+    """
+    device = jax.tree.leaves(shardings)[0].mesh.devices.flat[0]
+    # Without it every device of a TPU draws the random numbers of all, and holds them.
+    options = {"xla_tpu_spmd_rng_bit_generator_unsafe": True} if device.platform == "tpu" else None
+    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None), compiler_options=options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +67,8 @@ class Steps:
         given, carried = task.begin(state, batch)
 
         def loss(params: Params) -> tuple[jax.Array, Metrics]:
-            full = task.run(params, batch, key=self._key(state, 0))
+            key = self._key(state, 0)
+            full = task.run(params, batch, task.begin_pass(params, batch, key=key), key=key)
             terms = weighted_terms(self.config.objective, full=task.loss(full, batch, given))
             return total_loss(terms), terms | {"accuracy": task.accuracy(full, batch)}
 
@@ -71,9 +86,10 @@ class Steps:
         given, carried = task.begin(state, batch)
 
         def loss(params: Params) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
-            full = task.run(params, batch, key=self._key(state, 0))
-            mode = Trim(temperature=config.temperature, noise=noise)
-            trimmed = task.run(params, batch, trim=mode, key=self._key(state, 1), full=full)
+            mode, key = Trim(temperature=config.temperature, noise=noise), self._key(state, 0)
+            begun = task.begin_pass(params, batch, key=key)
+            full = task.run(params, batch, begun, key=key)
+            trimmed = task.run(params, batch, begun, trim=mode, key=self._key(state, 1), full=full)
             record = trimmed.record
             ratio = macs_ratio(model.macs(record), model.macs(record.opened(), trimmed=False))
             miss = misses(config.cost, record, ratio, target)
@@ -98,7 +114,8 @@ class Steps:
 
     def _key(self, state: State, number: int) -> jax.Array:
         """A pure function of seed and step, so that a resumed run draws what the unbroken one would."""
-        return jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config.seed), state["step"]), number)
+        seed = jax.random.key(self.config.seed, impl=self.config.generator)
+        return jax.random.fold_in(jax.random.fold_in(seed, state["step"]), number)
 
     def _update(self, state: State, gradients: Params, carried: State, metrics: Metrics) -> tuple[State, Metrics]:
         updates, opt_state = self.optimizer.update(gradients, state["opt_state"], state["params"])

@@ -18,6 +18,7 @@ seeds = st.integers(0, 2**16)
 packed_as = {size: jax.jit(functools.partial(compact, line=size[0], places=size[1])) for size in (TIGHT, ROOMY)}
 repeated = jax.jit(lambda tokens: tokens.repeat(2))
 taken = jax.jit(lambda tokens, rows, copies: tokens.take(rows, copies), static_argnums=2)
+dealt = jax.jit(lambda tokens: tokens.deal(2))
 
 
 def padded(seed: int) -> Padded:
@@ -51,6 +52,8 @@ def test_layouts_agree_through_compactions_closings_and_repetitions(seed, size):
     same(repeated(packed), repeated(reference))
     for rows, copies in (([1], 1), ([2, 0], 1), ([1, 1, 0, 1], 3)):
         same(taken(packed, jnp.array(rows), copies), taken(reference, jnp.array(rows), copies))
+    for hands in zip(dealt(packed.take(jnp.arange(2))), dealt(reference.take(jnp.arange(2))), strict=True):
+        same(*hands)
     same(packed_as[size](packed), reference)
     per_example = jnp.arange(BATCH * 1.0)[:, None]
     np.testing.assert_array_equal(

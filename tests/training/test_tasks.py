@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import chex
@@ -22,6 +21,7 @@ from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.blip.config import TASKS
 from smarttrim_jax.models.meter import MeterConfig
+from smarttrim_jax.nn.vision import VisionTransformer
 from smarttrim_jax.objectives.retrieval import NOBODY, RetrievalConfig
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
@@ -32,15 +32,6 @@ from smarttrim_jax.training.tasks import Task, make_task
 from smarttrim_jax.training.tree_paths import map_with_names, named_leaves
 from smarttrim_jax.trimming.gates import Trim
 from smarttrim_jax.trimming.trimmers import TrimmingConfig
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_numbers() -> Iterator[None]:
-    """The generator that compiles fastest: a training pass draws in a hundred places."""
-    before = jax.config.jax_default_prng_impl
-    jax.config.update("jax_default_prng_impl", "unsafe_rbg")
-    yield
-    jax.config.update("jax_default_prng_impl", before)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +86,21 @@ def test_every_task_takes_steps_whose_terms_are_finite_and_change_all_parameters
     assert [name for name in unmoved if "key/bias" not in name] == []
 
 
+def test_what_is_never_trimmed_is_computed_once_for_both_passes(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[int] = []
+    real = VisionTransformer.embed
+
+    def counted(self: VisionTransformer, images: Any) -> Any:
+        embedded.append(len(images))
+        return real(self, images)
+
+    monkeypatch.setattr(VisionTransformer, "embed", counted)
+    jax.eval_shape(Steps(trained.task, optax.sgd(0.1)).trim, trained.states[0], trained.batches[0])
+    assert len(embedded) == (2 if trained.task.config.task == "retrieval" else 1)  # the momentum model for itself
+
+
 def test_gradients_of_the_task_and_of_the_cost_reach_every_trimmer(trained: Trained) -> None:
     def gradients(multiplier: float) -> dict[str, jax.Array]:
         first = trained.states[0] | {"multiplier": np.full(1, multiplier, np.float32)}
@@ -143,11 +149,16 @@ def drawn(shapes: Any, seed: int) -> Any:
     return jax.tree.map(lambda leaf: random.uniform(0.1, 0.9, leaf.shape).astype(leaf.dtype), shapes)
 
 
+def one_pass(trained: Trained) -> Any:
+    """What a training pass returns, in shapes."""
+    task, batch, params = trained.task, trained.batches[0], trained.states[0]["params"]
+    return jax.eval_shape(lambda: task.run(params, batch, task.begin_pass(params, batch), key=jax.random.key(0)))
+
+
 def shapes_of(trained: Trained) -> tuple[Any, Any]:
     """What a training pass returns, and what losses are given."""
     task, batch, state = trained.task, trained.batches[0], trained.states[0]
-    output = jax.eval_shape(lambda: task.run(state["params"], batch, key=jax.random.key(0)))
-    return output, jax.eval_shape(lambda: task.begin(state, batch)[0])
+    return one_pass(trained), jax.eval_shape(lambda: task.begin(state, batch)[0])
 
 
 def test_distillation_teaches_the_trimmed_pass_alone(trained: Trained) -> None:
@@ -209,9 +220,8 @@ def test_retrieval_carries_a_momentum_model_and_a_queue(trained: Trained) -> Non
     first, second, third = (batch["label"] for batch in trained.batches)
     np.testing.assert_array_equal(trained.states[2]["queue"].identities, np.concatenate([first, second]))
     np.testing.assert_array_equal(trained.states[3]["queue"].identities, np.concatenate([third, second]))
-    task = trained.task
-    one = jax.eval_shape(lambda: task.run(before["params"], trained.batches[0], key=jax.random.key(0)))
-    assert {gates.tokens.shape[1] for gates in one.record.gates.values()} == {BATCH}  # right pairs alone are paid for
+    gates = one_pass(trained).record.gates
+    assert {gate.tokens.shape[1] for gate in gates.values()} == {BATCH}  # right pairs alone are paid for
     norms = np.linalg.norm(trained.states[3]["queue"].texts, axis=-1)
     np.testing.assert_allclose(norms, 1, rtol=1e-5)
 

@@ -13,7 +13,7 @@ from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.readers import Reader, readers
 from smarttrim_jax.models.layers import embed_images, encoder_run, existing, stack_trimmers
 from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State, fold_stages
+from smarttrim_jax.models.segments import GatesByRun, Prefix, Run, Segment, State, fold_prefix, fold_stages
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.vision import VisionTransformer
 from smarttrim_jax.tokens import Padded
@@ -60,10 +60,16 @@ class Blip(nnx.Module):
         """
         if trim is not None:
             trim.check(ids.shape[0])
+        return self.finish(self.prefix(images, ids, mask, key=key), trim=trim, key=key)
+
+    def prefix(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> Prefix:
+        """The first part of a call, the same whether it trims or not; arguments as in a call."""
         keys = split_key(key, 2)
-        state = self.embed(images, ids, mask, key=keys[0])
-        state, gates, present = self.fold(self.stages(), state, trim, keys[1])
-        return self.read_out(state, gates, present)
+        return fold_prefix(self.stages(), self.embed(images, ids, mask, key=keys[0]), keys[1])
+
+    def finish(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Output:
+        """The other part of a call; arguments as in a call."""
+        return self.read_out(*self.fold(self.stages(), prefix, trim, split_key(key, 2)[1]))
 
     @abc.abstractmethod
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
@@ -84,13 +90,23 @@ class Blip(nnx.Module):
         """
 
     def fold(
-        self, stages: list[Segment | Run], state: State, trim: Trim | None, key: jax.Array | None
+        self, stages: list[Segment | Run], prefix: Prefix, trim: Trim | None, key: jax.Array | None
     ) -> tuple[State, GatesByRun, dict[str, Array]]:
-        """The state after the stages, their gates, and which tokens were present before them."""
+        """The state after the stages, their gates, and which tokens were present before them.
+
+        Args:
+            stages: in order.
+            prefix: what is done of them; without gates, the state before the first.
+            trim: how the trimmers decide.
+            key: None for evaluation.
+
+        Raises:
+            ConfigError: trimming a model without trimmers.
+        """
         if trim is not None and self.config.trimming is None:
             raise ConfigError("this model has no trimmers; set `trimming` in its BlipConfig")
-        present = {side: tokens.padded_gate for side, tokens in state.items()}
-        state, gates = fold_stages(stages, state, trim, key)
+        present = {side: tokens.padded_gate for side, tokens in prefix.state.items()}
+        state, gates = fold_stages(stages, prefix.state, trim, key, done=prefix.gates)
         return state, gates, present
 
     def embed_images(self, images: Float[Array, "batch *images height width 3"]) -> Padded:

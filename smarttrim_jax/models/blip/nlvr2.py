@@ -46,17 +46,12 @@ class BlipNlvr2(Blip):
 
     def join(self, state: State) -> State:
         """Each image on a side of its own."""
-        image = super().join(state)["image"]
-        sides = {f"image{i}": image.take(rows) for i, rows in enumerate(self._rows(image.shape[0]))}
-        return {"text": state["text"], **sides}
+        images = super().join(state)["image"].deal(self.config.images)
+        return {"text": state["text"], **{f"image{i}": image for i, image in enumerate(images)}}
 
     def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
         """The head on the text's global token."""
-        rows = self._rows(len(present["image"]))
-        sides = {f"image{i}": present["image"][mine] for i, mine in enumerate(rows)}
+        there = present["image"].reshape(-1, self.config.images, present["image"].shape[-1])
+        sides = {f"image{i}": there[:, i] for i in range(self.config.images)}
         logits = {"nlvr2": self.head(state["text"].global_token)}
         return Output(logits, state, make_record(gates, present | sides))
-
-    def _rows(self, images: int) -> list[Array]:
-        """The rows of the first images, and those of the second."""
-        return [jnp.arange(first, images, self.config.images) for first in range(self.config.images)]

@@ -11,7 +11,7 @@ from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.model import Blip, make_record
 from smarttrim_jax.models.layers import encoder_run
 from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State
+from smarttrim_jax.models.segments import GatesByRun, Prefix, Run, Segment, State, fold_prefix
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextTransformer
@@ -67,8 +67,15 @@ class BlipRetrieval(Blip):
         self, images: Float[Array, "batch height width 3"], *, trim: Trim | None = None, key: jax.Array | None = None
     ) -> Encoded:
         """Images on their own; arguments as in a call."""
-        state: State = {"image": self.embed_images(images)}
-        state, gates, present = self.fold(self.image_stages(), state, trim, key)
+        return self.finish_images(self.image_prefix(images, key=key), trim=trim, key=key)
+
+    def image_prefix(self, images: Float[Array, "batch height width 3"], *, key: jax.Array | None = None) -> Prefix:
+        """The first part of `encode_images`, the same whether it trims or not."""
+        return fold_prefix(self.image_stages(), {"image": self.embed_images(images)}, key)
+
+    def finish_images(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Encoded:
+        """The other part of `encode_images`."""
+        state, gates, present = self.fold(self.image_stages(), prefix, trim, key)
         image = state["image"]
         return Encoded(self.image_features(image), image, make_record(gates, present))
 
@@ -85,9 +92,18 @@ class BlipRetrieval(Blip):
         key: jax.Array | None = None,
     ) -> Encoded:
         """Texts on their own, which begin with [CLS]; the encoder's layers without their cross-attention."""
+        return self.finish_texts(self.text_prefix(ids, mask, key=key), trim=trim, key=key)
+
+    def text_prefix(
+        self, ids: Int[Array, "batch tokens"], mask: Int[Array, "batch tokens"], *, key: jax.Array | None = None
+    ) -> Prefix:
+        """The first part of `encode_texts`, the same whether it trims or not."""
         keys = split_key(key, 2)
-        state: State = {"text": self.text.embed(ids, mask, key=keys[0])}
-        state, gates, present = self.fold([self._text_alone], state, trim, keys[1])
+        return fold_prefix([self._text_alone], {"text": self.text.embed(ids, mask, key=keys[0])}, keys[1])
+
+    def finish_texts(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Encoded:
+        """The other part of `encode_texts`."""
+        state, gates, present = self.fold([self._text_alone], prefix, trim, split_key(key, 2)[1])
         text = state["text"]
         features = _normalised(self.text_projection(text.global_token))
         return Encoded(features, text, make_record(gates, present))
@@ -106,8 +122,8 @@ class BlipRetrieval(Blip):
         Its record is that of the text's layers alone; beside that of `encode_images` it is the call's.
         """
         keys = split_key(key, 2)
-        state: State = {"image": image, "text": self.text.embed(ids, mask, key=keys[0])}
-        state, gates, present = self.fold([self._fusion], state, trim, keys[1])
+        begin = Prefix({"image": image, "text": self.text.embed(ids, mask, key=keys[0])})
+        state, gates, present = self.fold([self._fusion], begin, trim, keys[1])
         return self.read_out(state, gates, present | {"image": jnp.ones_like(present["image"])})
 
     @property

@@ -9,7 +9,7 @@ from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.model import Blip, make_record
 from smarttrim_jax.models.blip.text import TextDecoder
 from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State
+from smarttrim_jax.models.segments import GatesByRun, Prefix, Run, Segment, State
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.objectives.language import sequence_loss
@@ -67,9 +67,9 @@ class BlipVqa(Blip):
         batch, answers, tokens = ids.shape
         keys = split_key(key, 2)
         target = self.decoder.embed(ids.reshape(-1, tokens), mask.reshape(-1, tokens), key=keys[0])
-        state: State = {"target": target, "text": encoded.state["text"].repeat(answers)}
+        begin = Prefix({"target": target, "text": encoded.state["text"].repeat(answers)})
         run = self.readers["decoder"].run(self.decoder.layers, self.all_trimmers, self.config)
-        state, gates, present = self.fold([run], state, trim, keys[1])
+        state, gates, present = self.fold([run], begin, trim, keys[1])
         present["text"] = jnp.repeat(encoded.record.present["fusion_text"], answers, axis=0)
         logits = self.decoder.logits(state["target"].values).reshape(batch, answers, tokens, -1)
         record = encoded.record | make_record(gates, present)

@@ -14,7 +14,7 @@ from smarttrim_jax.models.layers import embed_images, encoder_run
 from smarttrim_jax.models.meter.config import MeterConfig
 from smarttrim_jax.models.meter.layers import fusion_decide, fusion_layer, make_trimmers
 from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State, fold_stages
+from smarttrim_jax.models.segments import GatesByRun, Prefix, Run, Segment, State, fold_prefix, fold_stages
 from smarttrim_jax.nn.folding import stack
 from smarttrim_jax.nn.layers import PostNormLayer
 from smarttrim_jax.nn.linear import Linear
@@ -96,14 +96,25 @@ class Meter(nnx.Module):
             ConfigError: trimming a model without trimmers, offsets for another number of examples, another number of
                 images, a text that is too long.
         """
-        if trim is not None and self.config.trimming is None:
-            raise ConfigError("this model has no trimmers; set `trimming` in its MeterConfig")
         if trim is not None:
             trim.check(ids.shape[0])
+        return self.finish(self.prefix(images, ids, mask, key=key), trim=trim, key=key)
+
+    def prefix(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> Prefix:
+        """The first part of a call, the same whether it trims or not; arguments as in a call."""
         keys = split_key(key, 2)
-        state = self.embed(images, ids, mask, key=keys[0])
-        present = {name: tokens.gate for name, tokens in state.items()}
-        state, gates = fold_stages(self.stages(), state, trim, keys[1])
+        return fold_prefix(self.stages(), self.embed(images, ids, mask, key=keys[0]), keys[1])
+
+    def finish(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Output:
+        """The other part of a call; arguments as in a call.
+
+        Raises:
+            ConfigError: trimming a model without trimmers.
+        """
+        if trim is not None and self.config.trimming is None:
+            raise ConfigError("this model has no trimmers; set `trimming` in its MeterConfig")
+        present = {name: tokens.padded_gate for name, tokens in prefix.state.items()}
+        state, gates = fold_stages(self.stages(), prefix.state, trim, split_key(key, 2)[1], done=prefix.gates)
         return self.read_out(state, gates, present)
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:

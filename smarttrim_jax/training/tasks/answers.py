@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from smarttrim_jax.models.blip import BlipVqa
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.models.output import Output
+from smarttrim_jax.models.segments import Prefix
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.objectives.language import answer_loss, sequence_distillation, word_accuracy
 from smarttrim_jax.objectives.total import weighted_mean
@@ -36,17 +37,21 @@ class Answers(ChoosingTask):
         longest = mask.sum(axis=1).max()
         self._ids, self._mask = ids[:, :longest], mask[:, :longest]
 
+    def begin_pass(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> Prefix:
+        return self._bind(params).prefix(*inputs(self.config, batch), key=split_key(key, 2)[0])
+
     def run(
         self,
         params: Params,
         batch: Batch,
+        begun: Prefix,
         *,
         trim: Trim | None = None,
         key: jax.Array | None = None,
         full: Any = None,
     ) -> Output:
         module, keys = self._bind(params), split_key(key, 2)
-        questions = module(*inputs(self.config, batch), trim=trim, key=keys[0])
+        questions = module.finish(begun, trim=trim, key=keys[0])
         return module.decode(questions, *self._texts(batch["label"]), trim=trim, key=keys[1])
 
     def loss(self, output: Output, batch: Batch, given: None) -> Float[Array, ""]:

@@ -58,10 +58,21 @@ class Task(abc.ABC):
         """The parameters within their bounds, after every update."""
         return params
 
+    def begin_pass(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> Any:
+        """What a full pass and a trimmed one have in common, computed once.
+
+        Args:
+            params: of the model.
+            batch: of the data pipeline.
+            key: of the full training pass.
+        """
+        return self.model.apply(params, *inputs(self.config, batch), key=key, method="prefix")
+
     def run(
         self,
         params: Params,
         batch: Batch,
+        begun: Any,
         *,
         trim: Trim | None = None,
         key: jax.Array | None = None,
@@ -72,11 +83,12 @@ class Task(abc.ABC):
         Args:
             params: of the model.
             batch: of the data pipeline.
+            begun: by `begin_pass`.
             trim: how the trimmers decide; None runs at full capacity.
             key: of a training pass.
             full: the pass at full capacity that a trimmed one follows and shares its draws with.
         """
-        return self.model.apply(params, *inputs(self.config, batch), trim=trim, key=key)
+        return self.model.apply(params, begun, trim=trim, key=key, method="finish")
 
     @abc.abstractmethod
     def loss(self, output: Any, batch: Batch, given: Any) -> Float[Array, ""]:

@@ -13,6 +13,7 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.blip import BlipRetrieval
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.output import Output
+from smarttrim_jax.models.segments import Prefix
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.objectives.distillation import distillation_loss
 from smarttrim_jax.objectives.retrieval import (
@@ -108,7 +109,7 @@ class Pairs(ChoosingTask):
         momentum = momentum_update(state["momentum"], params, wanted.momentum)
         module: BlipRetrieval = self._plain.bind(momentum)
         images = module.encode_images(self._images(batch)).features
-        texts = module.encode_texts(self._alone(batch["text_ids"]), batch["text_mask"]).features
+        texts = module.encode_texts(*self._texts_alone(batch)).features
         rise = jnp.maximum(wanted.alpha_fraction * self.config.schedule.total_steps, 1.0)
         alpha = wanted.alpha * jnp.minimum(state["step"] / rise, 1.0)
         queue = enqueue(state["queue"], images, texts, batch["label"])
@@ -117,10 +118,17 @@ class Pairs(ChoosingTask):
     def bounded(self, params: Params) -> Params:
         return params | {"temperature": bounded_temperature(params["temperature"])}
 
+    def begin_pass(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> tuple[Prefix, Prefix]:
+        """The images' part and the texts'."""
+        module, keys = self._bind(params), split_key(key, 4)
+        images = module.image_prefix(self._images(batch), key=keys[0])
+        return images, module.text_prefix(*self._texts_alone(batch), key=keys[1])
+
     def run(
         self,
         params: Params,
         batch: Batch,
+        begun: tuple[Prefix, Prefix],
         *,
         trim: Trim | None = None,
         key: jax.Array | None = None,
@@ -128,8 +136,8 @@ class Pairs(ChoosingTask):
     ) -> PairsPass:
         module, keys, temperature = self._bind(params), split_key(key, 4), params["temperature"]
         ids, mask = batch["text_ids"], batch["text_mask"]
-        image = module.encode_images(self._images(batch), trim=trim, key=keys[0])
-        text = module.encode_texts(self._alone(ids), mask, trim=trim, key=keys[1])
+        image = module.finish_images(begun[0], trim=trim, key=keys[0])
+        text = module.finish_texts(begun[1], trim=trim, key=keys[1])
         if full is None:
             draw = jax.random.key(0) if keys[2] is None else keys[2]
             negatives = hard_negatives(draw, image.features, text.features, batch["label"], temperature)
@@ -177,7 +185,7 @@ class Pairs(ChoosingTask):
 
     def judge(self, params: Params, output: Output, batch: Batch, trim: Trim | None) -> tuple[Rows, TrimRecord]:
         module = self._bind(params)
-        text = module.encode_texts(self._alone(batch["text_ids"]), batch["text_mask"], trim=trim)
+        text = module.encode_texts(*self._texts_alone(batch), trim=trim)
         rows = {
             "images": module.image_features(output.state["image"]),
             "texts": text.features,
@@ -204,9 +212,9 @@ class Pairs(ChoosingTask):
     def _images(self, batch: Batch) -> Array:
         return normalize(batch["image"], self.config.pixels)
 
-    def _alone(self, ids: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
-        """The texts as they begin where no image is read."""
-        return ids.at[:, 0].set(self._start_alone)
+    def _texts_alone(self, batch: Batch) -> tuple[Array, Array]:
+        """Ids and mask of the texts as they begin where no image is read."""
+        return batch["text_ids"].at[:, 0].set(self._start_alone), batch["text_mask"]
 
 
 def _without_trimmers(params: Params) -> Params:

@@ -1,6 +1,6 @@
 """What a compiled program sends, counted from its text."""
 
-from smarttrim_jax.training.collectives import Collectives, collectives
+from smarttrim_jax.ahead.collectives import Collectives, collectives
 
 PROGRAM = """HloModule jit_step, is_scheduled=true
 

@@ -1,0 +1,44 @@
+"""A model's stages: a pass in two parts, of which the first never trims."""
+
+import dataclasses
+from typing import Any
+
+import chex
+import jax
+import pytest
+
+from smarttrim_jax.models.segments import fold_stages
+from smarttrim_jax.trimming.trimmers import RunTrimming, TrimmingConfig
+
+UNTRIMMED = RunTrimming(tokens=False, heads=False)
+
+
+@pytest.mark.parametrize("trims", [True, False])
+def test_a_pass_in_two_parts_is_the_pass_in_one(
+    tiny_meter: Any, closing: Any, training_key: Any, trims: bool
+) -> None:
+    # One image layer comes before the trimming; the text's encoder trims nothing at all.
+    trimming = dataclasses.replace(tiny_meter.config.trimming, text=UNTRIMMED)
+    trimmers = {name: leaf for name, leaf in tiny_meter.params["trimmers"].items() if name != "text"}
+    params = tiny_meter.params | {"trimmers": trimmers}
+    model, trim = tiny_meter.with_config(trimming=trimming).model, closing if trims else None
+
+    @jax.jit
+    def both(key: jax.Array) -> Any:
+        meter, keys = model.bind(params), jax.random.split(key)
+        whole = fold_stages(meter.stages(), meter.embed(*tiny_meter.batch, key=keys[0]), trim, keys[1])
+        prefix = meter.prefix(*tiny_meter.batch, key=key)
+        assert {name: len(gates[name].tokens) for name, gates in prefix.gates.items()} == {"image": 1, "text": 2}
+        parts = meter.finish(prefix, trim=trim, key=key)
+        return whole, (parts.state, parts.record.gates)
+
+    whole, parts = both(training_key)
+    chex.assert_trees_all_close(whole, parts, atol=1e-6)
+
+
+def test_a_model_that_trims_from_its_first_layers_begins_with_its_embeddings(tiny_meter: Any) -> None:
+    trimming = TrimmingConfig(image=RunTrimming(), text=RunTrimming(), trimmers=tiny_meter.config.trimming.trimmers)
+    meter = tiny_meter.with_config(trimming=trimming)
+    shapes = jax.eval_shape(meter.model.init, jax.random.key(0))
+    prefix = jax.eval_shape(lambda params: meter.model.apply(params, *meter.batch, method="prefix"), shapes)
+    assert prefix.gates == {"image": {}, "text": {}}
