@@ -40,7 +40,7 @@ def test_a_stand_in_has_the_sizes_it_was_given(start, words):
 
 
 def test_a_step_is_compiled_without_data(fitted: ExperimentConfig) -> None:
-    plain = dataclasses.replace(fitted, schedule=ScheduleConfig(full_steps=2, trim_steps=0))
+    plain = dataclasses.replace(fitted, schedule=ScheduleConfig(full_steps=1, trim_steps=0))
     step = compile_step(plain, jax.devices()[:1], 8)
     shapes = flatten_dict(jax.eval_shape(Functional(plain.model).init, jax.random.key(0)))
     assert step.parameters == sum(leaf.size for leaf in shapes.values())

@@ -4,14 +4,17 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 from typing import Any
 
 import chex
 import jax
 import pytest
+from processes import Ended, run_together
 from tiny_run import tiny_model
 
+from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
 from smarttrim_jax.models.functional import Functional
@@ -23,10 +26,19 @@ from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig, 
 from smarttrim_jax.training.preemption import Preempted
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.run import evaluate, train
+from smarttrim_jax.training.sharding import MeshConfig
 from smarttrim_jax.training.start import starting_params
 from smarttrim_jax.training.workdir import Workdir
 
-TOTAL = 34
+TOTAL = 20
+
+
+@pytest.fixture(scope="module")
+def finished(experiment: ExperimentConfig, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a run that nobody disturbed."""
+    path = str(tmp_path_factory.mktemp("finished"))
+    train(experiment, path)
+    return path
 
 
 def metrics(path: str) -> list[dict[str, float]]:
@@ -55,7 +67,7 @@ def train_until(step: int, experiment: ExperimentConfig, path: str, monkeypatch:
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_until(17, experiment, str(tmp_path), monkeypatch)
+    train_until(10, experiment, str(tmp_path), monkeypatch)
     train(experiment, str(tmp_path))
 
     chex.assert_trees_all_equal(state(str(tmp_path)), state(finished))
@@ -134,7 +146,7 @@ def test_a_plain_checkpoint_gets_fresh_open_trimmers(experiment: ExperimentConfi
     plain = dataclasses.replace(
         experiment,
         model=tiny_model(trimming=None),
-        schedule=ScheduleConfig(full_steps=2, trim_steps=0, tensorboard=False),
+        schedule=ScheduleConfig(full_steps=1, trim_steps=0, tensorboard=False),
     )
     report = train(plain, str(tmp_path / "plain"))
     assert report["accuracy"].keys() == {"full"}
@@ -183,9 +195,33 @@ def report(folder: pathlib.Path) -> dict[str, Any]:
     return {name: value for name, value in written.items() if not isinstance(value, str)}
 
 
+@pytest.fixture(scope="module")
+def together(
+    experiment: ExperimentConfig, finished: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[pathlib.Path, list[Ended]]:
+    """The second half of a finished run again, by two processes; batches, parameters and moments are split."""
+    folder = tmp_path_factory.mktemp("together")
+    data = dataclasses.replace(experiment.data, data_dir=str(folder / "prepared"))
+    config = dataclasses.replace(experiment, data=data, mesh=MeshConfig(data=1, fsdp=2))
+    (folder / "config.json").write_text(json.dumps(to_dict(config)))
+    shutil.copytree(pathlib.Path(finished) / "checkpoints" / "10", folder / "run" / "checkpoints" / "10")
+    shutil.copy(pathlib.Path(finished) / "metrics.jsonl", folder / "run")
+    flags = [f"--config={pathlib.Path(__file__).parent / 'tiny_config.py'}:{folder / 'config.json'}"]
+    ended = run_together("-m", "smarttrim_jax.train", *flags, f"--workdir={folder / 'run'}")
+    return folder / "run", ended
+
+
+def test_several_processes_train_as_one(together: Any, finished: str) -> None:
+    folder, ended = together
+    assert [end.status for end in ended] == [0, 0], ended
+    chex.assert_trees_all_close(metrics(str(folder))[10:], metrics(finished)[10:], rtol=1e-5, atol=1e-6)
+    assert len(metrics(str(folder))) == len(metrics(finished))
+    ours, expected = (restore(Workdir(str(path)).checkpoints) for path in (folder, finished))
+    chex.assert_trees_all_close(ours, expected, atol=1e-4)
+
+
 def test_one_process_prepares_the_data_and_speaks_for_all(together: Any) -> None:
-    assert [end.status for end in together.ended] == [0, 0], together.ended
-    first, second = together.ended
+    first, second = together[1]
     assert first.stdout.count("preparing easy_vqa") == 1
     assert "speed-up in MACs" in first.stdout
     assert "easy_vqa" not in second.stdout
@@ -193,13 +229,13 @@ def test_one_process_prepares_the_data_and_speaks_for_all(together: Any) -> None
 
 
 def test_several_processes_evaluate_as_one(together: Any, finished: str) -> None:
-    ours, expected = (report(pathlib.Path(folder)) for folder in (together.folder, finished))
-    assert ours["examples"] == 10  # which neither the devices nor the batches of 8 divide
+    ours, expected = (report(pathlib.Path(folder)) for folder in (together[0], finished))
+    assert ours["examples"] == 10  # which the batches of 4 do not divide
     chex.assert_trees_all_close(ours, expected, rtol=1e-5)
 
 
 def test_one_process_evaluates_what_several_trained(together: Any) -> None:
-    folder = together.folder
+    folder, _ = together
     written = report(folder)
     evaluate(str(folder))
     chex.assert_trees_all_close(report(folder), written, rtol=1e-5)
