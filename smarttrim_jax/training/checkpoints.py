@@ -50,8 +50,9 @@ class Checkpoints:
             root.mkdir(parents=True, exist_ok=True)
             probe = root / f".writable-{jax.process_index()}"
             probe.write_text("")
-            probe.unlink()
+            # Buckets have no empty folders: it is listed while it holds the probe.
             remains = [entry.name for entry in root.iterdir() if ".orbax-checkpoint-tmp" in entry.name]
+            probe.unlink()
             if remains:
                 _log.warning("%s: removing saves that were interrupted: %s", self.directory, ", ".join(remains))
             self._orbax = ocp.training.Checkpointer(

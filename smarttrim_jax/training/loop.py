@@ -83,6 +83,7 @@ def fit(
             if signal_number or step % checkpoints.every == 0 or step == total_steps:
                 # Metrics of this very step first: a state that is not finite is never saved.
                 report.flush()
+                writer.flush()
                 checkpoints.save(step, state, iterator.get_state(), dict(save_metadata))
             if signal_number:
                 checkpoints.wait()

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import fsspec
 import jax
 from etils import epath
 
@@ -21,10 +22,18 @@ class Workdir:
 
     Args:
         path: the folder.
+
+    Raises:
+        ConfigError: a bucket, and what reaches it is not installed.
     """
 
     def __init__(self, path: str) -> None:
         self.path = epath.Path(path).expanduser()
+        if path.startswith("gs://"):
+            try:
+                fsspec.get_filesystem_class("gcs")
+            except ImportError:
+                raise ConfigError(f"'{path}' is a bucket; pip install -e '.[gcs]' brings what reaches it") from None
 
     @property
     def checkpoints(self) -> str:
