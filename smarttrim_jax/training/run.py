@@ -57,7 +57,7 @@ def train(config: ExperimentConfig, path: str) -> Report:
     dataset = prepare_everywhere(config.data)
     config = fit_to_data(config, dataset)
     workdir.claim(config)
-    params = _fit(make_task(config, dataset), workdir, dataset)
+    params = trained_params(make_task(config, dataset), workdir, dataset)
     run = FinishedRun(config, params, None, dataset)
     evaluator = Evaluator(run)
     if config.schedule.trim_steps:
@@ -102,8 +102,18 @@ def _report(
     return report
 
 
-def _fit(task: Task, workdir: Workdir, dataset: Dataset) -> Params:
-    """Trains to the last step and returns the parameters."""
+def trained_params(task: Task, workdir: Workdir, dataset: Dataset) -> Params:
+    """Trains to the last step, from where the folder's run stopped, and returns the parameters.
+
+    Args:
+        task: of the run.
+        workdir: its folder, claimed by the same configuration.
+        dataset: of the run.
+
+    Raises:
+        TrainingError: as `training.loop.fit`.
+        Preempted: SIGTERM or Ctrl-C; everything is saved.
+    """
     config = task.config
     mesh, schedule = make_mesh(config.mesh), config.schedule
     abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
