@@ -151,6 +151,7 @@ class Checkpoints:
         """
         if jax.process_count() == 1 or "://" in self.directory:
             return
+        self._orbax.wait()  # for the save before, whose bytes count
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         has_room = shutil.disk_usage(self.directory).free >= needed
         if not multihost_utils.broadcast_one_to_all(np.bool_(has_room)):
