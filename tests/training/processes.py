@@ -46,7 +46,7 @@ def start_together(*arguments: str, processes: int = 2, devices: int = 1) -> lis
 def wait_for(started: list[subprocess.Popen[str]]) -> list[Ended]:
     """Waits for all; none outlives the others' time."""
     try:
-        outputs = [process.communicate(timeout=500) for process in started]
+        outputs = [process.communicate(timeout=1500) for process in started]
     finally:
         for process in started:
             process.kill()
