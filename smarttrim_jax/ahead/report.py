@@ -80,7 +80,8 @@ class Growth:
 
     Attributes:
         largest_batch: examples that fit over all devices, a multiple of their number.
-        bytes_sent_per_example: by each device: activations, where all else are parameters and gradients.
+        bytes_sent_per_example: by each device: activations, where all else are parameters and gradients; negative
+            where the compiler gathers in another way for fewer examples.
     """
 
     largest_batch: int

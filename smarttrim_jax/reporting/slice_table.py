@@ -24,7 +24,7 @@ def format_slice(report: SliceReport) -> str:
         )
     if growth is not None:
         lines += [
-            f"sent for each example {growth.bytes_sent_per_example / MB:.3f} MB",
+            f"more examples send more: {max(growth.bytes_sent_per_example, 0.0) / MB:.4f} MB each",
             f"the largest batch that fits: about {growth.largest_batch}",
         ]
     if answer is not None:
