@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TinyMeter
 
 from smarttrim_jax.tokens import Padded
 from smarttrim_jax.trimming.capacity import CapacityConfig
@@ -23,7 +22,7 @@ def dial(capacity: CapacityConfig, offset: float) -> Trim:
     return Trim(offset=offset, noise=0.0, capacity=capacity)
 
 
-def test_the_pass_is_the_masked_one_where_open_tokens_fit(tiny_meter: TinyMeter, training_key: jax.Array) -> None:
+def test_the_pass_is_the_masked_one_where_open_tokens_fit(tiny_meter: Any, training_key: jax.Array) -> None:
     """Of the image closed tokens leave, of the text padding."""
     capacity, config = CapacityConfig(image=0.75, text=0.9), tiny_meter.config
     parts = {side: dataclasses.replace(getattr(config, side), dropout=0.0) for side in ("text", "fusion")}
@@ -40,7 +39,7 @@ def test_the_pass_is_the_masked_one_where_open_tokens_fit(tiny_meter: TinyMeter,
 
 
 @pytest.fixture(scope="module")
-def image_run(tiny_meter: TinyMeter) -> Any:
+def image_run(tiny_meter: Any) -> Any:
     """Of an offset, a capacity and keys: loss, its gradients and the gates, of the image encoder alone."""
     meter = tiny_meter.with_config(scan=True)
     vision, rng = meter.config.vision, np.random.default_rng(0)

@@ -211,6 +211,7 @@ def together(
     return folder / "run", ended
 
 
+@pytest.mark.slow
 def test_several_processes_train_as_one(together: Any, finished: str) -> None:
     folder, ended = together
     assert [end.status for end in ended] == [0, 0], ended
@@ -220,6 +221,7 @@ def test_several_processes_train_as_one(together: Any, finished: str) -> None:
     chex.assert_trees_all_close(ours, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_one_process_prepares_the_data_and_speaks_for_all(together: Any) -> None:
     first, second = together[1]
     assert first.stdout.count("preparing easy_vqa") == 1
@@ -228,12 +230,14 @@ def test_one_process_prepares_the_data_and_speaks_for_all(together: Any) -> None
     assert "step" not in second.stderr
 
 
+@pytest.mark.slow
 def test_several_processes_evaluate_as_one(together: Any, finished: str) -> None:
     ours, expected = (report(pathlib.Path(folder)) for folder in (together[0], finished))
     assert ours["examples"] == 10  # which the batches of 4 do not divide
     chex.assert_trees_all_close(ours, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_process_evaluates_what_several_trained(together: Any) -> None:
     folder, _ = together
     written = report(folder)
