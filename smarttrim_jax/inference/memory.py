@@ -4,7 +4,7 @@ import ctypes
 import sys
 
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
-NEVER = 2**31 - 1
+NEVER = -1  # the largest int would be 2 GiB, and a training step frees more
 
 
 def keep_freed_memory() -> bool:
