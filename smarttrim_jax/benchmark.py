@@ -20,9 +20,9 @@ from smarttrim_jax.configuration import build
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.inference.benchmarking import measure_forced, measure_run
 from smarttrim_jax.inference.measurement import describe_machine
-from smarttrim_jax.inference.memory import keep_freed_memory
 from smarttrim_jax.inference.speed import Row
 from smarttrim_jax.inference.step_speed import measure_steps
+from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.reporting.speed_table import format_speed, speed_head
 from smarttrim_jax.reporting.step_table import format_step, step_head
 from smarttrim_jax.training.experiment import ExperimentConfig

@@ -10,6 +10,7 @@ from absl import flags
 
 from smarttrim_jax.command_line import run_command
 from smarttrim_jax.inference.evaluation import PackedEvaluator
+from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.reporting.table import format_report
 from smarttrim_jax.training.evaluation import Evaluator
 from smarttrim_jax.training.run import evaluate
@@ -28,6 +29,7 @@ JSON = flags.DEFINE_bool("json", False, "Print the report as JSON.")
 
 def main() -> None:
     """Runs the command."""
+    keep_freed_memory()
     make_evaluator = PackedEvaluator if EXECUTION.value == "packed" else Evaluator
     report = evaluate(str(WORKDIR.value), split=SPLIT.value, speedup=SPEEDUP.value, make_evaluator=make_evaluator)
     if jax.process_index() == 0:

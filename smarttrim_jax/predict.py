@@ -20,8 +20,8 @@ from absl import flags
 
 from smarttrim_jax.command_line import run_command
 from smarttrim_jax.errors import ConfigError, DataError
-from smarttrim_jax.inference.memory import keep_freed_memory
 from smarttrim_jax.inference.predictor import Answer, Failure, Predictor, Question
+from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.training.finished import open_run
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")

@@ -13,6 +13,7 @@ from ml_collections import config_flags
 
 from smarttrim_jax.command_line import run_command
 from smarttrim_jax.configuration import build
+from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.reporting.table import format_report
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.preemption import Preempted
@@ -24,6 +25,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, 
 
 def main() -> None:
     """Runs the command."""
+    keep_freed_memory()
     try:
         report = train(build(ExperimentConfig, CONFIG.value.to_dict()), str(WORKDIR.value))
     except Preempted as stop:

@@ -1,0 +1,27 @@
+"""The two steps that the benchmark compares are the run's own."""
+
+import dataclasses
+
+import pytest
+
+from smarttrim_jax.data.dataset import prepare
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.inference.step_speed import measure_steps
+from smarttrim_jax.reporting.step_table import format_step
+from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig, fit_to_data
+
+
+@pytest.mark.slow
+def test_a_trimmed_step_is_quoted_against_a_plain_one(experiment: ExperimentConfig) -> None:
+    plain, trim = measure_steps(fit_to_data(experiment, prepare(experiment.data)), [8], repeats=1)
+    assert (plain["step"], trim["step"]) == ("plain", "trim")
+    assert plain["cost"] == 1
+    assert trim["cost"] == trim["seconds"] / plain["seconds"]
+    assert format_step({**trim, "seconds": 1.5, "cost": 1.9}) == "trim       8     1500.0    1.90x"
+
+
+def test_a_model_without_trimmers_has_no_trimmed_step(experiment: ExperimentConfig) -> None:
+    model = dataclasses.replace(experiment.model, trimming=None)
+    schedule = ScheduleConfig(full_steps=1, trim_steps=0)
+    with pytest.raises(ConfigError, match="no trimmers"):
+        next(measure_steps(dataclasses.replace(experiment, model=model, schedule=schedule), [8], repeats=1))
