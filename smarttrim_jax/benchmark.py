@@ -7,7 +7,8 @@
 
 With a config the model is untrained and its token gates are forced: every example draws the share it keeps. With a
 workdir the trained model trims real examples, at the speed-ups of its dial. With --steps it is training that is
-measured: what a step of trim-tuning costs, against one of plain fine-tuning.
+measured: what a step of trim-tuning costs (also a shortened one, where the config has a capacity), against one of
+plain fine-tuning.
 """
 
 import json

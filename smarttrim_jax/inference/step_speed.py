@@ -17,7 +17,7 @@ from smarttrim_jax.training.without_data import abstract_batch, task_without_dat
 
 
 def measure_steps(config: ExperimentConfig, batch_sizes: Sequence[int], repeats: int) -> Iterator[Row]:
-    """Both steps of a run on random images and texts of full length, timed by turns on the config's mesh.
+    """A run's steps on random images and texts of full length, timed by turns on the config's mesh.
 
     Args:
         config: of the run, every size given.
@@ -25,8 +25,9 @@ def measure_steps(config: ExperimentConfig, batch_sizes: Sequence[int], repeats:
         repeats: timed steps of each kind.
 
     Yields:
-        Rows with `step` ("plain" or "trim"), `batch_size`, `seconds` (median), `spread` (quartiles over the median),
-        `compile_seconds`, and `cost`, its seconds over the plain step's.
+        Rows with `step` ("plain", "trim", and "shortened" where the config has a capacity), `batch_size`, `seconds`
+        (median), `spread` (quartiles over the median), `compile_seconds`, and `cost`, its seconds over the plain
+        step's.
 
     Raises:
         ConfigError: a model without trimmers, sizes that are left to the data, or a mesh that does not fit.
@@ -37,6 +38,9 @@ def measure_steps(config: ExperimentConfig, batch_sizes: Sequence[int], repeats:
     abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
     steps = Steps(task, make_optimizer(config.optimizer, abstract, config.schedule.total_steps))
     shardings = state_shardings(jax.eval_shape(steps.initial_state, abstract), mesh)
+    compared = {"plain": steps.full, "trim": steps.trim}
+    if config.capacity.sides:
+        compared["shortened"] = steps.trim_shortened
     begin = jax.jit(lambda key: steps.initial_state(task.model.init(key)), out_shardings=shardings)
     for batch_size in batch_sizes:
         batch = place_batch(_random_batch(config, batch_size), mesh)
@@ -52,7 +56,7 @@ def measure_steps(config: ExperimentConfig, batch_sizes: Sequence[int], repeats:
             return run
 
         with jax.set_mesh(mesh):
-            timings = time_by_turns({"plain": repeated(steps.full), "trim": repeated(steps.trim)}, repeats)
+            timings = time_by_turns({name: repeated(step) for name, step in compared.items()}, repeats)
         for name, timing in timings.items():
             yield {
                 "step": name,

@@ -22,7 +22,7 @@ from smarttrim_jax.trimming.gates import Trim
         (1, 1, "roberta", "float32"),
         (3, 2, "bert", "float32"),
         (16, 1, "bert", "bfloat16"),
-        (64, 1, "roberta", "float32"),
+        pytest.param(64, 1, "roberta", "float32", marks=pytest.mark.slow),
     ],
 )
 def test_equals_the_padded_execution_under_random_gates(tiny_meter, batch, images, rule, dtype):

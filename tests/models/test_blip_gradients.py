@@ -6,11 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from tiny_blip import assert_nearly_all_closed, forward, fresh_blip
 
 from smarttrim_jax.trimming.gates import Trim
 
 
+@pytest.mark.slow
 def test_with_all_but_the_global_tokens_closed_no_gradient_is_nan_in_bfloat16(training_key):
     fresh = fresh_blip("vqa")  # the task with every kind of layer
     # Without dropout, which takes long to compile and asks nothing of a backbone.

@@ -59,7 +59,7 @@ def training_pass(tiny_meter, training_key) -> Any:
     return run
 
 
-@pytest.mark.parametrize(("scan", "remat"), [(True, "full"), (True, "dots")])
+@pytest.mark.parametrize(("scan", "remat"), [(True, "full"), pytest.param(True, "dots", marks=pytest.mark.slow)])
 def test_scan_and_remat_change_no_number(training_pass, scan, remat):
     (expected, (logits, gates)), gradients = training_pass(False, "none")
     (loss, (other_logits, other_gates)), other_gradients = training_pass(scan, remat)

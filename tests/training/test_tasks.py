@@ -55,7 +55,12 @@ class Trained:
         return self.states[-1]["params"]
 
 
-@pytest.fixture(scope="module", params=TASKS)
+# Every task's step is seconds of compilation; the two that differ most are tried each time.
+OFTEN = ("vqa", "retrieval")
+MARKED = [task if task in OFTEN else pytest.param(task, marks=pytest.mark.slow) for task in TASKS]
+
+
+@pytest.fixture(scope="module", params=MARKED)
 def trained(request: Any, sources: dict[str, str]) -> Trained:
     config = experiment(request.param, sources)
     dataset = prepare(config.data)
