@@ -27,7 +27,8 @@ from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
 from smarttrim_jax.reporting.speed_table import format_speed
 from smarttrim_jax.training.evaluation import Evaluator
-from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.finished import FinishedRun
 from smarttrim_jax.trimming.calibration import SpeedDial
 

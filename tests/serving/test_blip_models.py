@@ -24,7 +24,7 @@ from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
 from smarttrim_jax.reporting.table import format_report
 from smarttrim_jax.training.evaluation import Evaluator
-from smarttrim_jax.training.experiment import fit_to_data
+from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.finished import FinishedRun
 from smarttrim_jax.training.report import build_report
 from smarttrim_jax.trimming.calibration import SpeedDial
