@@ -7,13 +7,15 @@
     python -m smarttrim_jax.benchmark --workdir=models/quick --input=questions.jsonl --speedups=2,3
 
 With a config the model is untrained and its token gates are forced: every example draws the share it keeps. With a
-workdir the trained model trims real examples at the speed-ups of its dial: questions as `predict` takes them (--input),
-or a split of its data set (--split); without either its gates are forced too. With --steps it is training that is
-measured: what a step of trim-tuning costs (also a shortened one, where the config has a capacity), against one of
-plain fine-tuning.
+workdir the trained model trims real examples at the speed-ups of its dial: questions as `predict` takes them
+(--input), or a split of its data set (--split); without either its gates are forced too. With --steps it is training
+that is measured: what a step of trim-tuning costs (also a shortened one, where the config has a capacity), against
+one of plain fine-tuning.
 """
 
+import itertools
 import json
+from collections.abc import Iterator
 
 from absl import flags
 from ml_collections import config_flags
@@ -29,6 +31,8 @@ from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.model_flags import SPLIT, WORKDIR, opened_data, opened_model
 from smarttrim_jax.reporting.speed_table import format_speed, speed_head
 from smarttrim_jax.reporting.step_table import format_step, step_head
+from smarttrim_jax.serving.question_file import read_questions
+from smarttrim_jax.serving.timed_examples import first_examples, first_questions
 from smarttrim_jax.training.experiment import ExperimentConfig
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="configs/NAME.py[:argument], for an untrained model")
@@ -74,20 +78,21 @@ def _measure_trained(sizes: list[int]) -> Iterator[Row]:
     """Times the model of --workdir on its questions, its data, or with forced gates."""
     trained = opened_model()
     config = trained.config
-    if INPUT.value is None and SPLIT.value is None:
+    path, split = INPUT.value, SPLIT.value
+    if path is None and split is None:
         keeps = _numbers("keep", KEEP.value, float)
         return measure_forced(config, sizes, keeps, REPEATS.value, params=trained.params)
     speedups = _numbers("speedups", SPEEDUPS.value, float) or [trained.speedup()]
-    trims = {speedup: trained.trim(speedup) for speedup in speedups}
-    if None in trims.values():
+    trims = {speedup: trim for speedup in speedups if (trim := trained.trim(speedup)) is not None}
+    if not trims:
         raise ConfigError("this model never trimmed; there is nothing to compare")
     count = max(EXAMPLES, *sizes)
-    if INPUT.value is not None:
-        questions = itertools.islice((line.question for line in read_questions(INPUT.value)), count)
+    if path is not None:
+        questions = itertools.islice((line.question for line in read_questions(path)), count)
         examples = calibration = first_questions(trained, questions)
-    else:
+    elif split is not None:
         dataset = opened_data(trained)
-        examples = first_examples(trained, dataset, SPLIT.value, count)
+        examples = first_examples(trained, dataset, split, count)
         calibration = first_examples(trained, dataset, "calibration", config.evaluation.calibration_examples)
     return measure_trained(
         trained.model, trained.params, config.execution, trims, examples, calibration, sizes, REPEATS.value

@@ -2,7 +2,8 @@
 
     python -m smarttrim_jax.evaluate --workdir=runs/quick [--split=test] [--speedup=2.5] [--execution=packed]
 
-The data must be that which the model was trained on. Without --split and --speedup a run's `report.json` is written anew.
+The data must be that which the model was trained on. Without --split and --speedup a run's `report.json` is written
+anew.
 """
 
 import json
@@ -14,13 +15,13 @@ from smarttrim_jax.command_line import run_command
 from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.model_flags import SPEEDUP, SPLIT, WORKDIR, opened_data, opened_model
 from smarttrim_jax.reporting.table import format_report
-from smarttrim_jax.serving.evaluation import evaluate
+from smarttrim_jax.serving.evaluation import EVALUATORS, evaluate
 from smarttrim_jax.training.workdir import Workdir
 
 EXECUTION = flags.DEFINE_enum(
     "execution",
     "padded",
-    ["padded", "packed"],
+    list(EVALUATORS),
     "Closed tokens masked, as in training, or out of memory.",
 )
 JSON = flags.DEFINE_bool("json", False, "Print the report as JSON.")

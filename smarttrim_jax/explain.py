@@ -26,7 +26,9 @@ from smarttrim_jax.serving.questions import Question
 from smarttrim_jax.serving.trained_model import TrainedModel
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
-IMAGE = flags.DEFINE_multi_string("image", [], "Image file (once per image of the example) to explain instead of data.")
+IMAGE = flags.DEFINE_multi_string(
+    "image", [], "Image file (once per image of the example) to explain instead of data."
+)
 TEXT = flags.DEFINE_multi_string("text", [], "Question or statement about the image, once for each.")
 LIMIT = flags.DEFINE_integer("limit", None, "Only the first examples of the split; all by default.", lower_bound=1)
 PICTURES = flags.DEFINE_integer("pictures", 24, "Examples that get a picture of their own.", lower_bound=0)

@@ -7,8 +7,8 @@
 
 A folder asks the same of each of its images; a model of captions says what it sees, without --text. A line of JSONL
 in is `{"image": FILE or [FILE, ...], "text": ...}` ("images" and "question" are taken too) with any other keys, which
-its line out has again, with `answer`, `confidence`, `macs_saved` and `seconds`, or `error` where the question could not
-be asked, and `run` and `speedup`. The same command again goes on where an output ends.
+its line out has again, with `answer`, `confidence`, `macs_saved` and `seconds`, or `error` where the question could
+not be asked, and `run` and `speedup`. The same command again goes on where an output ends.
 """
 
 import dataclasses

@@ -12,7 +12,15 @@ Augment = Literal["none", "clip_randaug"]
 Start = Literal["", "[ENC]", "[DEC]"]
 
 _CHOICES = {"dataset": DatasetName, "resize": Resize, "augment": Augment, "start": Start}
-_LEAST = {"image_size": 1, "text_length": 3, "batch_size": 1, "images": 0, "example_images": 0, "workers": 0, "seed": 0}
+_LEAST = {
+    "image_size": 1,
+    "text_length": 3,
+    "batch_size": 1,
+    "images": 0,
+    "example_images": 0,
+    "workers": 0,
+    "seed": 0,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +45,7 @@ class DataConfig:
         prompt: words that every text begins with (BLIP's captions: "a picture of").
         workers: processes that read training data; 0 reads in threads of this one.
         seed: of order and augmentation.
+        fingerprint: Of the prepared data set (`Dataset.fingerprint`); "" takes whatever is there.
 
     Raises:
         ConfigError: a value that is not accepted.
@@ -57,6 +66,7 @@ class DataConfig:
     prompt: str = ""
     workers: int = 0
     seed: int = 0
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

@@ -141,4 +141,4 @@ def _forced(model: Functional, params: Params, batch: Batch, random: np.random.G
 def _cut(examples: Batch, size: int) -> list[Batch]:
     """Batches of one size; what is left over is dropped, since fillers are no examples."""
     starts = range(0, len(examples[1]) - size + 1, size)
-    return [tuple(part[start : start + size] for part in examples) for start in starts]  # type: ignore[misc]
+    return [tuple(part[start : start + size] for part in examples) for start in starts]

@@ -1,6 +1,7 @@
 """A trained model judged on a split of its data, by either execution."""
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -13,8 +14,6 @@ from smarttrim_jax.training.forward import Batch, inputs
 from smarttrim_jax.training.report import build_report
 from smarttrim_jax.training.run_data import prepare_everywhere
 from smarttrim_jax.trimming.gates import Trim
-
-Execution = Literal["padded", "packed"]
 
 
 class PackedEvaluator(Evaluator):
@@ -60,13 +59,25 @@ def open_data(trained: TrainedModel) -> Dataset:
     return dataset
 
 
+def padded_evaluator(trained: TrainedModel, dataset: Dataset) -> Evaluator:
+    """Evaluates a model by padded execution."""
+    return Evaluator(trained.task, trained.params, dataset)
+
+
+EVALUATORS: dict[str, Callable[[TrainedModel, Dataset], Evaluator]] = {
+    "padded": padded_evaluator,
+    "packed": PackedEvaluator,
+}
+"""By execution: closed tokens masked, as in training, or out of memory."""
+
+
 def evaluate(
     trained: TrainedModel,
     dataset: Dataset,
     *,
     split: str | None = None,
     speedup: float | None = None,
-    execution: Execution = "padded",
+    execution: str = "padded",
 ) -> Report:
     """Evaluates a trained model at full capacity and trimmed.
 
@@ -75,7 +86,7 @@ def evaluate(
         dataset: Its data, see `open_data`.
         split: Name of a split; the configured one by default.
         speedup: In MACs; by default the one that the model was trained for.
-        execution: "padded" masks closed tokens as in training, "packed" takes them out of memory.
+        execution: One of `EVALUATORS`.
 
     Returns:
         The report, as training writes it at its end.
@@ -84,11 +95,6 @@ def evaluate(
         ConfigError: A speed-up beyond the model's dial.
         DataError: No such split.
     """
-    evaluator = PackedEvaluator(trained, dataset) if execution == "packed" else padded_evaluator(trained, dataset)
+    evaluator = EVALUATORS[execution](trained, dataset)
     where = trained.config.evaluation.split if split is None else split
     return build_report(evaluator, trained.dial, where, trained.speedup(speedup))
-
-
-def padded_evaluator(trained: TrainedModel, dataset: Dataset) -> Evaluator:
-    """Evaluates a model by padded execution."""
-    return Evaluator(trained.task, trained.params, dataset)

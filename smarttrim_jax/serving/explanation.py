@@ -56,7 +56,9 @@ class Explanation:
         return self.label in (None, self.answer)
 
 
-def explain(trained: TrainedModel, batches: Iterable[dict[str, Any]], speedup: float | None = None) -> Iterator[Explanation]:
+def explain(
+    trained: TrainedModel, batches: Iterable[dict[str, Any]], speedup: float | None = None
+) -> Iterator[Explanation]:
     """Runs the model over batches and yields what it kept.
 
     Args:

@@ -26,14 +26,14 @@ import numpy as np
 from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from smarttrim_jax.configuration import build, to_dict
+from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.language import ANSWERS, TOKENIZER, Language, read_language, write_language
 from smarttrim_jax.errors import CheckpointError
-from smarttrim_jax.small_files import read_json, write_json, write_whole
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.pretrained.files import read_weights, write_weights
 from smarttrim_jax.serving.model_card import model_card
+from smarttrim_jax.small_files import read_json, write_json, write_whole
 from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore, saved_steps
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.workdir import Workdir
@@ -151,7 +151,9 @@ def _write_files(part: pathlib.Path, weights: dict[str, np.ndarray], contents: C
 
 def _without_places(config: ExperimentConfig) -> ExperimentConfig:
     """The configuration without the places of the machine it was trained on."""
-    data = dataclasses.replace(config.data, **{key: _default(f"data.{key}") for key in ("data_dir", "source", "tokenizer")})
+    data = dataclasses.replace(
+        config.data, **{key: _default(f"data.{key}") for key in ("data_dir", "source", "tokenizer")}
+    )
     return dataclasses.replace(config, data=data, init_from="")
 
 
@@ -187,7 +189,9 @@ def _check_contained(folder: pathlib.Path) -> None:
         for name in (*folders, *files):
             entry = pathlib.Path(parent, name)
             if entry.is_symlink() and not entry.resolve().is_relative_to(root):
-                raise CheckpointError(f"'{entry}' is a link that leads out of the model's folder; replace it by a copy")
+                raise CheckpointError(
+                    f"'{entry}' is a link that leads out of the model's folder; replace it by a copy"
+                )
 
 
 def _check_digests(folder: pathlib.Path) -> None:
@@ -216,8 +220,8 @@ def _check_finished(config: ExperimentConfig, path: str, unfinished: bool) -> No
     done, total = max(saved_steps(Workdir(path).checkpoints), default=0), config.schedule.total_steps
     if done < total and not unfinished:
         raise CheckpointError(
-            f"the run in '{path}' is unfinished: its last checkpoint is of step {done} of {total}; train it to its end, "
-            "or take it as it is with --unfinished"
+            f"the run in '{path}' is unfinished: its last checkpoint is of step {done} of {total}; train it to its "
+            "end, or take it as it is with --unfinished"
         )
 
 
@@ -250,7 +254,7 @@ def _version(params: Params) -> str:
     digest = hashlib.blake2b(digest_size=6)
     for name, leaf in sorted(flatten_dict(params, sep="/").items()):
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(leaf))
+        digest.update(np.ascontiguousarray(leaf).data)
     return digest.hexdigest()
 
 

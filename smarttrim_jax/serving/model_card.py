@@ -20,16 +20,20 @@ def model_card(config: ExperimentConfig, language: Language, dial: SpeedDial | N
     """
     model, data = config.model, config.data
     names = language.answer_names
-    answers = ", ".join(names[:SHOWN_ANSWERS]) + (f", and {len(names) - SHOWN_ANSWERS} more" if len(names) > 20 else "")
+    answers = ", ".join(names[:SHOWN_ANSWERS]) + (
+        f", and {len(names) - SHOWN_ANSWERS} more" if len(names) > 20 else ""
+    )
+    images, pixels = data.example_images or model.images, data.image_size
     facts = {
         "backbone": type(model).__name__.removesuffix("Config"),
         "task": config.task,
-        "images": f"{data.example_images or model.images} of any size, read at {data.image_size} x {data.image_size} pixels",
+        "images": f"{images} of any size, read at {pixels} x {pixels} pixels",
         "text": f"{data.text_length} tokens at most, a vocabulary of {language.text.vocab_size}",
         "answers": answers or "written by the model",
         "trained on": data.dataset or "data of its user's own",
-        "speed-ups": "none: it never trimmed" if dial is None else f"1 to {1 / dial.ratios[0]:.2f}, "
-        f"{config.cost.target_speedup:g} unless another is asked for",
+        "speed-ups": "none: it never trimmed"
+        if dial is None
+        else f"1 to {1 / dial.ratios[0]:.2f}, {config.cost.target_speedup:g} unless another is asked for",
         "written by": f"smarttrim_jax {__version__}, jax {importlib.metadata.version('jax')}",
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())

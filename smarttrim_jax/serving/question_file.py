@@ -100,8 +100,8 @@ def _no_json(constant: str) -> None:
 class AnswerFile:
     """A JSONL file of answers: one line for every question, in their order.
 
-    A file that holds the first answers already is gone on with. It must be of the same model at the same speed-up, and
-    of the same questions; an end that was cut off is dropped.
+    A file that holds the first answers already is gone on with. It must be of the same model at the same speed-up,
+    and of the same questions; an end that was cut off is dropped.
 
     Args:
         path: Of the file, or "-" for standard output.
@@ -117,19 +117,24 @@ class AnswerFile:
     def __init__(self, path: str, label: Record):
         self.path = path
         self.done = 0
+        self._whole = 0  # bytes of the lines that are there already
+        self._tail_is_cut = False
         self._label = label
         self._earlier: Iterator[bytes] = iter(())
-        try:
-            self._file = self._open()
-        except OSError as error:
-            raise self._unwritable(error) from None
+        with contextlib.ExitStack() as opened:
+            try:
+                self._file = self._open(opened)
+            except OSError as error:
+                raise self._unwritable(error) from None
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> "AnswerFile":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.path != "-":
-            self._file.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._opened:
+            if kind is None:
+                self._drop_cut_tail()
 
     def check_next(self, record: Record) -> None:
         """Whether the next of the answers that are there already is that of a question.
@@ -162,6 +167,7 @@ class AnswerFile:
             BrokenPipeError: Whoever read the output is gone.
         """
         try:
+            self._drop_cut_tail()
             self._file.write(json.dumps(_passed_on(record) | result | self._label).encode() + b"\n")
             self._file.flush()
         except BrokenPipeError:
@@ -169,24 +175,35 @@ class AnswerFile:
         except OSError as error:
             raise self._unwritable(error) from None
 
-    def _open(self) -> IO[bytes]:
+    def _drop_cut_tail(self) -> None:
+        """Drops half a line at the end; not before the lines above it are known to be answers of ours."""
+        if self._tail_is_cut:
+            self._file.truncate(self._whole)
+            self._tail_is_cut = False
+
+    def _open(self, opened: contextlib.ExitStack) -> IO[bytes]:
         if self.path == "-":
             return sys.stdout.buffer
         if os.path.exists(self.path) and not stat.S_ISREG(os.stat(self.path).st_mode):
-            return open(self.path, "wb")  # a pipe or a terminal, which keeps nothing
-        file = open(self.path, "ab")
+            # A pipe or a terminal, which keeps nothing.
+            return opened.enter_context(open(self.path, "wb"))
+        file = opened.enter_context(open(self.path, "ab"))  # noqa: SIM115 (the stack closes it)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DataError(f"another process writes '{self.path}'; wait for it, or choose another --output") from None
-        whole = 0
+            raise DataError(
+                f"another process writes '{self.path}'; wait for it, or choose another --output"
+            ) from None
         with open(self.path, "rb") as earlier:
             for line in earlier:
                 if line.endswith(b"\n"):
-                    whole += len(line)
+                    self._whole += len(line)
                     self.done += 1
-        file.truncate(whole)
-        self._earlier = open(self.path, "rb")
+                    continue
+                self._tail_is_cut = True
+                if not line.startswith(b"{"):
+                    raise DataError(f"'{self.path}' is there and holds no answers; choose another --output")
+        self._earlier = opened.enter_context(open(self.path, "rb"))  # noqa: SIM115
         return file
 
     def _unwritable(self, error: OSError) -> DataError:

@@ -152,7 +152,12 @@ class TrainedModel:
         return None
 
     def answer(
-        self, images: Any, texts: str | Sequence[str] | None = None, *, speedup: float | None = None, batch_size: int = 32
+        self,
+        images: Any,
+        texts: str | Sequence[str] | None = None,
+        *,
+        speedup: float | None = None,
+        batch_size: int = 32,
     ) -> list[Answer]:
         """Answers questions about images, or writes captions.
 

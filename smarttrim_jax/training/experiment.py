@@ -122,13 +122,18 @@ class ExperimentConfig:
             raise ConfigError(f"temperature is {self.temperature}; it must be positive")
         if self.task not in self.model.tasks:
             raise ConfigError(f"task is '{self.task}', but the model is for: {', '.join(self.model.tasks)}")
-        start = BLIP_START[self.model.task] if isinstance(self.model, BlipConfig) else ""
+        start = text_start(self.model)
         if self.data.start != start:
             raise ConfigError(f"data.start is '{self.data.start}', but texts for this model begin with '{start}'")
         if self.schedule.trim_steps and self.model.trimming is None:
             raise ConfigError("trim_steps asks for trimming, but model.trimming is None")
         if self.schedule.trim_steps:
             _check_capacity(self.capacity, self.model)
+
+
+def text_start(model: MeterConfig | BlipConfig) -> Start:
+    """What the texts of a model begin with, see `DataConfig.start`."""
+    return BLIP_START[model.task] if isinstance(model, BlipConfig) else ""
 
 
 def _check_capacity(capacity: CapacityConfig, model: MeterConfig | BlipConfig) -> None:

@@ -89,5 +89,5 @@ def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
     return dataclasses.replace(
         config,
         model=dataclasses.replace(model, text=text),
-        data=dataclasses.replace(data, example_images=dataset.num_images),
+        data=dataclasses.replace(data, example_images=dataset.num_images, fingerprint=dataset.fingerprint),
     )

@@ -8,8 +8,8 @@ from flax.traverse_util import flatten_dict
 
 from smarttrim_jax.ahead.training_step import compile_step
 from smarttrim_jax.data.dataset import prepare
-from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.data.language import numbered_language
+from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig

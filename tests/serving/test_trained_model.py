@@ -1,7 +1,7 @@
-"""What is done with a finished run: predicted, explained, exported, measured."""
+"""What is done with a trained model: asked, explained, exported, measured, judged."""
 
+import dataclasses
 import json
-import pathlib
 import re
 import subprocess
 import sys
@@ -10,76 +10,65 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
-from fresh_params import fresh_params
-from tiny_run import decisive
 
-from smarttrim_jax.data.dataset import prepare
+from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.images import normalize
+from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference import PackedExecutor
-from smarttrim_jax.inference.benchmarking import measure_run
-from smarttrim_jax.inference.evaluation import PackedEvaluator
-from smarttrim_jax.inference.explanation import Explanation, explain
-from smarttrim_jax.inference.export import export_run
-from smarttrim_jax.inference.predictor import Answer, Failure, Predictor, Question
+from smarttrim_jax.inference.benchmarking import measure_trained
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
 from smarttrim_jax.reporting.speed_table import format_speed
+from smarttrim_jax.serving.evaluation import PackedEvaluator, padded_evaluator
+from smarttrim_jax.serving.explanation import Explanation, asked_batches, explain
+from smarttrim_jax.serving.export import export_model
+from smarttrim_jax.serving.predictor import Answer, Failure
+from smarttrim_jax.serving.questions import Question
+from smarttrim_jax.serving.timed_examples import first_examples
+from smarttrim_jax.serving.trained_model import TrainedModel
 from smarttrim_jax.training.evaluation import Evaluator
-from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.run_data import fit_to_data
-from smarttrim_jax.training.finished import FinishedRun
-from smarttrim_jax.trimming.calibration import SpeedDial
 
 
 @pytest.fixture(scope="module")
-def run(experiment: ExperimentConfig) -> FinishedRun:
-    """A run as it is read from its folder, but for the training."""
-    dataset = prepare(experiment.data)
-    config = fit_to_data(experiment, dataset)
-    params = fresh_params(config.model)
-    params |= {"trimmers": decisive(params["trimmers"])}
-    return FinishedRun(config, params, SpeedDial((-5.0, 0.0), (0.4, 0.6)), dataset)
-
-
-@pytest.fixture(scope="module")
-def predictor(run: FinishedRun) -> Predictor:
-    """One for all tests: its programs are compiled once."""
-    return Predictor(run)
-
-
-@pytest.fixture(scope="module")
-def evaluators(run: FinishedRun) -> tuple[Evaluator, PackedEvaluator]:
+def evaluators(trained: TrainedModel, dataset: Dataset) -> tuple[Evaluator, PackedEvaluator]:
     """Padded and packed."""
-    return Evaluator(run), PackedEvaluator(run)
+    return padded_evaluator(trained, dataset), PackedEvaluator(trained, dataset)
 
 
 @pytest.fixture(scope="module")
-def examples(run: FinishedRun) -> list[Explanation]:
+def examples(trained: TrainedModel, dataset: Dataset) -> list[Explanation]:
     """Three explained examples."""
-    return list(explain(run, "test", limit=3, batch_size=4))
+    return list(explain(trained, batches(trained, dataset, limit=3)))
 
 
-def test_packed_execution_of_a_trained_model_answers_as_the_padded_one(run):
-    executor, forward = PackedExecutor(run.model, run.params, run.config.execution), jax.jit(run.model.apply)
-    for batch in run.batches("test", batch_size=4):
-        inputs = normalize(batch["image"], run.config.pixels), batch["text_ids"], batch["text_mask"]
-        padded, packed = forward(run.params, *inputs, trim=run.trim()), executor(*inputs, trim=run.trim())
+def batches(trained: TrainedModel, dataset: Dataset, size: int = 4, limit: int | None = None) -> EvalBatches:
+    return eval_batches(dataset, "test", dataclasses.replace(trained.config.data, batch_size=size), limit=limit)
+
+
+def test_packed_execution_of_a_trained_model_answers_as_the_padded_one(trained, dataset):
+    executor = PackedExecutor(trained.model, trained.params, trained.config.execution)
+    forward = jax.jit(trained.model.apply)
+    for batch in batches(trained, dataset):
+        inputs = normalize(batch["image"], trained.config.pixels), batch["text_ids"], batch["text_mask"]
+        padded = forward(trained.params, *inputs, trim=trained.trim())
+        packed = executor(*inputs, trim=trained.trim())
         np.testing.assert_allclose(packed.logits["vqa"], padded.logits["vqa"], atol=1e-5)
         jax.tree.map(np.testing.assert_array_equal, packed.record, padded.record)
 
 
-def test_answers_come_in_order_and_do_not_depend_on_the_batch(predictor, experiment):
-    image = next(pathlib.Path(experiment.data.source).rglob("*.png"))
-    questions = [Question((str(image),), text) for text in ("what shape is it?", "is it red?", "is it blue?")]
-    together = list(predictor(questions))
-    alone = list(predictor(questions, batch_size=1))
-    assert [answer.text for answer in together] == [question.text for question in questions]
-    for first, second in zip(together, alone, strict=True):
-        assert (first.answer, first.images) == (second.answer, second.images)
-        assert first.confidence == pytest.approx(second.confidence, abs=1e-5)
-        assert first.macs_saved == pytest.approx(second.macs_saved, abs=1e-6)
+def test_answers_come_in_order_and_do_not_depend_on_the_batch(trained, image):
+    texts = ("what shape is it?", "is it red?", "is it blue?")
+    together = trained.answer(image, texts)
+    alone = trained.answer(image, texts, batch_size=1)
+    filled = trained.answer([image] * 3, texts, batch_size=2)
+    assert len(together) == len(alone) == len(filled) == 3
+    for answers in zip(together, alone, filled, strict=True):
+        assert len({answer.answer for answer in answers}) == 1
+        for name in ("confidence", "macs_saved"):
+            np.testing.assert_allclose([getattr(answer, name) for answer in answers], getattr(answers[0], name), 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -91,14 +80,26 @@ def test_answers_come_in_order_and_do_not_depend_on_the_batch(predictor, experim
         (Question(("nowhere.png",), ""), "nowhere.png"),
     ],
 )
-def test_a_question_that_cannot_be_asked_is_named_and_the_others_are_answered(predictor, experiment, question, error):
-    good = Question((str(next(pathlib.Path(experiment.data.source).rglob("*.png"))),), "is it red?")
-    first, second, third = predictor([good, question, good])
+def test_a_question_that_cannot_be_asked_is_named_and_the_others_are_answered(trained, image, question, error):
+    good = Question((image,), "is it red?")
+    first, second, third = trained.predictor([good, question, good], trained.trim())
     assert isinstance(second, Failure)
     assert error in second.error
     assert isinstance(first, Answer)
     assert isinstance(third, Answer)
     assert first.answer == third.answer
+
+
+def test_questions_are_explained_as_the_same_examples_of_the_data(trained, dataset, examples):
+    asked = []
+    for example in examples:
+        record = dataset.records("test")[example.index]
+        asked.append(Question((PIL.Image.fromarray(example.images[0]),), record["text"].decode()))
+    for ours, expected in zip(explain(trained, asked_batches(trained, asked)), examples, strict=True):
+        assert ours.label is None
+        assert ours.correct
+        np.testing.assert_array_equal(ours.patches, expected.patches)
+        assert (ours.answer, ours.words, ours.dropped) == (expected.answer, expected.words, expected.dropped)
 
 
 def test_explanations_say_what_the_record_says(examples):
@@ -133,10 +134,10 @@ def test_the_page_holds_every_example_and_the_picture_every_layer(examples):
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
-def test_an_exported_file_needs_only_jax_and_answers_as_the_model_does(run, tmp_path):
+def test_an_exported_file_needs_only_jax_and_answers_as_the_model_does(trained, dataset, tmp_path):
     file = tmp_path / "model.jaxexport"
-    export_run(run, str(file), batch_size=2, platforms=("cpu",))
-    batch = next(iter(run.batches("test", batch_size=2)))
+    export_model(trained, str(file), batch_size=2, platforms=("cpu",))
+    batch = next(iter(batches(trained, dataset, 2)))
     inputs = {name: batch[name] for name in ("image", "text_ids", "text_mask")}
     np.savez(tmp_path / "inputs.npz", **inputs)
     program = """
@@ -151,16 +152,28 @@ numpy.savez(sys.argv[3], **output)
     arguments = [str(file), str(tmp_path / "inputs.npz"), str(tmp_path / "outputs.npz")]
     subprocess.run([sys.executable, "-c", program, *arguments], check=True, timeout=120)
     outputs = np.load(tmp_path / "outputs.npz")
-    images = normalize(jnp.asarray(inputs["image"]), run.config.pixels)
-    forward = jax.jit(run.model.apply)
-    expected = forward(run.params, images, inputs["text_ids"], inputs["text_mask"], trim=run.trim())
+    images = normalize(jnp.asarray(inputs["image"]), trained.config.pixels)
+    forward = jax.jit(trained.model.apply)
+    expected = forward(trained.params, images, inputs["text_ids"], inputs["text_mask"], trim=trained.trim())
     np.testing.assert_allclose(outputs["vqa"], expected.logits["vqa"], atol=1e-5)
-    full = run.model.macs(expected.record.opened(), trimmed=False)
-    np.testing.assert_allclose(outputs["macs_ratio"], run.model.macs(expected.record) / full, rtol=1e-5)
+    full = trained.model.macs(expected.record.opened(), trimmed=False)
+    np.testing.assert_allclose(outputs["macs_ratio"], trained.model.macs(expected.record) / full, rtol=1e-5)
 
 
-def test_the_benchmark_quotes_every_execution_against_the_faster_reference(run):
-    rows = list(measure_run(run, [2], [], repeats=1))
+def measured(trained, dataset, sizes):
+    examples = first_examples(trained, dataset, "test", 6)
+    trims = {2.0: trained.trim()}
+    execution = trained.config.execution
+    return measure_trained(trained.model, trained.params, execution, trims, examples, examples, sizes, repeats=1)
+
+
+def test_more_examples_at_a_time_than_there_are_is_refused(trained, dataset):
+    with pytest.raises(ConfigError, match="asks for 7 examples at a time, but there are 6"):
+        next(measured(trained, dataset, [2, 7]))
+
+
+def test_the_benchmark_quotes_every_execution_against_the_faster_reference(trained, dataset):
+    rows = list(measured(trained, dataset, [2]))
     assert [row["execution"] for row in rows] == ["full", "padded", "packed"]
     baseline = min(row["seconds"] for row in rows[:2])
     for row in rows:
@@ -170,18 +183,18 @@ def test_the_benchmark_quotes_every_execution_against_the_faster_reference(run):
 
 
 @pytest.mark.parametrize("trimmed", [False, True])
-def test_packed_evaluation_reports_what_padded_evaluation_reports(run, evaluators, trimmed):
+def test_packed_evaluation_reports_what_padded_evaluation_reports(trained, dataset, evaluators, trimmed):
     padded, packed = evaluators
 
     def report(evaluator):
-        batches = run.batches("test", limit=9)
-        return evaluator.trimmed(batches, run.trim().offset) if trimmed else evaluator.full(batches)
+        some = batches(trained, dataset, limit=9)
+        return evaluator.trimmed(some, trained.trim().offset) if trimmed else evaluator.full(some)
 
     expected, ours = report(padded), report(packed)
     chex.assert_trees_all_close(ours, expected, rtol=1e-6)
     assert packed.remarks["execution"]["programs"] > 0
 
 
-def test_a_speed_beyond_the_dial_is_refused(run):
+def test_a_speed_beyond_the_dial_is_refused(trained):
     with pytest.raises(ConfigError, match="beyond this model"):
-        run.trim(1e4)
+        trained.trim(1e4)

@@ -25,8 +25,8 @@ from smarttrim_jax.nn.vision import VisionTransformer
 from smarttrim_jax.objectives.retrieval import NOBODY, RetrievalConfig
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.forward import inputs
+from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.sharding import AXES, partition_spec
 from smarttrim_jax.training.step import State, Steps
 from smarttrim_jax.training.tasks import Task, make_task

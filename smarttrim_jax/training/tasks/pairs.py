@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.data.language import Language
 from smarttrim_jax.data.images import normalize
+from smarttrim_jax.data.language import Language
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.blip import BlipRetrieval
 from smarttrim_jax.models.functional import Functional, Params
