@@ -64,6 +64,10 @@ class TextEncoder:
         """Entries of the vocabulary, the special tokens included."""
         return self._tokenizer.get_vocab_size()
 
+    def vocabulary(self) -> list[tuple[str, int]]:
+        """The entries and their ids, in the order of the ids."""
+        return sorted(self._tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+
     def encode(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """The ids and the mask of a text.
 

@@ -53,8 +53,8 @@ def open_data(trained: TrainedModel) -> Dataset:
     if config.fingerprint not in ("", dataset.fingerprint):
         raise DataError(
             f"the {config.dataset} in '{config.data_dir}' is not the data that this model was trained on (its "
-            f"fingerprint is {dataset.fingerprint}, not {config.fingerprint}); prepare it from the same source in "
-            "another --data_dir"
+            f"fingerprint is {dataset.fingerprint[:12]}, not {config.fingerprint[:12]}); prepare it from the same source "
+            "in another --data_dir"
         )
     return dataset
 
