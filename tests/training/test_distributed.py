@@ -78,9 +78,9 @@ def test_a_lone_step_of_slurm_is_refused_before_it_waits(
 ) -> None:
     for name, value in (SLURM | {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"} | step).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match=r"speak of 4 tasks, but this step has 1.*--distributed=off"):
-        with joined(mode, Timeouts()):
-            pass
+    said = r"speak of 4 tasks, but this step has 1.*--distributed=off"
+    with pytest.raises(ConfigError, match=said), joined(mode, Timeouts()):
+        pass
     with joined("off", Timeouts()) as process:
         assert process == 0
 
