@@ -97,6 +97,7 @@ create() {
     write_environment as_line
     flags+=("--env-file=$scratch/environment")
   fi
+  [[ -n $dry_run ]] || check_xpk
   run xpk workload create "--workload=$name" "${where[@]}" "${flags[@]}" "--command=$line"
 }
 
@@ -104,7 +105,6 @@ as_line() { # NAME VALUE, as xpk reads them from a file
   printf '%s=%s\n' "$1" "$2"
 }
 
-[[ -n $dry_run || -n $check || $action == logs ]] || check_xpk
 case $action in
   create) create ;;
   list) run xpk workload list "${where[@]}" ;;

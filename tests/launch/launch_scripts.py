@@ -125,9 +125,10 @@ class Machine:
     def outcome(self, process: subprocess.Popen[str]) -> Outcome:
         """Waits for a script that was started."""
         try:
-            stdout, stderr = process.communicate(timeout=30)
+            stdout, stderr = process.communicate(timeout=300)  # on a busy machine
         except subprocess.TimeoutExpired:
-            process.terminate()
+            process.kill()
+            process.communicate()
             raise
         return Outcome(process.returncode, stdout, stderr, self.calls())
 
