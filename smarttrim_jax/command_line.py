@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from smarttrim_jax.errors import SmartTrimError
+from smarttrim_jax.errors import ConfigError, SmartTrimError
 from smarttrim_jax.training.distributed import Timeouts, joined
 
 DISTRIBUTED = flags.DEFINE_enum(
@@ -42,15 +42,34 @@ def run_command(main: Callable[[], None], required: tuple[str, ...], shared: boo
 
 
 def _parse(arguments: list[str]) -> list[str]:
-    """The flags; errors of a config file and its keys, which come as tracebacks, become one sentence."""
     try:
-        rest = flags.FLAGS(arguments)
-        if "config" in flags.FLAGS and flags.FLAGS.config is not None:
-            flags.FLAGS.config.to_dict()  # a file that cannot be loaded fails when first used
+        return parse_flags(flags.FLAGS, arguments)
+    except ConfigError as error:
+        _fail(str(error))
+
+
+def parse_flags(values: flags.FlagValues, arguments: list[str], known_only: bool = False) -> list[str]:
+    """Reads flags; errors of a config file and its keys, which come as tracebacks, become one sentence.
+
+    Args:
+        values: The flags that there are, which take the values.
+        arguments: Words of a command line, the program's name first.
+        known_only: Leave flags that are not known among the words that are returned.
+
+    Returns:
+        The words that are no flags, the program's name first.
+
+    Raises:
+        ConfigError: A flag, a config file or a key of it that cannot be read.
+    """
+    try:
+        rest = values(arguments, known_only=known_only)
+        if "config" in values and values.config is not None:
+            values.config.to_dict()  # a file that cannot be loaded fails when first used
     except (AttributeError, KeyError) as error:
-        _fail(f"unknown config key {_unquoted(str(error))}")
+        raise ConfigError(f"unknown config key {_unquoted(str(error))}") from error
     except (flags.Error, OSError) as error:
-        _fail(_last_words(str(error)))
+        raise ConfigError(_last_words(str(error))) from error
     return rest
 
 
