@@ -1,10 +1,9 @@
 """Everything a run is made of, as one frozen configuration."""
 
 import dataclasses
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from smarttrim_jax.data.config import Start
-from smarttrim_jax.data.dataset import DataConfig, Dataset
+from smarttrim_jax.data.config import DataConfig, Start
 from smarttrim_jax.data.images import Preset
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.blip import BlipConfig
@@ -18,6 +17,9 @@ from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.cost import CostConfig
 from smarttrim_jax.trimming.curriculum import CurriculumConfig
 from smarttrim_jax.trimming.trimmers import RunTrimming
+
+if TYPE_CHECKING:  # programs are timed and compiled where no data set can be opened
+    from smarttrim_jax.data.dataset import Dataset
 
 Generator = Literal["threefry2x32", "rbg", "unsafe_rbg"]
 """Of random numbers, by JAX's names."""
@@ -153,7 +155,7 @@ def _check_capacity(capacity: CapacityConfig, model: MeterConfig | BlipConfig) -
             )
 
 
-def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
+def fit_to_data(config: ExperimentConfig, dataset: "Dataset") -> ExperimentConfig:
     """The configuration with every size that the data decides, checked.
 
     Raises:
