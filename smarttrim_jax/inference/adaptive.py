@@ -56,7 +56,7 @@ def adaptive_apply(
     bound = model.bind(params)
     state = bound.embed(images, ids, mask)
     present = {name: tokens.padded_gate for name, tokens in state.items()}
-    stages = [_switched(stage, config) if isinstance(stage, Run) else stage for stage in bound.stages()]
+    stages = [_switched(stage, config) if isinstance(stage, Run) else stage for stage in bound.stages]
     state, gates = fold_stages(stages, state, trim, None)
     return bound.read_out(state, gates, present)
 

@@ -57,6 +57,14 @@ def existing(trimmers: Mapping[str, nnx.Module | None]) -> dict[str, nnx.Module]
     return {name: module for name, module in trimmers.items() if module is not None}
 
 
+def by_name(modules: nnx.Dict) -> dict[str, Any]:
+    """The modules of an `nnx.Dict` by name.
+
+    A module that runs asks here: `nnx.tabulate` replaces `items` and `get`, and leaves a note among the entries.
+    """
+    return {name: modules[name] for name in modules if isinstance(modules[name], nnx.Module)}
+
+
 def decide_side(
     trimmers: LayerTrimmers | None,
     tokens: T,
@@ -78,7 +86,7 @@ def decide_side(
     """
     if trimmers is None:
         return tokens, open_gates(tokens, heads, sources=len(others))
-    return trimmers(tokens, trim, others=others, key=key)
+    return trimmers(tokens=tokens, trim=trim, others=others, key=key)
 
 
 def _encoder_decide(
@@ -107,7 +115,7 @@ def _encoder_layer(
     side: str, layer: Any, state: State, gates: GatesByRun, key: jax.Array | None, **inputs: Array
 ) -> State:
     """One layer of an image or text encoder, with the gates it decided on; `inputs` are what else it takes."""
-    tokens = layer(state[side], head_gate=gates[side].heads, key=split_key(key, 2)[1], **inputs)
+    tokens = layer(tokens=state[side], head_gate=gates[side].heads, key=split_key(key, 2)[1], **inputs)
     return state | {side: tokens}
 
 

@@ -34,9 +34,10 @@ class BlipVqa(Blip):
         """The image and the question, which begins with [ENC]."""
         return {"image": self.embed_images(images), "text": self.text.embed(ids, mask, key=key)}
 
+    @property
     def stages(self) -> list[Segment | Run]:
         """The image encoder, then the question's, which reads the image in every layer."""
-        return [*self.image_stages(), self.readers["fusion"].run(self.text.layers, self.all_trimmers, self.config)]
+        return [*self.image_stages, self.readers["fusion"].run(self.text.layers, self.all_trimmers, self.config)]
 
     def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
         """The states as they are."""
@@ -69,7 +70,7 @@ class BlipVqa(Blip):
         target = self.decoder.embed(ids.reshape(-1, tokens), mask.reshape(-1, tokens), key=keys[0])
         begin = Prefix({"target": target, "text": encoded.state["text"].repeat(answers)})
         run = self.readers["decoder"].run(self.decoder.layers, self.all_trimmers, self.config)
-        state, gates, present = self.fold([run], begin, trim, keys[1])
+        state, gates, present = self._fold([run], begin, trim, keys[1])
         present["text"] = jnp.repeat(encoded.record.present["fusion_text"], answers, axis=0)
         logits = self.decoder.logits(state["target"].values).reshape(batch, answers, tokens, -1)
         record = encoded.record | make_record(gates, present)
