@@ -71,8 +71,8 @@ class PreNormLayer(nnx.Module):
         self.attention = Attention(width, heads, dropout_rate=0.0, dtype=dtype, kernel=kernel, rngs=rngs)
         self.mlp_norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)
         self.mlp = FeedForward(width, mlp_width, activation, dtype=dtype, rngs=rngs)
-        self.attention_scale = nnx.Param(jnp.ones(width)) if layer_scale else None
-        self.mlp_scale = nnx.Param(jnp.ones(width)) if layer_scale else None
+        self.attention_scale = nnx.Param(jnp.ones(width, jnp.float32)) if layer_scale else None
+        self.mlp_scale = nnx.Param(jnp.ones(width, jnp.float32)) if layer_scale else None
 
     def __call__(
         self,

@@ -38,7 +38,7 @@ class TextDecoder(TextTransformer):
         )
         self.dense = Linear(text.width, text.width, dtype=dtype, rngs=rngs)
         self.norm = layer_norm(text.width, text.epsilon, dtype=dtype, rngs=rngs)
-        self.bias = nnx.Param(jnp.zeros(text.vocab_size))
+        self.bias = nnx.Param(jnp.zeros(text.vocab_size, jnp.float32))
 
     def logits(self, values: Float[Array, "... width"]) -> Float[Array, "... words"]:
         """float32 logits of the word behind each token."""
