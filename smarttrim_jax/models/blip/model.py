@@ -14,7 +14,9 @@ from smarttrim_jax.models.blip.readers import Reader, readers
 from smarttrim_jax.models.layers import by_name, embed_images, encoder_run, existing, stack_trimmers
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Prefix, Run, Segment, State, fold_prefix, fold_stages
+from smarttrim_jax.nn.inputs import check_same_examples
 from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.nn.text import TextEmbedding
 from smarttrim_jax.nn.vision import VisionTransformer
 from smarttrim_jax.tokens import Padded
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
@@ -112,6 +114,26 @@ class Blip(nnx.Module):
         present = {side: tokens.padded_gate for side, tokens in prefix.state.items()}
         state, gates = fold_stages(stages, prefix.state, trim, key, done=prefix.gates)
         return state, gates, present
+
+    def embed_pair(
+        self, images: Array, side: str, text: TextEmbedding, ids: Array, mask: Array, key: jax.Array | None
+    ) -> State:
+        """The first tokens of images and of a text for each.
+
+        Args:
+            images: as in a call.
+            side: what the text is called in the state.
+            text: with its word table.
+            ids: as in a call.
+            mask: as in a call.
+            key: None for evaluation.
+
+        Raises:
+            ConfigError: inputs of other shapes, or not one text for each example's images.
+            DataError: numbers that are no normalised pixels, token ids or mask.
+        """
+        check_same_examples("examples of images", images.shape[0], "texts", ids.shape[0])
+        return {"image": self.embed_images(images), side: text.embed(ids, mask, key=key)}
 
     def embed_images(self, images: Float[Array, "batch *images height width 3"]) -> Padded:
         """Patches of all images; those of an example one after the other."""

@@ -12,6 +12,7 @@ from smarttrim_jax.models.blip.model import Blip, make_record
 from smarttrim_jax.models.layers import encoder_run
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Prefix, Run, Segment, State, fold_prefix
+from smarttrim_jax.nn.inputs import check_same_examples
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextTransformer
@@ -52,7 +53,7 @@ class BlipRetrieval(Blip):
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
         """The images and texts of pairs; a text begins with [ENC]."""
-        return {"image": self.embed_images(images), "text": self.text.embed(ids, mask, key=key)}
+        return self.embed_pair(images, "text", self.text, ids, mask, key)
 
     @property
     def stages(self) -> list[Segment | Run]:
@@ -122,6 +123,7 @@ class BlipRetrieval(Blip):
 
         Its record is that of the text's layers alone; beside that of `encode_images` it is the call's.
         """
+        check_same_examples("encoded images", image.shape[0], "texts", ids.shape[0])
         keys = split_key(key, 2)
         begin = Prefix({"image": image, "text": self.text.embed(ids, mask, key=keys[0])})
         state, gates, present = self._fold([self._fusion], begin, trim, keys[1])

@@ -16,6 +16,7 @@ from smarttrim_jax.models.meter.layers import fusion_decide, fusion_layer, make_
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Prefix, Run, Segment, State, fold_prefix, fold_stages
 from smarttrim_jax.nn.folding import stack
+from smarttrim_jax.nn.inputs import check_same_examples
 from smarttrim_jax.nn.layers import PostNormLayer
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
@@ -118,7 +119,13 @@ class Meter(nnx.Module):
         return self.read_out(state, gates, present)
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
-        """Both encoders' first tokens; each image is a row of its own."""
+        """Both encoders' first tokens; each image is a row of its own.
+
+        Raises:
+            ConfigError: inputs of other shapes, or not one text for each example's images.
+            DataError: numbers that are no normalised pixels, token ids or mask.
+        """
+        check_same_examples("examples of images", images.shape[0], "texts", ids.shape[0])
         if not self.config.share_text:
             ids, mask = (jnp.repeat(part, self.config.images, axis=0) for part in (ids, mask))
         return {
