@@ -9,6 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.layers import gelu, layer_norm
 from smarttrim_jax.nn.linear import Linear
 
@@ -80,6 +81,11 @@ class TaskHead(nnx.Module):
     def __init__(
         self, config: HeadConfig, width: int, images: int, epsilon: float, *, dtype: DTypeLike, rngs: nnx.Rngs
     ):
+        if config.outputs < 1:
+            raise ConfigError(
+                f"head '{config.name}' has {config.outputs} outputs, which the data set fills in; set them to build a "
+                "model without one"
+            )
         self.kind = config.kind
         features = 2 * width * images
         self.net: Classifier | Linear | MaskedLanguageHead
