@@ -16,6 +16,7 @@
 #   --noprofile         do not ask the profiler for the device's time, but queue calls
 #   --xla_NAME=VALUE    a flag of XLA's. Where compiling takes too long: --xla_gpu_enable_triton_gemm=false (all matrix
 #                       products by cuBLAS), or --xla_gpu_autotune_level=0 (nothing tried out; may run slower)
+#   --only=TEXT         only what has this in its name as "left_out" writes it ("cudnn, batch 64"); may be repeated
 #   --commit=NAME       of the code, where there is no git; also from COMMIT
 #
 # Python is $PYTHON (python3). Programs are kept in $JAX_COMPILATION_CACHE_DIR (a folder of the user's in /tmp), and JAX
@@ -51,5 +52,7 @@ export PYTHONUNBUFFERED=1
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-/tmp/smarttrim_jax_compiled.$(id -u)}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=${JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS:-0}
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=${JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES:-0}
+# Many threads compile and run for the first time side by side; while one captures a CUDA graph, the others must not run.
+export XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_command_buffer="
 export XLA_PYTHON_CLIENT_MEM_FRACTION=${XLA_PYTHON_CLIENT_MEM_FRACTION:-.7}
 exec "${PYTHON:-python3}" "$root/benchmarks/accelerator.py" ${arguments[@]+"${arguments[@]}"}
