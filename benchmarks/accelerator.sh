@@ -52,7 +52,5 @@ export PYTHONUNBUFFERED=1
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-/tmp/smarttrim_jax_compiled.$(id -u)}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=${JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS:-0}
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=${JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES:-0}
-# Many threads compile and run for the first time side by side; while one captures a CUDA graph, the others must not run.
-export XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_command_buffer="
 export XLA_PYTHON_CLIENT_MEM_FRACTION=${XLA_PYTHON_CLIENT_MEM_FRACTION:-.7}
 exec "${PYTHON:-python3}" "$root/benchmarks/accelerator.py" ${arguments[@]+"${arguments[@]}"}
