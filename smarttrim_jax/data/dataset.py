@@ -17,7 +17,8 @@ from smarttrim_jax.data.config import DataConfig, DatasetName
 from smarttrim_jax.data.fingerprint import fingerprint
 from smarttrim_jax.data.language import Language
 from smarttrim_jax.data.prepared import PreparedFolder, Records, inside, open_prepared
-from smarttrim_jax.data.text import FILE_NAME, TextEncoder
+from smarttrim_jax.data.text import TextEncoder
+from smarttrim_jax.data.vocabularies import FILE_NAME
 from smarttrim_jax.errors import DataError, SmartTrimError, quoted, reason
 from smarttrim_jax.small_files import in_bucket
 

@@ -76,7 +76,12 @@ class Archives:
             size = archive.seek(0, os.SEEK_END)
             archive.seek(0)
             with _Unpacked(fileobj=archive) as stream, tarfile.TarFile(fileobj=stream) as members:
-                self._add_all(members, stream, UNSUSPICIOUS_BYTES + MOST_GROWTH * size)
+                most_bytes = UNSUSPICIOUS_BYTES + MOST_GROWTH * size
+                self._add_all(members, stream, most_bytes)
+                # To the end of the stream, where the checksum over all of it is compared.
+                stream.allow(most_bytes)
+                while stream.read(COPIED_AT_ONCE):
+                    pass
         except Exception as error:  # tarfile and zlib raise whatever they meet in damaged headers
             raise DataError(f"cannot read the archive {quoted(name)}: {reason(error)}; fetch it again") from error
 

@@ -78,7 +78,7 @@ class _Disk:
 
     @contextlib.contextmanager
     def errors(self, name: str = "") -> Iterator[None]:
-        with _one_sentence(os.path.join(self._source, name)):
+        with _one_sentence(os.path.join(self._source, name) if name else self._source):
             yield
 
 
