@@ -31,7 +31,9 @@ def check_images(images: Array) -> None:
             "[batch, images, height, width, 3], colors last"
         )
     if 0 in images.shape:
-        raise ConfigError(f"images have the shape {list(images.shape)}, which holds no pixel; give at least one image")
+        raise ConfigError(
+            f"images have the shape {list(images.shape)}, which holds no pixel; give at least one image"
+        )
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise DataError(
             f"images are {images.dtype}, but models take normalised floating-point pixels; "
@@ -55,7 +57,9 @@ def check_texts(ids: Array, mask: Array, vocab_size: int) -> None:
     if ids.ndim != 2 or ids.shape[1] == 0 or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ConfigError(f"ids are {ids.dtype}{list(ids.shape)}; they are integers, [batch, tokens]")
     if mask.shape != ids.shape:
-        raise ConfigError(f"the mask has the shape {list(mask.shape)}, but ids have {list(ids.shape)}; give one for each")
+        raise ConfigError(
+            f"the mask has the shape {list(mask.shape)}, but ids have {list(ids.shape)}; give one for each"
+        )
     _check_layout("ids", ids)
     tokens, present = _values(ids), _values(mask)
     if tokens is not None and tokens.size and not (tokens.min() >= 0 and tokens.max() < vocab_size):
@@ -89,7 +93,9 @@ def check_same_examples(first: str, first_count: int, second: str, second_count:
         ConfigError: they are not as many.
     """
     if first_count != second_count:
-        raise ConfigError(f"{first_count} {first} but {second_count} {second}; give one for each example, in one order")
+        raise ConfigError(
+            f"{first_count} {first} but {second_count} {second}; give one for each example, in one order"
+        )
 
 
 def _values(array: Any) -> np.ndarray | None:
