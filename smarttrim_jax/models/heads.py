@@ -83,8 +83,8 @@ class TaskHead(nnx.Module):
     ):
         if config.outputs < 1:
             raise ConfigError(
-                f"head '{config.name}' has {config.outputs} outputs, which the data set fills in; set them to build a "
-                "model without one"
+                f"head '{config.name}' has {config.outputs} outputs, which the data set fills in; set "
+                "them to build a model without one"
             )
         self.kind = config.kind
         features = 2 * width * images

@@ -106,7 +106,7 @@ def _run(
 
 
 def _varying(carry: Any, others: Any) -> Any:
-    """The carry as a scan gives it back: inside `jax.shard_map` it differs between devices as soon as anything does."""
+    """The carry as a scan gives it back: inside `jax.shard_map` it differs between devices as anything else does."""
     axes = [jax.typeof(leaf).manual_axis_type.varying for leaf in jax.tree.leaves((carry, others))]
     every = frozenset[str]().union(*axes)
 

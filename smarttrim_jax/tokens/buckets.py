@@ -4,7 +4,7 @@ import functools
 
 
 def round_up(count: float, multiple: int) -> int:
-    """The whole part of a count, up to the next multiple; at least one multiple, for nothing holds no token at all."""
+    """The whole part of a count, up to the next multiple; at least one, since nothing holds no token."""
     return -(-max(int(count), 1) // multiple) * multiple
 
 

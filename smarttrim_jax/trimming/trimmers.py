@@ -219,9 +219,8 @@ class LayerTrimmers(nnx.Module):
         own, head_trim = tokens.global_token, trim.laid_out(rows, lambda offset: offset[:, None])
         if self.token is not None:
             other = jnp.concatenate(others, axis=-1) if others else None
-            tokens = tokens.close(
-                decide(self.token(tokens=tokens, other=other), trim.laid_out(rows, tokens.spread), keys[0])
-            )
+            logits = self.token(tokens=tokens, other=other)
+            tokens = tokens.close(decide(logits, trim.laid_out(rows, tokens.spread), keys[0]))
         decided = {}
         if self.head is not None:
             decided["heads"] = decide(self.head(own), head_trim, keys[1])
