@@ -10,7 +10,8 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from smarttrim_jax.errors import CheckpointError
-from smarttrim_jax.training.checkpoint_files import changed_files, has_list
+from smarttrim_jax.small_files import in_bucket
+from smarttrim_jax.training.checkpoint_files import COMMITTED, changed_files, has_list
 from smarttrim_jax.training.digests import Summary, digest_json, not_finite, summarize
 from smarttrim_jax.training.tree_paths import named_leaves
 
@@ -35,8 +36,16 @@ def saved_steps(directory: str | os.PathLike[str]) -> dict[int, str]:
     root = absolute_path(directory)
     if not root.exists():
         return {}
-    found = ocp.path.step.standard_name_format().find_all(root)
-    return {checkpoint.step: str(checkpoint.path) for checkpoint in sorted(found, key=lambda c: c.step)}
+    # Orbax's own listing reads every checkpoint's metadata, and fails on the first that is damaged.
+    paths = {int(entry.name): entry for entry in root.iterdir() if is_step_name(entry.name) and entry.is_dir()}
+    # In a bucket nothing can be renamed: there a file says that a checkpoint is complete.
+    complete = {step: path for step, path in paths.items() if not in_bucket(path) or (path / COMMITTED).exists()}
+    return {step: str(complete[step]) for step in sorted(complete)}
+
+
+def is_step_name(name: str) -> bool:
+    """Whether a checkpoint of some step has this name."""
+    return name.isascii() and name.isdigit() and name == str(int(name))
 
 
 def checkpoint_path(directory: str | os.PathLike[str], step: int | None = None) -> str:

@@ -6,7 +6,12 @@ from orbax.checkpoint import v1 as ocp
 
 from smarttrim_jax.small_files import in_bucket
 from smarttrim_jax.training.checkpoint_files import CHECKPOINT_METADATA, COMMITTED, LIST, has_list, missing_files
-from smarttrim_jax.training.checkpoint_reading import DamagedCheckpointError, absolute_path, contents
+from smarttrim_jax.training.checkpoint_reading import (
+    DamagedCheckpointError,
+    absolute_path,
+    contents,
+    is_step_name,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -48,9 +53,7 @@ def remove_half_deleted(directory: str) -> None:
 
 def _is_checkpoint(entry: ocp.path.Path) -> bool:
     """Whether an entry is a checkpoint of this library, or a part of one."""
-    name = entry.name
-    is_number = name.isascii() and name.isdigit() and name == str(int(name))
-    return is_number and entry.is_dir() and {inside.name for inside in entry.iterdir()} <= _PARTS
+    return is_step_name(entry.name) and entry.is_dir() and {inside.name for inside in entry.iterdir()} <= _PARTS
 
 
 def _is_complete(path: str) -> bool:

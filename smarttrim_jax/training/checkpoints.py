@@ -87,6 +87,7 @@ class Checkpoints:
                 context=self._context(),
                 preservation_policy=_LatestGood(keep, self._damaged),
                 cleanup_tmp_directories=True,
+                lightweight_initialize=True,  # else it reads metadata that may be damaged
             )
         except OSError as error:
             raise CheckpointError(
@@ -198,7 +199,8 @@ class Checkpoints:
     def _context(self) -> ocp.Context:
         """Orbax's settings: files are listed once they are complete, before they are given their name."""
         context = ocp.Context()
-        context.async_options.post_finalization_callback = self._list_files
+        # Options are copied deeply: a bound method would be of a copy of this object.
+        context.async_options.post_finalization_callback = lambda: self._list_files()
         return context
 
     def _list_files(self) -> None:

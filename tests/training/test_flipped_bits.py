@@ -1,7 +1,7 @@
 """One flipped bit anywhere in a checkpoint: it never loads as something else, and is noticed where it can matter."""
 
 import collections
-import dataclasses
+import gc
 import logging
 import pathlib
 import shutil
@@ -12,11 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fresh_params import fresh_params
-from tiny_run import tiny_model
 
 from smarttrim_jax.errors import CheckpointError
-from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.training.checkpoint_reading import contents, restore, saved_steps
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.optimizer import OptimizerConfig, make_optimizer
@@ -25,9 +22,12 @@ RANDOM_PLACES, PLACES_OF_EACH_FILE = 50, 3
 
 
 def make_state(seed: int) -> dict[str, Any]:
-    """The state of a tiny METER: parameters, moments, a step."""
-    text = dataclasses.replace(tiny_model().text, vocab_size=30)
-    params = fresh_params(tiny_model(text=text, heads=(HeadConfig("vqa", "classifier", 5),)), seed)
+    """Parameters, moments and a step; one array is large enough for Orbax to write it apart from the small ones."""
+    random = np.random.default_rng(seed)
+    params = {
+        "image": {"layers": {"kernel": jnp.asarray(random.standard_normal((2, 8, 24)), jnp.bfloat16)}},
+        "head": {"kernel": jnp.asarray(random.standard_normal((60, 50)), jnp.float32), "bias": jnp.zeros(5)},
+    }
     optimizer = make_optimizer(OptimizerConfig(), params, 10)
     return {"params": params, "opt_state": optimizer.init(params), "step": jnp.int32(seed)}
 
@@ -47,6 +47,10 @@ def places(path: pathlib.Path, random: np.random.Generator) -> list[tuple[pathli
     return [(file, int(random.integers(file.stat().st_size))) for file in drawn]
 
 
+# Of several parts of a checkpoint Orbax forgets to wait for the others where one cannot be read.
+@pytest.mark.filterwarnings(
+    "ignore:coroutine .* was never awaited", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.slow
 def test_a_flipped_bit_is_noticed_or_harmless(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
     state = make_state(1)
@@ -65,6 +69,7 @@ def test_a_flipped_bit_is_noticed_or_harmless(tmp_path: pathlib.Path, caplog: py
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             try:
+                Checkpoints(copy, every=5, keep=2).close()
                 loaded = restore(copy, params_only=False)
                 assert contents(saved_steps(copy)[5])[1] == beside, file
                 chex.assert_trees_all_equal(jax.tree.leaves(loaded), jax.tree.leaves(state))
@@ -75,5 +80,6 @@ def test_a_flipped_bit_is_noticed_or_harmless(tmp_path: pathlib.Path, caplog: py
         if outcome == "harmless":
             unnoticed[file.name] += 1
     print(dict(outcomes), dict(unnoticed))
+    gc.collect()
     # Of what Orbax writes last, its times and names are read by nobody.
     assert set(unnoticed) <= {"_CHECKPOINT_METADATA", "commit_success.txt"}
