@@ -170,7 +170,7 @@ def on_all(flag: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.bool_(flag)).all())
 
 
-def by_first(action: Callable[[], None]) -> None:
+def by_first(action: Callable[[], object]) -> None:
     """Process 0 does something for all; where it cannot, all raise its error.
 
     Raises:
