@@ -1,7 +1,10 @@
 """SmartTrim for JAX: vision-language models that drop, per example and layer, the tokens and heads they do not need.
 
-Training, data and commands live in their own modules, so that importing the package costs no more than flax.
+Training, data and commands live in their own modules, so that importing the package costs no more than flax;
+`load_model` and `TrainedModel` are imported when they are first asked for.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from smarttrim_jax.compatibility import check_versions
 
@@ -48,6 +51,9 @@ from smarttrim_jax.trimming.trimmers import (
 )
 from smarttrim_jax.version import __version__
 
+if TYPE_CHECKING:
+    from smarttrim_jax.serving import TrainedModel, load_model
+
 __all__ = [
     "Blip",
     "BlipConfig",
@@ -70,6 +76,7 @@ __all__ = [
     "TextConfig",
     "TokenTrimmer",
     "Tokens",
+    "TrainedModel",
     "Trim",
     "TrimRecord",
     "TrimmerConfig",
@@ -84,6 +91,7 @@ __all__ = [
     "calibrate",
     "cost_loss",
     "distillation_loss",
+    "load_model",
     "macs_ratio",
     "make_blip",
     "meter_base",
@@ -93,3 +101,11 @@ __all__ = [
     "target_ratio",
     "task_loss",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("TrainedModel", "load_model"):
+        from smarttrim_jax import serving
+
+        return getattr(serving, name)
+    raise AttributeError(f"module 'smarttrim_jax' has no attribute '{name}'")

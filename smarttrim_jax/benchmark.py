@@ -3,15 +3,19 @@
     python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_base --keep=0.5,0.3 --batch_sizes=1,8
     python -m smarttrim_jax.benchmark --config=configs/benchmark.py:blip_vqa --keep=0.4 --against=torch
     python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_small --steps --batch_sizes=16
-    python -m smarttrim_jax.benchmark --workdir=runs/quick --batch_sizes=1,8,64 [--output=FILE.json]
+    python -m smarttrim_jax.benchmark --workdir=runs/quick --split=test --batch_sizes=1,8,64 [--output=FILE.json]
+    python -m smarttrim_jax.benchmark --workdir=models/quick --input=questions.jsonl --speedups=2,3
 
 With a config the model is untrained and its token gates are forced: every example draws the share it keeps. With a
-workdir the trained model trims real examples, at the speed-ups of its dial. With --steps it is training that is
-measured: what a step of trim-tuning costs (also a shortened one, where the config has a capacity), against one of
-plain fine-tuning.
+workdir the trained model trims real examples at the speed-ups of its dial: questions as `predict` takes them
+(--input), or a split of its data set (--split); without either its gates are forced too. With --steps it is training
+that is measured: what a step of trim-tuning costs (also a shortened one, where the config has a capacity), against
+one of plain fine-tuning.
 """
 
+import itertools
 import json
+from collections.abc import Iterator
 
 from absl import flags
 from ml_collections import config_flags
@@ -19,18 +23,20 @@ from ml_collections import config_flags
 from smarttrim_jax.command_line import run_command
 from smarttrim_jax.configuration import build
 from smarttrim_jax.errors import ConfigError, DataError
-from smarttrim_jax.inference.benchmarking import measure_forced, measure_run
+from smarttrim_jax.inference.benchmarking import EXAMPLES, measure_forced, measure_trained
 from smarttrim_jax.inference.measurement import describe_machine
 from smarttrim_jax.inference.speed import Row
 from smarttrim_jax.inference.step_speed import measure_steps
 from smarttrim_jax.memory import keep_freed_memory
+from smarttrim_jax.model_flags import SPLIT, WORKDIR, opened_data, opened_model
 from smarttrim_jax.reporting.speed_table import format_speed, speed_head
 from smarttrim_jax.reporting.step_table import format_step, step_head
+from smarttrim_jax.serving.question_file import read_questions
+from smarttrim_jax.serving.timed_examples import first_examples, first_questions
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.finished import open_run
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="configs/NAME.py[:argument], for an untrained model")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run, for a trained one.")
+INPUT = flags.DEFINE_string("input", None, "With --workdir: JSONL of questions to time it on, see predict.")
 BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8"], "Examples at a time.")
 KEEP = flags.DEFINE_list("keep", ["0.5", "0.3"], "Mean shares of tokens kept, with --config.")
 SPEEDUPS = flags.DEFINE_list("speedups", [], "Of the dial, with --workdir; the one it was trained for by default.")
@@ -43,7 +49,7 @@ AGAINST = flags.DEFINE_enum("against", None, ["torch"], "With --config of a BLIP
 def main() -> None:
     """Runs the command."""
     if (CONFIG.value is None) == (WORKDIR.value is None):
-        raise ConfigError("give either --config (an untrained model) or --workdir (a finished run)")
+        raise ConfigError("give either --config (an untrained model) or --workdir (a trained one)")
     if STEPS.value and CONFIG.value is None:
         raise ConfigError("--steps times the steps of an untrained model; give --config in place of --workdir")
     sizes = _numbers("batch_sizes", BATCH_SIZES.value, int)
@@ -58,8 +64,7 @@ def main() -> None:
     elif AGAINST.value is not None:
         raise ConfigError("--against compares an untrained model; give --config in place of --workdir")
     else:
-        speedups = _numbers("speedups", SPEEDUPS.value, float)
-        results = measure_run(open_run(WORKDIR.value), sizes, speedups, REPEATS.value)
+        results = _measure_trained(sizes)
     rows: list[Row] = []
     _write(rows)
     print(head(), flush=True)
@@ -67,6 +72,31 @@ def main() -> None:
         rows.append(row)
         print(line(row), flush=True)
         _write(rows)
+
+
+def _measure_trained(sizes: list[int]) -> Iterator[Row]:
+    """Times the model of --workdir on its questions, its data, or with forced gates."""
+    trained = opened_model()
+    config = trained.config
+    path, split = INPUT.value, SPLIT.value
+    if path is None and split is None:
+        keeps = _numbers("keep", KEEP.value, float)
+        return measure_forced(config, sizes, keeps, REPEATS.value, params=trained.params)
+    speedups = _numbers("speedups", SPEEDUPS.value, float) or [trained.speedup()]
+    trims = {speedup: trim for speedup in speedups if (trim := trained.trim(speedup)) is not None}
+    if not trims:
+        raise ConfigError("this model never trimmed; there is nothing to compare")
+    count = max(EXAMPLES, *sizes)
+    if path is not None:
+        questions = itertools.islice((line.question for line in read_questions(path)), count)
+        examples = calibration = first_questions(trained, questions)
+    elif split is not None:
+        dataset = opened_data(trained)
+        examples = first_examples(trained, dataset, split, count)
+        calibration = first_examples(trained, dataset, "calibration", config.evaluation.calibration_examples)
+    return measure_trained(
+        trained.model, trained.params, config.execution, trims, examples, calibration, sizes, REPEATS.value
+    )
 
 
 def _write(rows: list[Row]) -> None:

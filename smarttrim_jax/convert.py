@@ -1,9 +1,13 @@
-"""Turns a finished run into what other programs read.
+"""Turns a trained model into what other programs read, or saves it to travel.
+
+    python -m smarttrim_jax.convert --workdir=runs/quick --save=models/quick
+
+The folder answers on any machine, without the data and the run; every command takes it as --workdir.
 
     python -m smarttrim_jax.convert --workdir=runs/quick --export=model.jaxexport [--speedup=2] [--batch_size=1]
 
 The file holds one program with its parameters, adaptive for every example; a process with only jax runs it (see
-`inference.export`).
+`serving.export`).
 
     python -m smarttrim_jax.convert --workdir=runs/quick --to=official --output=meter.safetensors
 
@@ -20,15 +24,14 @@ from absl import flags
 
 from smarttrim_jax.command_line import run_command
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.inference.export import PLATFORMS, export_run
+from smarttrim_jax.model_flags import SPEEDUP, opened_model
 from smarttrim_jax.pretrained import write_huggingface, write_official
-from smarttrim_jax.training.finished import FinishedRun, open_run
+from smarttrim_jax.serving.export import PLATFORMS, export_model
 
 WRITERS = {"official": write_official, "huggingface": write_huggingface}
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
+SAVE = flags.DEFINE_string("save", None, "Folder to save the model to, so that it answers anywhere.")
 EXPORT = flags.DEFINE_string("export", None, "File to write a program to.")
-SPEEDUP = flags.DEFINE_float("speedup", None, "Speed-up in MACs; the one it was trained for by default.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Examples of every call.", lower_bound=1)
 PLATFORM = flags.DEFINE_multi_enum("platform", PLATFORMS, PLATFORMS, "Where it shall run.")
 TO = flags.DEFINE_enum("to", None, list(WRITERS), "Whose names weights shall have.")
@@ -37,25 +40,28 @@ OUTPUT = flags.DEFINE_string("output", None, "File to write weights to.")
 
 def main() -> None:
     """Runs the command."""
-    if (EXPORT.value is None) == (TO.value is None) or (OUTPUT.value is None) != (TO.value is None):
-        raise ConfigError("say what to write: --export=FILE, or --to=official|huggingface --output=FILE.safetensors")
-    run = open_run(str(WORKDIR.value))
-    if TO.value is not None:
-        written = WRITERS[TO.value](str(OUTPUT.value), run.config.model, run.params)
+    asked = [flag.value is not None for flag in (SAVE, EXPORT, TO)]
+    if sum(asked) != 1 or (OUTPUT.value is None) != (TO.value is None):
+        raise ConfigError(
+            "say what to write: --export=FILE, or --to=official|huggingface --output=FILE.safetensors, "
+            "or --save=FOLDER"
+        )
+    trained = opened_model()
+    if SAVE.value is not None:
+        trained.save(SAVE.value)
+        print(f"wrote {SAVE.value}")
+    elif TO.value is not None:
+        written = WRITERS[TO.value](str(OUTPUT.value), trained.config.model, trained.params)
         print("wrote " + " and ".join(map(str, written)))
     else:
-        _export(run, str(EXPORT.value))
-
-
-def _export(run: FinishedRun, path: str) -> None:
-    size = export_run(
-        run,
-        path,
-        batch_size=BATCH_SIZE.value,
-        speedup=SPEEDUP.value,
-        platforms=tuple(PLATFORM.value),
-    )
-    print(f"wrote {path} ({size / 1e6:.1f} MB)")
+        size = export_model(
+            trained,
+            str(EXPORT.value),
+            batch_size=BATCH_SIZE.value,
+            speedup=SPEEDUP.value,
+            platforms=tuple(PLATFORM.value),
+        )
+        print(f"wrote {EXPORT.value} ({size / 1e6:.1f} MB)")
 
 
 if __name__ == "__main__":

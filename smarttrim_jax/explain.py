@@ -1,37 +1,50 @@
-"""Shows what a finished run keeps of each example: a picture each, and one page for the whole set.
+"""Shows what a trained model keeps of each example: a picture each, and one page for the whole set.
 
+    python -m smarttrim_jax.explain --workdir=runs/quick --output=explained --image=FILE --text="is it blue?"
     python -m smarttrim_jax.explain --workdir=runs/quick --output=explained [--split=test] [--limit=500] [--speedup=2]
 
-Writes `explained/index.html` (self-contained, sortable by cost and by error) and `explained/examples/*.png`.
+Writes `explained/index.html` (self-contained, sortable by cost and by error) and `explained/examples/*.png`. With
+--image the data set is not opened; several --text ask several questions about the same image.
 """
 
+import dataclasses
 import itertools
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 from absl import flags
 
 from smarttrim_jax.command_line import run_command
-from smarttrim_jax.errors import DataError
-from smarttrim_jax.inference.explanation import explain
+from smarttrim_jax.data.pipeline import eval_batches
+from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.model_flags import SPEEDUP, SPLIT, opened_data, opened_model
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
-from smarttrim_jax.training.finished import open_run
+from smarttrim_jax.serving.explanation import BATCH_SIZE, asked_batches, explain
+from smarttrim_jax.serving.questions import Question
+from smarttrim_jax.serving.trained_model import TrainedModel
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
-SPLIT = flags.DEFINE_string("split", None, "Split of its data set; the configured one by default.")
+IMAGE = flags.DEFINE_multi_string(
+    "image", [], "Image file (once per image of the example) to explain instead of data."
+)
+TEXT = flags.DEFINE_multi_string("text", [], "Question or statement about the image, once for each.")
 LIMIT = flags.DEFINE_integer("limit", None, "Only the first examples of the split; all by default.", lower_bound=1)
 PICTURES = flags.DEFINE_integer("pictures", 24, "Examples that get a picture of their own.", lower_bound=0)
-SPEEDUP = flags.DEFINE_float("speedup", None, "Speed-up in MACs; the one it was trained for by default.")
 
 
 def main() -> None:
     """Runs the command."""
-    run, folder = open_run(str(WORKDIR.value)), pathlib.Path(str(OUTPUT.value))
-    split = SPLIT.value or run.config.evaluation.split
-    examples = list(explain(run, split, limit=LIMIT.value, speedup=SPEEDUP.value))
-    asked = run.config.cost.target_speedup if SPEEDUP.value is None else SPEEDUP.value
-    title = f"{run.config.data.dataset}, {split} split, asked for {asked:g}x fewer MACs"
+    if IMAGE.value and (SPLIT.value is not None or LIMIT.value is not None):
+        raise ConfigError("--split and --limit choose from the data; leave them out with --image")
+    if TEXT.value and not IMAGE.value:
+        raise ConfigError("--text asks about an --image; give both")
+    trained = opened_model()
+    folder = pathlib.Path(str(OUTPUT.value))
+    source, batches = _asked(trained) if IMAGE.value else _data(trained)
+    examples = list(explain(trained, batches, SPEEDUP.value))
+    title = f"{source}, asked for {trained.speedup(SPEEDUP.value):g}x fewer MACs"
     try:
         (folder / "examples").mkdir(parents=True, exist_ok=True)
         for example in itertools.islice(examples, PICTURES.value):
@@ -40,6 +53,19 @@ def main() -> None:
     except OSError as error:
         raise DataError(f"cannot write to '{folder}': {error.strerror}; choose another --output") from None
     print(f"wrote {folder / 'index.html'} ({len(examples)} examples)")
+
+
+def _asked(trained: TrainedModel) -> tuple[str, Iterator[dict[str, Any]]]:
+    """The questions of the flags: what to call them, and their batches."""
+    questions = [Question(tuple(IMAGE.value), text) for text in TEXT.value or [""]]
+    return ", ".join(IMAGE.value), asked_batches(trained, questions)
+
+
+def _data(trained: TrainedModel) -> tuple[str, Iterator[dict[str, Any]]]:
+    """A split of the model's data: what to call it, and its batches."""
+    data = dataclasses.replace(trained.config.data, batch_size=BATCH_SIZE)
+    split = SPLIT.value or trained.config.evaluation.split
+    return f"{data.dataset}, {split} split", iter(eval_batches(opened_data(trained), split, data, limit=LIMIT.value))
 
 
 if __name__ == "__main__":

@@ -1,100 +1,110 @@
-"""Answers questions about images with a finished run.
+"""Answers questions about images with a trained model.
 
     python -m smarttrim_jax.predict --workdir=runs/quick --image=FILE [--image=FILE] --text="what shape is this?"
     python -m smarttrim_jax.predict --workdir=runs/quick --image=FOLDER --text="is it blue?" --output=answers.jsonl
     python -m smarttrim_jax.predict --workdir=runs/quick --input=questions.jsonl --output=answers.jsonl
+    some-program | python -m smarttrim_jax.predict --workdir=runs/quick --input=- --output=- | other-program
 
 A folder asks the same of each of its images; a model of captions says what it sees, without --text. A line of JSONL
-in is `{"image": FILE or [FILE, ...], "text": ...}`; a line out adds `answer`, `confidence`, `macs_saved` and
-`seconds`, or `error` where the question could not be asked.
+in is `{"image": FILE or [FILE, ...], "text": ...}` ("images" and "question" are taken too) with any other keys, which
+its line out has again, with `answer`, `confidence`, `macs_saved` and `seconds`, or `error` where the question could
+not be asked, and `run` and `speedup`. The same command again goes on where an output ends.
 """
 
-import contextlib
 import dataclasses
-import json
+import itertools
 import pathlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from absl import flags
 
 from smarttrim_jax.command_line import run_command
+from smarttrim_jax.data.images import IMAGE_SUFFIXES
 from smarttrim_jax.errors import ConfigError, DataError
-from smarttrim_jax.inference.predictor import Answer, Failure, Predictor, Question
 from smarttrim_jax.memory import keep_freed_memory
-from smarttrim_jax.training.finished import open_run
+from smarttrim_jax.model_flags import SPEEDUP, opened_model
+from smarttrim_jax.progress import ProgressLine
+from smarttrim_jax.serving.predictor import Answer, Failure
+from smarttrim_jax.serving.question_file import AnswerFile, Asked, ask, read_questions, same_file
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 IMAGE = flags.DEFINE_multi_string("image", [], "Image file (once per image of the example), or a folder of images.")
-TEXT = flags.DEFINE_string("text", "", "Question or statement; a model that writes captions needs none.")
-INPUT = flags.DEFINE_string("input", None, "JSONL of many questions.")
-OUTPUT = flags.DEFINE_string("output", None, "JSONL to write; a table is printed without it.")
-SPEEDUP = flags.DEFINE_float("speedup", None, "Speed-up in MACs; the one it was trained for by default.")
+TEXT = flags.DEFINE_string("text", None, "Question or statement; a model that writes captions needs none.")
+INPUT = flags.DEFINE_string("input", None, "JSONL of many questions; - is standard input.")
+OUTPUT = flags.DEFINE_string("output", None, "JSONL to write, - for standard output; a table is printed without it.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Questions at a time.", lower_bound=1)
 
 
 def main() -> None:
     """Runs the command."""
     keep_freed_memory()
-    questions = _read_questions(INPUT.value) if INPUT.value else _asked(IMAGE.value, TEXT.value)
-    predictor = Predictor(open_run(str(WORKDIR.value)), SPEEDUP.value)
+    asked = _asked()
+    trained = opened_model()
+    trim = trained.trim(SPEEDUP.value)
+    label = {"run": trained.origin, "speedup": trained.speedup(SPEEDUP.value)}
+    count = 0
     failed = 0
-    with _writer(OUTPUT.value) as write:
-        for answer in predictor(questions, BATCH_SIZE.value):
-            write(answer)
+    with AnswerFile(OUTPUT.value or "-", label) as output, ProgressLine("answering", unit="questions") as progress:
+        if output.done:
+            print(f"'{output.path}' holds {output.done} answers; going on behind them", file=sys.stderr)
+        for line in itertools.islice(asked, output.done):
+            output.check_next(line.record)
+            count += 1
+        if count < output.done:
+            raise DataError(f"'{output.path}' holds answers to {output.done} questions, but {count} are asked")
+        asked, ahead = itertools.tee(asked)
+        answers = trained.predictor((line.question for line in ahead), trim, BATCH_SIZE.value)
+        for line, answer in progress.over(zip(asked, answers, strict=True)):
+            count += 1
             if isinstance(answer, Failure):
                 failed += 1
                 print(f"error: {answer.error}", file=sys.stderr)
+            if OUTPUT.value is not None:
+                output.write(line.record, dataclasses.asdict(answer))
+            elif isinstance(answer, Answer):
+                print(_row(answer, line), flush=True)
+    if not count:
+        raise DataError(f"'{INPUT.value}' holds no question")
     if failed:
-        raise DataError(f"{failed} of {len(questions)} questions could not be asked; the others are answered")
+        raise DataError(f"{failed} of {count} questions could not be asked; the others are answered")
 
 
-@contextlib.contextmanager
-def _writer(path: str | None) -> Iterator[Callable[[Answer | Failure], object]]:
-    """Writes lines of JSON to a file, or answers to the terminal."""
-    if path is None:
-        yield lambda answer: isinstance(answer, Failure) or print(_line(answer), flush=True)
-        return
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            yield lambda answer: file.write(json.dumps(dataclasses.asdict(answer)) + "\n")
-    except OSError as error:
-        raise DataError(f"cannot write '{path}': {error.strerror}; choose another --output") from None
-
-
-def _line(answer: Answer) -> str:
+def _row(answer: Answer, asked: Asked) -> str:
+    """A line of the table for people."""
     figures = f"{100 * answer.confidence:5.1f} %  {100 * answer.macs_saved:3.0f} % of MACs saved"
-    return f"{answer.answer:12}  {figures}  {1e3 * answer.seconds:8.1f} ms  {', '.join(answer.images)}"
+    images = asked.record.get("image", asked.record.get("images"))
+    return f"{answer.answer:12}  {figures}  {1e3 * answer.seconds:8.1f} ms  {images}"
 
 
-def _asked(images: list[str], text: str) -> list[Question]:
-    if not images:
+def _asked() -> Iterator[Asked]:
+    """The questions that the flags give."""
+    if INPUT.value is not None:
+        if IMAGE.value or TEXT.value is not None:
+            raise ConfigError("--input brings its own images and texts; leave out --image and --text")
+        if OUTPUT.value and same_file(INPUT.value, OUTPUT.value):
+            raise ConfigError(f"--output is --input, '{INPUT.value}'; choose another file")
+        return read_questions(INPUT.value)
+    if not IMAGE.value:
         raise ConfigError("give --image and --text, or --input with many questions")
-    folder = pathlib.Path(images[0])
-    if len(images) > 1 or not folder.is_dir():
-        return [Question(tuple(images), text)]
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    if not files:
-        raise DataError(f"'{folder}' holds no .png or .jpg file")
-    return [Question((str(file),), text) for file in files]
+    images, text = list(IMAGE.value), TEXT.value or ""
+    if len(images) == 1 and pathlib.Path(images[0]).is_dir():
+        return iter([ask([str(file)], text) for file in images_of(pathlib.Path(images[0]))])
+    return iter([ask(images, text)])
 
 
-def _read_questions(path: str) -> list[Question]:
-    try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"cannot read '{path}': {error.strerror}") from None
-    questions = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-            images = record["image"]
-            questions.append(Question((images,) if isinstance(images, str) else tuple(images), record["text"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"'{path}', line {number} is no question ({error!r}); see --help") from None
-    return questions
+def images_of(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The images of a folder in the order of their names; other files are counted on standard error.
+
+    Raises:
+        DataError: There are none.
+    """
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        raise DataError(f"'{folder}' holds no image; read are {', '.join(sorted(IMAGE_SUFFIXES))}")
+    if len(images) < len(files):
+        print(f"'{folder}': {len(files) - len(images)} files that are no images are left out", file=sys.stderr)
+    return images
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from jax.sharding import SingleDeviceSharding
 
 from smarttrim_jax.ahead.program import CompiledProgram, compile_program
 from smarttrim_jax.inference.adaptive import AdaptiveConfig
-from smarttrim_jax.inference.answer import answer
+from smarttrim_jax.serving.answer_program import answer
 from smarttrim_jax.tokens import Kernel
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.without_data import abstract_batch, task_without_data

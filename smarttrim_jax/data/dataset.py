@@ -15,6 +15,7 @@ from smarttrim_jax.data.builders.easy_vqa import EasyVQA
 from smarttrim_jax.data.builders.easy_vqa_captions import EasyVQACaptions
 from smarttrim_jax.data.builders.nlvr import NLVR
 from smarttrim_jax.data.config import DataConfig, DatasetName
+from smarttrim_jax.data.language import Language
 from smarttrim_jax.data.text import FILE_NAME, TextEncoder
 from smarttrim_jax.errors import DataError
 
@@ -44,6 +45,16 @@ class Dataset:
     @functools.cached_property
     def answer_names(self) -> tuple[str, ...]:
         return tuple(self.builder.info.features["answer"].names)
+
+    @property
+    def language(self) -> Language:
+        """The words of its texts and its answers."""
+        return Language(self.text, self.answer_names)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Placeholder until the data branch is merged."""
+        return "0"
 
     @property
     def num_answers(self) -> int:

@@ -39,8 +39,8 @@ def build_page(examples: Iterable[Any], title: str) -> str:
             }
         )
     data = json.dumps({"title": title, **names, "examples": records}, separators=(",", ":"))
-    # "</" would end the script element that holds the data.
-    return TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", data.replace("</", "<\\/"))
+    # "</script>" would end the element that holds the data, "<!--<script>" would begin one that never ends.
+    return TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", data.replace("<", "\\u003c"))
 
 
 def _encoded(image: np.ndarray) -> str:

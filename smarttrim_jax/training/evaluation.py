@@ -1,7 +1,8 @@
 """Exact evaluation over a split: accuracy and MACs, full and trimmed, and what every layer kept."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -9,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.models.functional import Params
-from smarttrim_jax.training.finished import FinishedRun
+from smarttrim_jax.progress import ProgressLine, waiting
 from smarttrim_jax.training.forward import Batch, inputs
 from smarttrim_jax.training.sharding import (
     MeshConfig,
@@ -24,29 +26,39 @@ from smarttrim_jax.training.sharding import (
     replicated,
     state_shardings,
 )
+from smarttrim_jax.training.tasks import Task
 from smarttrim_jax.trimming.gates import Gates, Trim
 
 Report = dict[str, Any]
+Batches = EvalBatches | Sequence[Batch]
+"""Those of `Evaluator.batches`, read as they are evaluated or held in memory."""
 
 
 class Evaluator:
-    """Evaluates one run by padded execution; its two programs are compiled once, whatever the offset.
+    """Evaluates a model by padded execution; its two programs are compiled once, whatever the offset.
 
     All processes call it alike, read their own rows and get the results of all.
 
     Args:
-        run: with configuration and parameters; its dial is not asked.
+        task: What the model was trained for.
+        params: Parameters of the model.
+        dataset: The data to evaluate on.
 
     Attributes:
-        run: the same, its parameters where the mesh wants them.
-        remarks: for the report, about how it was made.
+        task: The same.
+        params: The same, placed on the mesh.
+        dataset: The same.
+        remarks: For the report, about how it was made.
     """
 
-    def __init__(self, run: FinishedRun):
-        # A run may be evaluated on other devices than it was trained on.
-        self._mesh = make_mesh(run.config.mesh if fits(run.config.mesh) else MeshConfig())
-        self.run = dataclasses.replace(run, params=_on_mesh(run.params, self._mesh))
+    def __init__(self, task: Task, params: Params, dataset: Dataset):
+        self.task, self.dataset = task, dataset
+        # A model may be evaluated on other devices than it was trained on.
+        mesh = task.config.mesh
+        self._mesh = make_mesh(mesh if fits(mesh) else MeshConfig())
+        self.params = _on_mesh(params, self._mesh)
         self.remarks: Report = {}
+        self._compiled: set[str] = set()
         self._program = jax.jit(self._forward_and_measure, out_shardings=replicated(self._mesh))
 
     def batches(self, split: str, limit: int | None = None) -> EvalBatches:
@@ -59,28 +71,33 @@ class Evaluator:
         Raises:
             DataError: no such split.
         """
-        config, parts = self.run.config, batch_parts(self._mesh)
+        config, parts = self.task.config, batch_parts(self._mesh)
         size = -(-config.evaluation.batch_size // parts) * parts
         data = dataclasses.replace(config.data, batch_size=size)
-        return eval_batches(self.run.dataset, split, data, held_rows(self._mesh, size), limit)
+        return eval_batches(self.dataset, split, data, held_rows(self._mesh, size), limit)
 
-    def full(self, batches: Iterable[Batch]) -> Report:
-        """Accuracy and mean MACs at full capacity."""
-        rows = self._collect(batches, None)
-        return {"accuracy": self.run.task.score(rows), "macs": {"mean": float(np.mean(rows["full_macs"]))}}
+    def full(self, batches: Batches) -> Report:
+        """Accuracy and mean MACs at full capacity.
 
-    def trimmed(self, batches: Iterable[Batch], offset: float) -> Report:
+        Args:
+            batches: Of `batches`.
+        """
+        rows = self._collect(batches, None, "evaluating at full capacity")
+        return {"accuracy": self.task.score(rows), "macs": {"mean": float(np.mean(rows["full_macs"]))}}
+
+    def trimmed(self, batches: Batches, offset: float, what: str = "evaluating trimmed") -> Report:
         """Accuracy, MACs per example, their ratio to full, and the share of tokens and heads kept by layer.
 
         Args:
-            batches: of `batches`.
-            offset: the speed dial's logit offset.
+            batches: Of `batches`.
+            offset: The speed dial's logit offset.
+            what: What the line that shows how far it is begins with.
         """
-        rows = self._collect(batches, Trim(offset=jnp.float32(offset)))
+        rows = self._collect(batches, Trim(offset=jnp.float32(offset)), what)
         macs = rows["macs"]
         kept = {run: {name: _share(counts) for name, counts in parts.items()} for run, parts in rows["kept"].items()}
         return {
-            "accuracy": self.run.task.score(rows),
+            "accuracy": self.task.score(rows),
             "macs": {
                 "mean": float(np.mean(macs)),
                 "p50": float(np.percentile(macs, 50)),
@@ -93,7 +110,7 @@ class Evaluator:
 
     def results(self, batch: Batch, trim: Trim | None) -> dict[str, Any]:
         """What `measure` says about a batch on the devices."""
-        return self._program(self.run.params, batch, trim)
+        return self._program(self.params, batch, trim)
 
     def measure(self, params: Params, output: Any, batch: Batch, trim: Trim | None) -> dict[str, Any]:
         """Of every example what the task's score needs, its MACs and, if trimmed, what its layers kept.
@@ -104,8 +121,8 @@ class Evaluator:
             batch: of `batches`.
             trim: how the trimmers decided.
         """
-        results, record = self.run.task.judge(params, output, batch, trim)
-        model, full = self.run.model, record.opened()
+        results, record = self.task.judge(params, output, batch, trim)
+        model, full = self.task.model, record.opened()
         results |= {"full_macs": model.macs(full, trimmed=False), "weight": batch["weight"]}
         if trim is not None:
             examples = batch["label"].shape[0]
@@ -114,17 +131,27 @@ class Evaluator:
         return results
 
     def _forward_and_measure(self, params: Params, batch: Batch, trim: Trim | None) -> dict[str, Any]:
-        output = self.run.model.apply(params, *inputs(self.run.config, batch), trim=trim)
+        output = self.task.model.apply(params, *inputs(self.task.config, batch), trim=trim)
         return self.measure(params, output, batch, trim)
 
-    def _collect(self, batches: Iterable[Batch], trim: Trim | None) -> dict[str, Any]:
+    def _collect(self, batches: Batches, trim: Trim | None, what: str) -> dict[str, Any]:
         """The results of all real examples, end to end; fillers are left out."""
         pieces = []
-        for batch in batches:
-            result = jax.device_get(self.results(place_batch(batch, self._mesh), trim))
+        for result in self._shown(batches, trim, what):
             real = result.pop("weight") > 0
             pieces.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf, np.float64)[real], result))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
+
+    def _shown(self, batches: Batches, trim: Trim | None, what: str) -> Iterator[dict[str, Any]]:
+        """The results of every batch, on the host; says how far it is, and before it compiles that it does."""
+        program = "at full capacity" if trim is None else "trimmed"
+        with ProgressLine(what, len(batches), "batches") as progress:
+            for batch in progress.over(batches):
+                is_first = program not in self._compiled
+                self._compiled.add(program)
+                with waiting(f"compiling the evaluation {program}") if is_first else contextlib.nullcontext():
+                    result = jax.device_get(self.results(place_batch(batch, self._mesh), trim))
+                yield result
 
 
 def _on_mesh(params: Params, mesh: Mesh) -> Params:

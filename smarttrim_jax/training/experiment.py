@@ -3,8 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from smarttrim_jax.data.config import Start
-from smarttrim_jax.data.dataset import DataConfig, Dataset
+from smarttrim_jax.data.config import DataConfig, Start
 from smarttrim_jax.data.images import Preset
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.blip import BlipConfig
@@ -123,13 +122,18 @@ class ExperimentConfig:
             raise ConfigError(f"temperature is {self.temperature}; it must be positive")
         if self.task not in self.model.tasks:
             raise ConfigError(f"task is '{self.task}', but the model is for: {', '.join(self.model.tasks)}")
-        start = BLIP_START[self.model.task] if isinstance(self.model, BlipConfig) else ""
+        start = text_start(self.model)
         if self.data.start != start:
             raise ConfigError(f"data.start is '{self.data.start}', but texts for this model begin with '{start}'")
         if self.schedule.trim_steps and self.model.trimming is None:
             raise ConfigError("trim_steps asks for trimming, but model.trimming is None")
         if self.schedule.trim_steps:
             _check_capacity(self.capacity, self.model)
+
+
+def text_start(model: MeterConfig | BlipConfig) -> Start:
+    """What the texts of a model begin with, see `DataConfig.start`."""
+    return BLIP_START[model.task] if isinstance(model, BlipConfig) else ""
 
 
 def _check_capacity(capacity: CapacityConfig, model: MeterConfig | BlipConfig) -> None:
@@ -151,48 +155,3 @@ def _check_capacity(capacity: CapacityConfig, model: MeterConfig | BlipConfig) -
                 f"capacity.after lets tokens leave before layer {layer} of the {side} encoder, which closes them "
                 f"from layer {first} on and has {depths[side]}; choose one between, or set capacity.{side} to 0"
             )
-
-
-def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
-    """The configuration with every size that the data decides, checked.
-
-    Raises:
-        ConfigError: the model's vocabulary, answers, images or text length, or how texts begin, do not fit the data.
-    """
-    model, text, data = config.model, config.model.text, config.data
-    sizes: list[tuple[str, int, int]] = [
-        ("model.text.vocab_size", text.vocab_size, dataset.text.vocab_size),
-        ("model.text.pad_id", text.pad_id, dataset.text.pad_id),
-        ("model.vision.image_size", model.vision.image_size, data.image_size),
-    ]
-    if isinstance(model, MeterConfig):
-        sizes += [
-            (f"model.heads['{head.name}'].outputs", head.outputs, dataset.num_answers)
-            for head in model.heads
-            if head.name == config.task
-        ]
-    for name, have, need in sizes:
-        from_data = name.endswith(("vocab_size", "outputs")) and have == 0
-        if have != need and not from_data:
-            raise ConfigError(f"config key '{name}' is {have}, but {data.dataset} needs {need}")
-    if data.images > dataset.num_images:
-        raise ConfigError(f"data.images is {data.images}, which cannot be made of {dataset.num_images} image(s)")
-    if model.images != (data.images or dataset.num_images):
-        raise ConfigError(
-            f"the model takes {model.images} images, but {data.dataset} gives {data.images or dataset.num_images}; "
-            "change model.images, or lay images side by side with data.images"
-        )
-    if data.text_length > text.max_length:
-        raise ConfigError(
-            f"data.text_length is {data.text_length}, but the model's position table ends at {text.max_length}"
-        )
-    if isinstance(model, MeterConfig):
-        heads = tuple(
-            dataclasses.replace(head, outputs=dataset.num_answers) if head.name == config.task else head
-            for head in model.heads
-        )
-        model = dataclasses.replace(model, heads=heads)
-    elif model.task == "nlvr2" and dataset.num_answers != 2:
-        raise ConfigError(f"BLIP's nlvr2 knows false and true, but {data.dataset} has {dataset.num_answers} answers")
-    text = dataclasses.replace(text, vocab_size=dataset.text.vocab_size)
-    return dataclasses.replace(config, model=dataclasses.replace(model, text=text))

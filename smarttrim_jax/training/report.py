@@ -1,34 +1,50 @@
 """The final report of a run, and the measurement of its speed dial."""
 
+import itertools
+
 from smarttrim_jax.training.evaluation import Evaluator, Report
-from smarttrim_jax.training.finished import FinishedRun
 from smarttrim_jax.trimming.calibration import SpeedDial, calibrate
 
 
-def measure_dial(evaluator: Evaluator, run: FinishedRun) -> SpeedDial:
-    """Calibrates on held-out training examples; no test example is seen."""
-    config = run.config
+def measure_dial(evaluator: Evaluator) -> SpeedDial:
+    """Calibrates on held-out training examples; no test example is seen.
+
+    Args:
+        evaluator: Of a trained model and its data.
+    """
+    config = evaluator.task.config
     batches = list(evaluator.batches("calibration", limit=config.evaluation.calibration_examples))
+    speedups = sorted({*config.evaluation.speedups, config.cost.target_speedup})
+    passes = itertools.count(1)
 
     def ratio(offset: float) -> float:
-        return evaluator.trimmed(batches, offset)["macs_ratio"]
+        # Three passes find where the dial ends, two or three more each speed-up: see `calibrate`.
+        what = f"calibrating {len(speedups)} speed-ups, pass {next(passes)} of about {3 + 3 * len(speedups)}"
+        return evaluator.trimmed(batches, offset, what)["macs_ratio"]
 
-    return calibrate(ratio, sorted({*config.evaluation.speedups, config.cost.target_speedup}))
+    return calibrate(ratio, speedups)
 
 
-def build_report(evaluator: Evaluator, run: FinishedRun, split: str, speedup: float) -> Report:
+def build_report(evaluator: Evaluator, dial: SpeedDial | None, split: str, speedup: float) -> Report:
     """Full and, if there is a dial, trimmed evaluation of a split.
 
+    Args:
+        evaluator: Of a trained model and its data.
+        dial: The model's speed dial; None if it never trimmed.
+        split: Name of a split of the data.
+        speedup: In MACs.
+
     Raises:
-        ConfigError: a speed-up beyond the dial.
-        DataError: no such split.
+        ConfigError: A speed-up beyond the dial.
+        DataError: No such split.
     """
-    offset = None if run.dial is None else run.dial.offset_for(speedup)
-    limit = run.config.evaluation.examples or None
+    config = evaluator.task.config
+    offset = None if dial is None else dial.offset_for(speedup)
+    limit = config.evaluation.examples or None
     full = evaluator.full(evaluator.batches(split, limit=limit))
-    size = run.dataset.split_sizes[split]
+    size = evaluator.dataset.split_sizes[split]
     report: Report = {
-        "dataset": run.config.data.dataset,
+        "dataset": config.data.dataset,
         "split": split,
         "examples": min(limit or size, size),
         "accuracy": {"full": full["accuracy"]},

@@ -1,7 +1,5 @@
-"""One run from its configuration to its report, and the evaluation of a finished one."""
+"""One run from its configuration to its report."""
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,13 +9,13 @@ from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.evaluation import Evaluator, Report
-from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
-from smarttrim_jax.training.finished import FinishedRun, open_run, prepare_everywhere
+from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.loop import State, fit
 from smarttrim_jax.training.metric_writer import MetricWriter
 from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.report import build_report, measure_dial
+from smarttrim_jax.training.run_data import fit_to_data, prepare_everywhere
 from smarttrim_jax.training.sharding import held_rows, make_mesh, place, place_batch, state_shardings
 from smarttrim_jax.training.start import starting_params, with_vocabulary
 from smarttrim_jax.training.step import Step, Steps, jit_step
@@ -57,48 +55,15 @@ def train(config: ExperimentConfig, path: str) -> Report:
     dataset = prepare_everywhere(config.data)
     config = fit_to_data(config, dataset)
     workdir.claim(config)
-    params = trained_params(make_task(config, dataset), workdir, dataset)
-    run = FinishedRun(config, params, None, dataset)
-    evaluator = Evaluator(run)
+    task = make_task(config, dataset.language)
+    workdir.write_language(dataset.language)
+    evaluator = Evaluator(task, trained_params(task, workdir, dataset), dataset)
+    dial = None
     if config.schedule.trim_steps:
-        dial = measure_dial(evaluator, run)
+        dial = measure_dial(evaluator)
         workdir.write_dial(dial)
-        run = dataclasses.replace(run, dial=dial)
-    return _report(workdir, evaluator, run)
-
-
-def evaluate(
-    path: str,
-    *,
-    split: str | None = None,
-    speedup: float | None = None,
-    make_evaluator: Callable[[FinishedRun], Evaluator] = Evaluator,
-) -> Report:
-    """Evaluates a finished run at full capacity and trimmed.
-
-    Args:
-        path: the run's folder.
-        split: of the data; the configured one by default.
-        speedup: in MACs; the one it was trained for by default. With both defaults `report.json` is written anew.
-        make_evaluator: `inference.evaluation.PackedEvaluator` evaluates by packed execution.
-
-    Raises:
-        CheckpointError: there is no finished run in the folder.
-        ConfigError: a speed-up beyond the run's dial.
-        DataError: no such split.
-    """
-    run = open_run(path, together=True)
-    return _report(Workdir(path), make_evaluator(run), run, split, speedup)
-
-
-def _report(
-    workdir: Workdir, evaluator: Evaluator, run: FinishedRun, split: str | None = None, speedup: float | None = None
-) -> Report:
-    where = run.config.evaluation.split if split is None else split
-    target = run.config.cost.target_speedup if speedup is None else speedup
-    report = build_report(evaluator, run, where, target)
-    if split is None and speedup is None:
-        workdir.write_report(report)
+    report = build_report(evaluator, dial, config.evaluation.split, config.cost.target_speedup)
+    workdir.write_report(report)
     return report
 
 

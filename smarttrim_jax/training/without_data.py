@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from smarttrim_jax.data.stand_in import stand_in
+from smarttrim_jax.data.language import numbered_language
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.training.experiment import ExperimentConfig
@@ -40,4 +40,5 @@ def task_without_data(config: ExperimentConfig) -> Task:
     for name, size in {"model.text.vocab_size": model.text.vocab_size, "the head's outputs": answers}.items():
         if size == 0:
             raise ConfigError(f"{name} is 0, which leaves it to the data; no data is read here, so give a number")
-    return make_task(config, stand_in(model.text.vocab_size, answers, config.data.text_length, config.data.start))
+    language = numbered_language(model.text.vocab_size, answers, config.data.text_length, config.data.start)
+    return make_task(config, language)

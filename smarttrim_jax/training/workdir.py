@@ -8,6 +8,7 @@ import jax
 from etils import epath
 
 from smarttrim_jax.configuration import build, to_dict
+from smarttrim_jax.data.language import Language, write_language
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.trimming.calibration import SpeedDial
@@ -85,6 +86,14 @@ class Workdir:
             CheckpointError: the run has none: it was not trim-tuned to its end.
         """
         return build(SpeedDial, self._read("speed_dial.json", "no speed dial: its trim-tuning has not ended"))
+
+    def write_language(self, language: Language) -> None:
+        """Saves the words and answers, so that the run is served without its data."""
+        if jax.process_index() == 0:
+            try:
+                write_language(self.path, language)
+            except OSError as error:
+                raise self._unwritable(error) from None
 
     def write_dial(self, dial: SpeedDial) -> None:
         """Saves the speed dial."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 from smarttrim_jax.errors import ConfigError
@@ -14,10 +15,24 @@ class SpeedDial:
     Attributes:
         offsets: added to the keep logits, ascending.
         ratios: mean MACs over mean full MACs at each offset, ascending.
+
+    Raises:
+        ConfigError: No points, offsets or ratios that fall or are not finite, or not as many of either.
     """
 
     offsets: tuple[float, ...]
     ratios: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.offsets or len(self.offsets) != len(self.ratios):
+            raise ConfigError(
+                f"a speed dial has as many offsets as ratios, not {len(self.offsets)} and {len(self.ratios)}"
+            )
+        for values in (self.offsets, self.ratios):
+            if not all(low <= high for low, high in itertools.pairwise((-math.inf, *values, math.inf))):
+                raise ConfigError(f"the points of a speed dial must be numbers that rise, not {values}")
+        if not self.ratios[0] > 0:
+            raise ConfigError(f"the MAC ratios of a speed dial must be positive, not {self.ratios[0]}")
 
     def offset_for(self, speedup: float) -> float:
         """The offset that meets a speed-up, interpolated between measured points.

@@ -8,7 +8,8 @@ import numpy as np
 from smarttrim_jax.ahead.serving import compile_answer
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.models.functional import Functional
-from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.run_data import fit_to_data
 
 
 def test_the_program_for_inference_is_compiled_without_data(experiment: ExperimentConfig) -> None:

@@ -8,11 +8,12 @@ from flax.traverse_util import flatten_dict
 
 from smarttrim_jax.ahead.training_step import compile_step
 from smarttrim_jax.data.dataset import prepare
+from smarttrim_jax.data.language import numbered_language
 from smarttrim_jax.data.pipeline import train_iterator
-from smarttrim_jax.data.stand_in import stand_in
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.functional import Functional
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig, fit_to_data
+from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
+from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.without_data import abstract_batch
 
 
@@ -32,8 +33,8 @@ def test_the_batch_is_that_of_the_data(fitted: ExperimentConfig) -> None:
 
 
 @pytest.mark.parametrize(("start", "words"), [("", 30), ("[ENC]", 32)])
-def test_a_stand_in_has_the_sizes_it_was_given(start, words):
-    language = stand_in(words, 3, 7, start)
+def test_a_numbered_language_has_the_sizes_it_was_given(start, words):
+    language = numbered_language(words, 3, 7, start)
     assert language.text.vocab_size == words
     assert len(language.answer_names) == 3
     assert language.text.encode("5 1")[0].shape == (7,)

@@ -9,7 +9,8 @@ from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference.step_speed import measure_steps
 from smarttrim_jax.reporting.step_table import format_step
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig, fit_to_data
+from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
+from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.trimming.capacity import CapacityConfig
 
 

@@ -16,8 +16,9 @@ from smarttrim_jax.configuration import build
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.training import sharding
-from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
+from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.run import trained_params
+from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.sharding import MeshConfig, held_rows, make_mesh, place, place_batch, state_shardings
 from smarttrim_jax.training.step import Steps
 from smarttrim_jax.training.tasks import make_task
@@ -37,14 +38,14 @@ def train(config: ExperimentConfig, folder: pathlib.Path) -> int:
     """Goes on with the run in the folder, and says how many of the parameters are split."""
     dataset = prepare(config.data)
     config = fit_to_data(config, dataset)
-    params = trained_params(make_task(config, dataset), Workdir(str(folder)), dataset)
+    params = trained_params(make_task(config, dataset), Workdir(str(folder)), dataset.language)
     return sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(params))
 
 
 def retrieve(config: ExperimentConfig, devices: list[Any]) -> tuple[list[dict[str, float]], Any]:
     """Metrics of two steps of BLIP's retrieval, and the state after them."""
     dataset, mesh = prepare(config.data), make_mesh(config.mesh, devices)
-    task = make_task(fit_to_data(config, dataset), dataset)
+    task = make_task(fit_to_data(config, dataset), dataset.language)
     steps = Steps(task, optax.sgd(0.1))
     params = jax.jit(task.model.init)(jax.random.key(0))
     shardings = state_shardings(jax.eval_shape(steps.initial_state, params), mesh)

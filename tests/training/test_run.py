@@ -22,10 +22,11 @@ from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig
 from smarttrim_jax.training import run
 from smarttrim_jax.training.checkpoint_reading import restore
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig, fit_to_data
+from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.preemption import Preempted
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.run import evaluate, train
+from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.sharding import MeshConfig
 from smarttrim_jax.training.start import starting_params
 from smarttrim_jax.training.workdir import Workdir

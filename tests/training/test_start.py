@@ -20,7 +20,8 @@ from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.pretrained import packages, write_official
 from smarttrim_jax.training import start
-from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.start import starting_params, with_vocabulary
 from smarttrim_jax.training.workdir import Workdir
 

@@ -24,8 +24,9 @@ from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.nn.vision import VisionTransformer
 from smarttrim_jax.objectives.retrieval import NOBODY, RetrievalConfig
 from smarttrim_jax.training.checkpoints import Checkpoints
-from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
+from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import inputs
+from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.sharding import AXES, partition_spec
 from smarttrim_jax.training.step import State, Steps
 from smarttrim_jax.training.tasks import Task, make_task
@@ -64,7 +65,7 @@ MARKED = [task if task in OFTEN else pytest.param(task, marks=pytest.mark.slow) 
 def trained(request: Any, sources: dict[str, str]) -> Trained:
     config = experiment(request.param, sources)
     dataset = prepare(config.data)
-    task = make_task(fit_to_data(config, dataset), dataset)
+    task = make_task(fit_to_data(config, dataset), dataset.language)
     params = fresh_params(task.config.model)
     steps = Steps(task, optax.sgd(0.1, momentum=0.5))  # whose first trace is the gradient
     iterator = train_iterator(dataset, config.data)
@@ -244,14 +245,14 @@ def test_the_momentum_model_is_sharded_as_the_model_and_the_queue_by_its_places(
 def test_recall_counts_what_belongs_together(sources: dict[str, str]) -> None:
     config = experiment("retrieval", sources)
     dataset = prepare(config.data)
-    task = make_task(fit_to_data(config, dataset), dataset)
+    task = make_task(fit_to_data(config, dataset), dataset.language)
     eye, labels = np.eye(4), np.array([0, 1, 1, 2])
     assert task.score({"images": eye, "texts": eye, "label": labels}) == 1
     twisted = eye[[0, 2, 1, 3]]  # 1 and 2 belong together
     assert task.score({"images": eye, "texts": twisted, "label": labels}) == 1
     assert task.score({"images": eye, "texts": eye[[3, 1, 2, 0]], "label": labels}) == 0.5
     with pytest.raises(ConfigError, match=r"retrieval\.places is 6; it must be a multiple of data\.batch_size, 4"):
-        make_task(dataclasses.replace(task.config, retrieval=RetrievalConfig(places=6)), dataset)
+        make_task(dataclasses.replace(task.config, retrieval=RetrievalConfig(places=6)), dataset.language)
 
 
 def test_settings_are_of_the_model_that_knows_most_of_their_keys(sources: dict[str, str]) -> None:

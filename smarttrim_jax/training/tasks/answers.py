@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from smarttrim_jax.data.language import Language
 from smarttrim_jax.models.blip import BlipVqa
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.models.output import Output
@@ -16,7 +17,7 @@ from smarttrim_jax.objectives.language import answer_loss, sequence_distillation
 from smarttrim_jax.objectives.total import weighted_mean
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch, inputs
-from smarttrim_jax.training.tasks.base import Choice, ChoosingTask, Language
+from smarttrim_jax.training.tasks.base import Choice, ChoosingTask
 from smarttrim_jax.trimming.gates import Trim
 
 RANKED = 128
@@ -29,9 +30,9 @@ class Answers(ChoosingTask):
     MACs are those of image, question and one answer: in training the right one, in evaluation the first in rank.
     """
 
-    def __init__(self, config: ExperimentConfig, dataset: Language):
-        super().__init__(config, dataset)
-        self.choices, text = dataset.answer_names, dataset.text
+    def __init__(self, config: ExperimentConfig, language: Language):
+        super().__init__(config, language)
+        self.choices, text = language.answer_names, language.text
         ids, mask = (np.stack(part) for part in zip(*map(text.encode, self.choices), strict=True))
         ids[:, 0] = text.id_of("[DEC]")
         longest = mask.sum(axis=1).max()

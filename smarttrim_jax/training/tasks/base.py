@@ -1,13 +1,13 @@
 """What the training steps, the evaluation and the commands ask of a task."""
 
 import abc
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.data.text import TextEncoder
+from smarttrim_jax.data.language import Language
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch, inputs
@@ -15,16 +15,6 @@ from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 State = dict[str, Any]
 Rows = dict[str, Any]
-
-
-class Language(Protocol):
-    """What a task asks of a data set: its tokenizer, and the names of its answers."""
-
-    @property
-    def text(self) -> TextEncoder: ...
-
-    @property
-    def answer_names(self) -> tuple[str, ...]: ...
 
 
 class Task(abc.ABC):
@@ -35,15 +25,15 @@ class Task(abc.ABC):
     tasks have nothing of the kind.
 
     Args:
-        config: of the run, with its sizes fitted to the data.
-        dataset: of the run, or a stand-in.
+        config: Run configuration, its sizes fitted to the data.
+        language: The words of its texts and its answers.
 
     Attributes:
         config: the same.
         model: the model as pure functions.
     """
 
-    def __init__(self, config: ExperimentConfig, dataset: Language):
+    def __init__(self, config: ExperimentConfig, language: Language):
         self.config, self.model = config, Functional(config.model)
 
     def initial(self, params: Params) -> State:

@@ -4,12 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from smarttrim_jax.data.language import Language
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.objectives.language import caption_loss, sequence_distillation, word_accuracy, words_behind
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch
-from smarttrim_jax.training.tasks.base import Language, Rows, Task
+from smarttrim_jax.training.tasks.base import Rows, Task
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 
@@ -23,11 +24,11 @@ class Captions(Task):
         prompt: ids that every text begins with.
     """
 
-    def __init__(self, config: ExperimentConfig, dataset: Language):
-        super().__init__(config, dataset)
-        self.text, self.prompt = dataset.text, np.array([dataset.text.id_of("[DEC]")])
+    def __init__(self, config: ExperimentConfig, language: Language):
+        super().__init__(config, language)
+        self.text, self.prompt = language.text, np.array([language.text.id_of("[DEC]")])
         if config.data.prompt:
-            ids, mask = dataset.text.encode(config.data.prompt)
+            ids, mask = language.text.encode(config.data.prompt)
             self.prompt = ids[: mask.sum() - 1]  # without the end
 
     def loss(self, output: Output, batch: Batch, given: None) -> Float[Array, ""]:

@@ -6,22 +6,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from smarttrim_jax.data.language import Language
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.objectives.distillation import distillation_loss
 from smarttrim_jax.objectives.task import task_loss
 from smarttrim_jax.objectives.total import weighted_mean
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch
-from smarttrim_jax.training.tasks.base import Choice, ChoosingTask, Language
+from smarttrim_jax.training.tasks.base import Choice, ChoosingTask
 from smarttrim_jax.trimming.gates import Trim
 
 
 class Classes(ChoosingTask):
     """A label by the logits of the task's name; accuracy is the share of right first choices."""
 
-    def __init__(self, config: ExperimentConfig, dataset: Language):
-        super().__init__(config, dataset)
-        self.choices = dataset.answer_names
+    def __init__(self, config: ExperimentConfig, language: Language):
+        super().__init__(config, language)
+        self.choices = language.answer_names
 
     def loss(self, output: Any, batch: Batch, given: None) -> Float[Array, ""]:
         losses = task_loss(self.config.objective.loss, self._logits(output), batch["label"])

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.data.images import normalize
+from smarttrim_jax.data.language import Language
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.blip import BlipRetrieval
 from smarttrim_jax.models.functional import Functional, Params
@@ -30,7 +31,7 @@ from smarttrim_jax.objectives.retrieval import (
 from smarttrim_jax.objectives.total import weighted_mean
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch
-from smarttrim_jax.training.tasks.base import Choice, ChoosingTask, Language, Rows, State
+from smarttrim_jax.training.tasks.base import Choice, ChoosingTask, Rows, State
 from smarttrim_jax.trimming.gates import Gates, Trim, TrimRecord
 
 CHOICES = ("no match", "match")
@@ -86,10 +87,10 @@ class Pairs(ChoosingTask):
 
     choices = CHOICES
 
-    def __init__(self, config: ExperimentConfig, dataset: Language):
-        super().__init__(config, dataset)
+    def __init__(self, config: ExperimentConfig, language: Language):
+        super().__init__(config, language)
         self._plain = Functional(dataclasses.replace(config.model, trimming=None))
-        self._start_alone = dataset.text.own_start_id
+        self._start_alone = language.text.own_start_id
         places, batch = config.retrieval.places, config.data.batch_size
         if places % batch:
             raise ConfigError(f"retrieval.places is {places}; it must be a multiple of data.batch_size, {batch}")

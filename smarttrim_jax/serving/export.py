@@ -8,14 +8,14 @@ import jax.numpy as jnp
 
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.inference.adaptive import AdaptiveConfig
-from smarttrim_jax.inference.answer import answer
-from smarttrim_jax.training.finished import FinishedRun
+from smarttrim_jax.serving.answer_program import answer
+from smarttrim_jax.serving.trained_model import TrainedModel
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def export_run(
-    run: FinishedRun,
+def export_model(
+    trained: TrainedModel,
     path: str,
     *,
     batch_size: int,
@@ -31,10 +31,10 @@ def export_run(
     answers are ranked (BLIP's for questions), `answer` `[batch]`, the class, and its `probability` stand for logits.
 
     Args:
-        run: a finished one.
+        trained: A model that trims.
         path: of the file.
         batch_size: of every call.
-        speedup: in MACs; the one the run was trained for by default.
+        speedup: in MACs; the one that the model was trained for by default.
         config: of the program's branches.
         platforms: on which it shall run.
 
@@ -42,17 +42,17 @@ def export_run(
         Bytes written.
 
     Raises:
-        ConfigError: a speed-up beyond the run's dial, or a run that never trimmed.
+        ConfigError: a speed-up beyond the model's dial, or a model that never trimmed.
         DataError: the file cannot be written.
     """
-    trim, branches = run.trim(speedup), config or AdaptiveConfig()
+    trim, branches = trained.trim(speedup), config or AdaptiveConfig()
     if trim is None:
-        raise ConfigError("this run never trimmed; there is no adaptive program to export")
+        raise ConfigError("this model never trimmed; there is no adaptive program to export")
 
     def program(images: jax.Array, ids: jax.Array, mask: jax.Array) -> dict[str, Any]:
-        return answer(run.task, branches, run.params, trim, images, ids, mask)
+        return answer(trained.task, branches, trained.params, trim, images, ids, mask)
 
-    data, images = run.config.data, run.config.model.images
+    data, images = trained.config.data, trained.config.model.images
     text = jax.ShapeDtypeStruct((batch_size, data.text_length), jnp.int32)
     pixels = jax.ShapeDtypeStruct((batch_size, images, data.image_size, data.image_size, 3), jnp.uint8)
     exported = jax.export.export(jax.jit(program), platforms=platforms)(pixels, text, text)

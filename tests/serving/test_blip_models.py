@@ -1,5 +1,6 @@
-"""What is done with a finished BLIP of any task: evaluated, asked, explained, exported."""
+"""What is done with a trained BLIP of any task: evaluated, asked, explained, exported."""
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -12,21 +13,22 @@ import pytest
 from tiny_run import decisive
 from tiny_tasks import BATCH, experiment, make_sources
 
-from smarttrim_jax.data.dataset import prepare
+from smarttrim_jax.data.dataset import Dataset, prepare
+from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.inference.adaptive import AdaptiveConfig
-from smarttrim_jax.inference.evaluation import PackedEvaluator
-from smarttrim_jax.inference.explanation import Explanation, explain
-from smarttrim_jax.inference.export import export_run
-from smarttrim_jax.inference.predictor import Answer, Failure, Predictor, Question
 from smarttrim_jax.models.blip.config import TASKS
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
 from smarttrim_jax.reporting.table import format_report
-from smarttrim_jax.training.evaluation import Evaluator
-from smarttrim_jax.training.experiment import fit_to_data
-from smarttrim_jax.training.finished import FinishedRun
+from smarttrim_jax.serving.evaluation import EVALUATORS
+from smarttrim_jax.serving.explanation import Explanation, explain
+from smarttrim_jax.serving.export import export_model
+from smarttrim_jax.serving.predictor import Answer, Failure
+from smarttrim_jax.serving.questions import Question
+from smarttrim_jax.serving.trained_model import TrainedModel
 from smarttrim_jax.training.report import build_report
+from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.trimming.calibration import SpeedDial
 
 LAYERS = {
@@ -42,75 +44,90 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return make_sources(tmp_path_factory.mktemp("raw"))
 
 
-def finished(task: str, sources: dict[str, str]) -> FinishedRun:
-    """A run as it is read from its folder, but for the training."""
+def made(task: str, sources: dict[str, str]) -> tuple[TrainedModel, Dataset]:
+    """A model as it is read from its folder, but for the training, and its data."""
     config = experiment(task, sources)
     dataset = prepare(config.data)
     config = fit_to_data(config, dataset)
     params = jax.jit(Functional(config.model).init)(jax.random.key(0, impl="unsafe_rbg"))
     params |= {"trimmers": decisive(params["trimmers"])}
-    return FinishedRun(config, params, SpeedDial((-20.0, 0.0), (0.4, 0.6)), dataset)
+    return TrainedModel(config, params, dataset.language, SpeedDial((-20.0, 0.0), (0.4, 0.6))), dataset
 
 
 @pytest.fixture(scope="module", params=TASKS)
-def run(request: Any, sources: dict[str, str]) -> FinishedRun:
-    return finished(request.param, sources)
+def pair(request: Any, sources: dict[str, str]) -> tuple[TrainedModel, Dataset]:
+    return made(request.param, sources)
 
 
 @pytest.fixture(scope="module")
-def explained(run: FinishedRun) -> list[Explanation]:
-    return list(explain(run, "test", limit=3, batch_size=BATCH))
+def trained(pair: tuple[TrainedModel, Dataset]) -> TrainedModel:
+    return pair[0]
 
 
-def test_explanations_follow_image_and_text_through_all_layers(run: FinishedRun, explained: Any) -> None:
-    images, texts = LAYERS[run.config.task]
+@pytest.fixture(scope="module")
+def dataset(pair: tuple[TrainedModel, Dataset]) -> Dataset:
+    return pair[1]
+
+
+@pytest.fixture(scope="module")
+def explained(trained: TrainedModel, dataset: Dataset) -> list[Explanation]:
+    return list(explain(trained, batches(trained, dataset, BATCH, limit=3)))
+
+
+def batches(trained: TrainedModel, dataset: Dataset, size: int, limit: int | None = None) -> EvalBatches:
+    return eval_batches(dataset, "test", dataclasses.replace(trained.config.data, batch_size=size), limit=limit)
+
+
+def test_explanations_follow_image_and_text_through_all_layers(trained: TrainedModel, explained: Any) -> None:
+    images, texts = LAYERS[trained.config.task]
     assert [example.index for example in explained] == [0, 1, 2]
     for example in explained:
         assert [*dict.fromkeys(name.split()[0] for name in example.layers)] == images
         assert [*dict.fromkeys(name.split()[0] for name in example.text_layers)] == texts
-        assert example.patches.shape == (len(example.layers), run.config.model.images, 2, 2)
+        assert example.patches.shape == (len(example.layers), trained.config.model.images, 2, 2)
         assert (np.diff(example.patches.astype(int), axis=0) <= 0).all()
         assert len(example.dropped) == len(example.words)
         assert all(0 <= end <= len(example.text_layers) for end in example.dropped)
-        assert example.words[0] == run.config.data.start
+        assert example.words[0] == trained.config.data.start
         assert 0 < example.macs < 1
         assert 0 <= example.confidence <= 1
         assert draw(example).width > 0
-    assert "fusion" in build_page(explained, "page") or run.config.task == "caption"
+    assert "fusion" in build_page(explained, "page") or trained.config.task == "caption"
 
 
-def test_what_should_be_answered_is_said_in_words(run: FinishedRun, explained: Any) -> None:
-    record = run.dataset.records("test")[0]
+def test_what_should_be_answered_is_said_in_words(trained: TrainedModel, dataset: Dataset, explained: Any) -> None:
+    record = dataset.records("test")[0]
     expected = {
-        "vqa": run.dataset.answer_names[record["answer"]],
-        "nlvr2": run.dataset.answer_names[record["answer"]],
+        "vqa": dataset.answer_names[record["answer"]],
+        "nlvr2": dataset.answer_names[record["answer"]],
         "caption": f"a [UNK] [UNK] {record['text'].decode()}",
         "retrieval": "match",
-    }[run.config.task]
+    }[trained.config.task]
     assert explained[0].label == expected
 
 
-def test_questions_are_answered_and_what_cannot_be_asked_is_named(run: FinishedRun) -> None:
-    file = str(next(pathlib.Path(run.config.data.source).rglob("*.png")))
-    images = (file,) * run.dataset.num_images
+def test_questions_are_answered_and_what_cannot_be_asked_is_named(trained: TrainedModel, dataset: Dataset) -> None:
+    file = str(next(pathlib.Path(trained.config.data.source).rglob("*.png")))
+    images = (file,) * dataset.num_images
     asked = [Question(images, "is there a red box?")] * BATCH + [Question((*images, file), "")]
-    *answers, failure = Predictor(run)(asked, BATCH + 1)
+    *answers, failure = trained.predictor(asked, trained.trim(), BATCH)
     assert len(answers) == BATCH
     for answer in answers:
         assert isinstance(answer, Answer)
         assert answer.answer == answers[0].answer
         assert 0 <= answer.confidence <= 1
         assert 0 < answer.macs_saved < 1
-        if run.config.task != "caption":
-            assert answer.answer in {"match", "no match", *run.dataset.answer_names}
+        if trained.config.task != "caption":
+            assert answer.answer in {"match", "no match", *dataset.answer_names}
     assert isinstance(failure, Failure)
-    assert f"comes with {run.dataset.num_images + 1} images" in failure.error
+    assert f"comes with {dataset.num_images + 1} images" in failure.error
 
 
 @pytest.mark.parametrize("task", ["vqa", "retrieval"])
 def test_packed_evaluation_reports_what_padded_evaluation_reports(task: str, sources: dict[str, str]) -> None:
-    run = finished(task, sources)
-    padded, packed = (build_report(make(run), run, "test", 2.0) for make in (Evaluator, PackedEvaluator))
+    trained, dataset = made(task, sources)
+    evaluators = (EVALUATORS[name](trained, dataset) for name in ("padded", "packed"))
+    padded, packed = (build_report(evaluator, trained.dial, "test", 2.0) for evaluator in evaluators)
     assert packed.pop("execution")["programs"] > 0
     numbers = [
         {name: part for name, part in report.items() if not isinstance(part, str)} for report in (packed, padded)
@@ -121,12 +138,13 @@ def test_packed_evaluation_reports_what_padded_evaluation_reports(task: str, sou
 
 
 def test_an_exported_file_ranks_answers_as_the_run_does(sources: dict[str, str], tmp_path: pathlib.Path) -> None:
-    run, file = finished("vqa", sources), tmp_path / "model.jaxexport"
-    export_run(run, str(file), batch_size=2, platforms=("cpu",), config=AdaptiveConfig(shares=(0.5,)))
-    batch = next(iter(run.batches("test", batch_size=2)))
+    trained, dataset = made("vqa", sources)
+    file = tmp_path / "model.jaxexport"
+    export_model(trained, str(file), batch_size=2, platforms=("cpu",), config=AdaptiveConfig(shares=(0.5,)))
+    batch = next(iter(batches(trained, dataset, 2)))
     call = jax.export.deserialize(bytearray(file.read_bytes())).call
     outputs = call(*(jnp.asarray(batch[name]) for name in ("image", "text_ids", "text_mask")))
-    (one,) = explain(run, "test", limit=1, batch_size=2)
-    assert run.dataset.answer_names[int(outputs["answer"][0])] == one.answer
+    (one,) = explain(trained, batches(trained, dataset, 2, limit=1))
+    assert dataset.answer_names[int(outputs["answer"][0])] == one.answer
     assert float(outputs["probability"][0]) == pytest.approx(one.confidence, abs=1e-5)
     assert float(outputs["macs_ratio"][0]) == pytest.approx(one.macs, rel=1e-5)

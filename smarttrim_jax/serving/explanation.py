@@ -1,7 +1,7 @@
 """What a model kept of each example, layer by layer, as plain data for pictures and pages."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -9,9 +9,13 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.inference.answering import Answered, Answering
-from smarttrim_jax.training.finished import FinishedRun
+from smarttrim_jax.serving.answering import Answered
+from smarttrim_jax.serving.questions import Question
+from smarttrim_jax.serving.trained_model import TrainedModel
 from smarttrim_jax.training.forward import inputs
+
+BATCH_SIZE = 32
+"""Examples at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Explanation:
         images: `[images, size, size, 3]` as the model saw them.
         words: tokens of the text without padding.
         answer: of the model.
-        label: what was asked for.
+        label: The right answer; None where it is not known.
         confidence: of the answer.
         macs: share of the full model's MACs that was spent.
         layers: names of the layers on the image's way, as "image 0", "fusion 1".
@@ -37,7 +41,7 @@ class Explanation:
     images: UInt8[np.ndarray, "images size size 3"]
     words: list[str]
     answer: str
-    label: str
+    label: str | None
     confidence: float
     macs: float
     layers: list[str]
@@ -48,45 +52,57 @@ class Explanation:
 
     @property
     def correct(self) -> bool:
-        """Whether the answer is the label."""
-        return self.answer == self.label
+        """Whether the answer is not known to be wrong."""
+        return self.label in (None, self.answer)
 
 
 def explain(
-    run: FinishedRun,
-    split: str,
-    *,
-    limit: int | None = None,
-    speedup: float | None = None,
-    batch_size: int = 32,
+    trained: TrainedModel, batches: Iterable[dict[str, Any]], speedup: float | None = None
 ) -> Iterator[Explanation]:
-    """Runs the model over a split and yields what it kept.
+    """Runs the model over batches and yields what it kept.
 
     Args:
-        run: a finished one that trims.
-        split: of its data.
-        limit: only the first examples.
-        speedup: in MACs; the one it was trained for by default.
-        batch_size: examples at a time.
+        trained: A model that trims.
+        batches: Of the model's data (`data.pipeline.eval_batches`), or of questions (`asked_batches`).
+        speedup: In MACs; by default the one that the model was trained for.
 
     Raises:
-        ConfigError: a run that never trimmed, or a speed-up beyond its dial.
-        DataError: no such split.
+        ConfigError: A model that never trimmed, or a speed-up beyond its dial.
     """
-    trim = run.trim(speedup)
+    trim = trained.trim(speedup)
     if trim is None:
-        raise ConfigError("this run never trimmed; there is nothing to explain")
-    answering = Answering(run, trim)
-    for batch in run.batches(split, batch_size=batch_size, limit=limit):
-        yield from _examples(run, batch, answering(*inputs(run.config, batch)))
+        raise ConfigError("this model never trimmed; there is nothing to explain")
+    for batch in batches:
+        yield from _examples(trained, batch, trained.answering(*inputs(trained.config, batch), trim))
 
 
-def _examples(run: FinishedRun, batch: dict[str, Any], answered: Answered) -> Iterator[Explanation]:
-    config, size = run.config.model, len(batch["label"])
+def asked_batches(trained: TrainedModel, questions: Sequence[Question]) -> Iterator[dict[str, Any]]:
+    """Questions as batches of data without labels.
+
+    Args:
+        trained: The model that reads them.
+        questions: What is asked.
+
+    Raises:
+        DataError: A question that cannot be asked.
+    """
+    for start in range(0, len(questions), BATCH_SIZE):
+        prepared = [trained.reader(question) for question in questions[start : start + BATCH_SIZE]]
+        yield {
+            "image": np.stack([each.images for each in prepared]),
+            "text_ids": np.stack([each.ids for each in prepared]),
+            "text_mask": np.stack([each.mask for each in prepared]),
+            "weight": np.ones(len(prepared), np.float32),
+            "index": np.arange(start, start + len(prepared)),
+        }
+
+
+def _examples(trained: TrainedModel, batch: dict[str, Any], answered: Answered) -> Iterator[Explanation]:
+    config, size = trained.config.model, len(batch["weight"])
     gates = jax.tree.map(np.asarray, answered.record).gates
-    full = run.model.macs(answered.record.opened(), trimmed=False)
-    macs = np.asarray(run.model.macs(answered.record) / full)
-    grid = run.config.data.image_size // config.vision.patch_size
+    full = trained.model.macs(answered.record.opened(), trimmed=False)
+    macs = np.asarray(trained.model.macs(answered.record) / full)
+    grid = trained.config.data.image_size // config.vision.patch_size
     layers, seen = _way(gates, "image", size)
     patches = seen[..., 1:].reshape(len(seen), size, config.images, grid, grid).swapaxes(0, 1)
     # Of a caption, the decoder's target is the text.
@@ -97,12 +113,13 @@ def _examples(run: FinishedRun, batch: dict[str, Any], answered: Answered) -> It
         if batch["weight"][row] == 0:
             continue
         length = int(batch["text_mask"][row].sum())
+        example = {name: part[row] for name, part in batch.items()}
         yield Explanation(
             index=int(batch["index"][row]),
             images=batch["image"][row],
-            words=run.dataset.text.tokens(batch["text_ids"][row][:length]),
+            words=trained.language.text.tokens(batch["text_ids"][row][:length]),
             answer=answered.texts[row],
-            label=run.task.right_answer({name: part[row] for name, part in batch.items()}),
+            label=trained.task.right_answer(example) if "label" in batch else None,
             confidence=float(answered.confidences[row]),
             macs=float(macs[row]),
             layers=layers,

@@ -1,0 +1,81 @@
+"""The words a model reads and the answers it gives: all that serving needs of a data set."""
+
+import dataclasses
+
+from etils import epath
+from tokenizers import Tokenizer, models
+
+from smarttrim_jax.data.config import DataConfig, Start
+from smarttrim_jax.data.text import BERT_SPECIAL, BLIP_STARTS, TextEncoder
+from smarttrim_jax.errors import CheckpointError, DataError
+from smarttrim_jax.small_files import read_json, read_whole, write_json, write_whole
+
+TOKENIZER = "tokenizer.json"
+ANSWERS = "answers.json"
+RENEW = "run the same train command again, which writes it anew and trains nothing twice, or save the model again"
+
+
+@dataclasses.dataclass(frozen=True)
+class Language:
+    """What a task asks of a data set.
+
+    Attributes:
+        text: Encodes sentences.
+        answer_names: Names of the classes, in the order of their numbers.
+    """
+
+    text: TextEncoder
+    answer_names: tuple[str, ...]
+
+
+def numbered_language(words: int, answers: int, text_length: int, start: Start) -> Language:
+    """Numbered words and numbered answers, to compile a program of given sizes where no data is.
+
+    Args:
+        words: Entries of the vocabulary, the special ones included.
+        answers: Number of classes.
+        text_length: Tokens of every text.
+        start: What texts begin with; see `DataConfig.start`.
+    """
+    known = words - len(BERT_SPECIAL) - (len(BLIP_STARTS) if start else 0)
+    entries = [*BERT_SPECIAL, *(str(number) for number in range(known))]
+    tokenizer = Tokenizer(models.WordLevel({entry: i for i, entry in enumerate(entries)}, unk_token="[UNK]"))
+    return Language(TextEncoder(tokenizer, text_length, start), tuple(str(number) for number in range(answers)))
+
+
+def read_language(folder: epath.PathLike, config: DataConfig) -> Language:
+    """Reads what `write_language` wrote.
+
+    Args:
+        folder: Of a run or a saved model, on a disk or in a bucket.
+        config: How its texts are encoded.
+
+    Raises:
+        CheckpointError: A file is missing or damaged.
+    """
+    folder = epath.Path(folder)
+    for name in (TOKENIZER, ANSWERS):
+        if not (folder / name).exists():
+            raise CheckpointError(f"'{folder}' lacks {name}; {RENEW}")
+    names = read_json(folder / ANSWERS, RENEW).get("answers")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(f"'{folder / ANSWERS}' holds no list of names under \"answers\"; {RENEW}")
+    try:
+        text = TextEncoder.from_json(read_whole(folder / TOKENIZER), config.text_length, config.start)
+    except (OSError, DataError) as error:
+        raise CheckpointError(f"'{folder / TOKENIZER}' cannot be read ({error}); {RENEW}") from None
+    return Language(text, tuple(names))
+
+
+def write_language(folder: epath.PathLike, language: Language) -> None:
+    """Writes the words and the answers beside a model, so that it is served without its data.
+
+    Args:
+        folder: Of a run or a saved model, on a disk or in a bucket.
+        language: What to write.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    write_whole(epath.Path(folder) / TOKENIZER, language.text.to_json())
+    write_json(epath.Path(folder) / ANSWERS, {"answers": list(language.answer_names)})

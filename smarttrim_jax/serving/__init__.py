@@ -1,0 +1,6 @@
+"""A trained model on its own: opened, asked, explained, saved and exported without its training data."""
+
+from smarttrim_jax.serving.predictor import Answer
+from smarttrim_jax.serving.trained_model import TrainedModel, load_model
+
+__all__ = ["Answer", "TrainedModel", "load_model"]

@@ -1,0 +1,273 @@
+"""The folder of a trained model: a run's own, or one that was saved to travel.
+
+| file | what it holds |
+|---|---|
+| `config.json` | the configuration, all sizes resolved |
+| `model.safetensors` | the parameters, by "/"-joined path; a run has `checkpoints/` instead |
+| `tokenizer.json` | the words |
+| `answers.json` | the names of the answers, in the order of their numbers |
+| `speed_dial.json` | measured offsets and MAC ratios, of a model that trims |
+| `digests.json` | the SHA-256 of each of these files, of a saved model |
+| `README.md` | a model card, of a saved model |
+
+Whatever comes from a folder is data: nothing is imported by a name in it, and no file outside it is opened.
+"""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from smarttrim_jax.configuration import to_dict
+from smarttrim_jax.data.language import ANSWERS, TOKENIZER, Language, read_language, write_language
+from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.models.functional import Functional, Params
+from smarttrim_jax.models.meter import MeterConfig
+from smarttrim_jax.pretrained.files import read_weights, write_weights
+from smarttrim_jax.serving.model_card import model_card
+from smarttrim_jax.small_files import read_json, write_json, write_whole
+from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore, saved_steps
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.workdir import Workdir
+from smarttrim_jax.trimming.calibration import SpeedDial
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+DIAL = "speed_dial.json"
+DIGESTS = "digests.json"
+CARD = "README.md"
+
+ELSEWHERE = ("data.data_dir", "data.source", "data.tokenizer", "init_from")
+"""Keys of a configuration that name places on the machine it was trained on; a saved model names none."""
+
+
+class Contents(NamedTuple):
+    """What a folder holds, in the order of `TrainedModel`'s fields.
+
+    Attributes:
+        config: Configuration with all sizes resolved.
+        params: Parameters of the model.
+        language: Its words and answers.
+        dial: Its speed dial; None if it never trimmed.
+        origin: The folder's path and the model's version.
+    """
+
+    config: ExperimentConfig
+    params: Params
+    language: Language
+    dial: SpeedDial | None
+    origin: str
+
+
+def read_folder(path: str, unfinished: bool = False) -> Contents:
+    """Reads a run's folder or a saved model's.
+
+    Args:
+        path: Of the folder.
+        unfinished: Take a run's last checkpoint though it has not been trained to its end.
+
+    Raises:
+        CheckpointError: There is no trained model, or its files are damaged, of other sizes or from elsewhere.
+    """
+    folder = epath.Path(path).expanduser()
+    if not (folder / CONFIG).exists():
+        raise CheckpointError(f"'{path}' holds no run and no saved model ({CONFIG} is missing)")
+    if "://" not in path:
+        _check_contained(pathlib.Path(folder))
+    saved = (folder / WEIGHTS).exists()
+    if saved:
+        _check_digests(pathlib.Path(folder))
+    config = Workdir(path).config()
+    if saved:
+        _check_names_no_place(config, path)
+    else:
+        _check_finished(config, path, unfinished)
+    language = read_language(folder, config.data)
+    _check_language(path, config, language)
+    params = _read_saved(pathlib.Path(folder)) if saved else restore(Workdir(path).checkpoints)
+    _check_sizes(path, config, params)
+    has_dial = (folder / DIAL).exists() if saved or unfinished else bool(config.schedule.trim_steps)
+    dial = Workdir(path).dial() if has_dial else None
+    return Contents(config, jax.device_put(params), language, dial, f"{path}@{_version(params)}")
+
+
+def write_folder(path: str | os.PathLike[str], contents: Contents) -> None:
+    """Saves a model so that it answers on a machine that has never seen its data.
+
+    The folder appears under its name once it is whole.
+
+    Args:
+        path: Of the folder: new or empty, on a disk.
+        contents: The model.
+
+    Raises:
+        CheckpointError: The folder holds something, cannot be written, or the weights are not finite.
+    """
+    if "://" in os.fspath(path):
+        raise CheckpointError(f"'{path}' is no folder on a disk; save the model there and copy it")
+    folder = pathlib.Path(path).expanduser().absolute()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise CheckpointError(f"'{path}' is there already; choose a new folder, or remove it first")
+    weights = {name: np.asarray(leaf) for name, leaf in flatten_dict(contents.params, sep="/").items()}
+    bad = [name for name, array in weights.items() if not np.isfinite(array).all()]
+    if bad:
+        raise CheckpointError(f"{len(bad)} arrays are not finite and are not saved: {', '.join(bad[:10])}")
+    _check_sizes(os.fspath(path), contents.config, contents.params)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        _write_files(part, weights, contents)
+        part.chmod(0o777 & ~_umask())  # mkdtemp's is for its owner alone
+        part.rename(folder)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_files(part: pathlib.Path, weights: dict[str, np.ndarray], contents: Contents) -> None:
+    write_weights(part / WEIGHTS, weights, {"format": "smarttrim_jax"})
+    write_json(part / CONFIG, to_dict(_without_places(contents.config)))
+    write_language(part, contents.language)
+    names = [WEIGHTS, CONFIG, TOKENIZER, ANSWERS]
+    if contents.dial is not None:
+        write_json(part / DIAL, to_dict(contents.dial))
+        names.append(DIAL)
+    digests = {name: _digest(part / name) for name in names}
+    write_json(part / DIGESTS, digests)
+    write_whole(part / CARD, model_card(contents.config, contents.language, contents.dial))
+
+
+def _without_places(config: ExperimentConfig) -> ExperimentConfig:
+    """The configuration without the places of the machine it was trained on."""
+    data = dataclasses.replace(
+        config.data, **{key: _default(f"data.{key}") for key in ("data_dir", "source", "tokenizer")}
+    )
+    return dataclasses.replace(config, data=data, init_from="")
+
+
+def _default(key: str) -> Any:
+    """The default of one of the keys of `ELSEWHERE`."""
+    owner: Any = ExperimentConfig
+    *groups, name = key.split(".")
+    for group in groups:
+        owner = {field.name: field.type for field in dataclasses.fields(owner)}[group]
+    return {field.name: field.default for field in dataclasses.fields(owner)}[name]
+
+
+def _check_names_no_place(config: ExperimentConfig, path: str) -> None:
+    for key in ELSEWHERE:
+        value: Any = config
+        for name in key.split("."):
+            value = getattr(value, name)
+        if value != _default(key):
+            raise CheckpointError(
+                f"'{path}' is a saved model whose {CONFIG} names a place outside of it: {key} is {value!r}; "
+                "a model that `TrainedModel.save` wrote names none"
+            )
+
+
+def _check_contained(folder: pathlib.Path) -> None:
+    """Whether every file below a folder really lies there.
+
+    Raises:
+        CheckpointError: A link leads out of it.
+    """
+    root = folder.resolve()
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            entry = pathlib.Path(parent, name)
+            if entry.is_symlink() and not entry.resolve().is_relative_to(root):
+                raise CheckpointError(
+                    f"'{entry}' is a link that leads out of the model's folder; replace it by a copy"
+                )
+
+
+def _check_digests(folder: pathlib.Path) -> None:
+    """Whether a saved model's files are those that were written.
+
+    Raises:
+        CheckpointError: One is missing or has changed.
+    """
+    known = read_json(folder / DIGESTS, "save the model again")
+    for name in {WEIGHTS, CONFIG, TOKENIZER, ANSWERS} | ({DIAL} if (folder / DIAL).exists() else set()) | set(known):
+        file = folder / name
+        if name not in (WEIGHTS, CONFIG, TOKENIZER, ANSWERS, DIAL) or not file.is_file():
+            raise CheckpointError(f"'{file}' is missing or none of a saved model's files; save the model again")
+        if _digest(file) != known.get(name):
+            raise CheckpointError(
+                f"'{file}' is not what was saved (its SHA-256 is not that of {DIGESTS}); copy or save the model again"
+            )
+
+
+def _check_finished(config: ExperimentConfig, path: str, unfinished: bool) -> None:
+    """Whether a run was trained to its end, or its user does not mind.
+
+    Raises:
+        CheckpointError: It was not.
+    """
+    done, total = max(saved_steps(Workdir(path).checkpoints), default=0), config.schedule.total_steps
+    if done < total and not unfinished:
+        raise CheckpointError(
+            f"the run in '{path}' is unfinished: its last checkpoint is of step {done} of {total}; train it to its "
+            "end, or take it as it is with --unfinished"
+        )
+
+
+def _check_sizes(path: str, config: ExperimentConfig, params: Params) -> None:
+    needed = jax.eval_shape(Functional(config.model).init, jax.random.key(0))
+    check_same_shapes(path, params, needed)
+    types = {name: leaf.dtype for name, leaf in flatten_dict(needed, sep="/").items()}
+    for name, leaf in flatten_dict(params, sep="/").items():
+        if leaf.dtype != types[name]:
+            raise CheckpointError(f"'{path}' holds {name} as {leaf.dtype}; the model's is {types[name]}")
+
+
+def _check_language(path: str, config: ExperimentConfig, language: Language) -> None:
+    """Whether a model's words and answers are as many as it has numbers for."""
+    sizes = {TOKENIZER: (language.text.vocab_size, config.model.text.vocab_size, "words")}
+    if isinstance(config.model, MeterConfig):
+        (outputs,) = (head.outputs for head in config.model.heads if head.name == config.task)
+        sizes[ANSWERS] = (len(language.answer_names), outputs, "answers")
+    for name, (have, need, what) in sizes.items():
+        if have != need:
+            raise CheckpointError(f"'{path}': {name} holds {have} {what}, but the model of {CONFIG} has {need}")
+
+
+def _read_saved(folder: pathlib.Path) -> Params:
+    return unflatten_dict(read_weights(folder / WEIGHTS), sep="/")
+
+
+def _version(params: Params) -> str:
+    """A short name of the parameters: others have another."""
+    digest = hashlib.blake2b(digest_size=6)
+    for name, leaf in sorted(flatten_dict(params, sep="/").items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(leaf).data)
+    return digest.hexdigest()
+
+
+def _digest(file: pathlib.Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _unwritable(path: str | os.PathLike[str], error: OSError) -> CheckpointError:
+    return CheckpointError(f"cannot write '{path}': {error.strerror or error}; choose a writable folder")

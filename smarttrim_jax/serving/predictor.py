@@ -1,0 +1,122 @@
+"""Answers to any number of questions, in their order, with what was saved on each."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from smarttrim_jax.data.images import normalize
+from smarttrim_jax.errors import DataError
+from smarttrim_jax.serving.answering import Answering
+from smarttrim_jax.serving.questions import PreparedQuestion, Question, QuestionReader
+from smarttrim_jax.training.tasks import Task
+from smarttrim_jax.trimming.gates import Trim
+
+MOST_WAITING = 8
+"""Batches of questions that may wait for one batch of readable ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What is answered.
+
+    Attributes:
+        answer: The class's name, or the text written.
+        confidence: Its probability; see `Answered`.
+        macs_saved: Share of the full model's MACs that was not spent.
+        seconds: Time of the batch it was in, per question.
+    """
+
+    answer: str
+    confidence: float
+    macs_saved: float
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """Why a question has no answer.
+
+    Attributes:
+        error: One sentence.
+    """
+
+    error: str
+
+
+class Predictor:
+    """Answers with packed execution.
+
+    Every batch holds the same number of questions, fillers at its end, so that what could not be read changes no
+    shape and compiles nothing.
+
+    Args:
+        task: What the model was trained for.
+        reader: Prepares questions.
+        answering: Answers batches.
+    """
+
+    def __init__(self, task: Task, reader: QuestionReader, answering: Answering):
+        self._task = task
+        self._reader = reader
+        self._answering = answering
+
+    def __call__(
+        self, questions: Iterable[Question | Failure], trim: Trim | None, batch_size: int = 32
+    ) -> Iterator[Answer | Failure]:
+        """Answers in the order of the questions; one that cannot be asked keeps no other from its answer.
+
+        Args:
+            questions: Read as they are answered, so that they may be many; a failure among them is passed on.
+            trim: How the trimmers decide; None runs at full capacity.
+            batch_size: Questions at a time.
+        """
+        waiting: list[PreparedQuestion | Failure] = []
+        readable = 0
+        least = 1  # a few questions alone need not be filled up to a whole batch
+        for question in questions:
+            waiting.append(self._prepared(question))
+            readable += isinstance(waiting[-1], PreparedQuestion)
+            if readable == batch_size or len(waiting) == MOST_WAITING * batch_size:
+                yield from self._answered(waiting, trim, batch_size)
+                waiting = []
+                readable = 0
+                least = batch_size
+        yield from self._answered(waiting, trim, max(readable, least))
+
+    def _prepared(self, question: Question | Failure) -> PreparedQuestion | Failure:
+        if isinstance(question, Failure):
+            return question
+        try:
+            return self._reader(question)
+        except DataError as error:
+            return Failure(str(error))
+
+    def _answered(
+        self, waiting: Sequence[PreparedQuestion | Failure], trim: Trim | None, size: int
+    ) -> Iterator[Answer | Failure]:
+        prepared = [each for each in waiting if isinstance(each, PreparedQuestion)]
+        answers = iter(self._answer(prepared, trim, size) if prepared else [])
+        for each in waiting:
+            yield each if isinstance(each, Failure) else next(answers)
+
+    def _answer(self, prepared: Sequence[PreparedQuestion], trim: Trim | None, size: int) -> list[Answer | Failure]:
+        start = time.perf_counter()
+        filled = [*prepared, *[prepared[0]] * (size - len(prepared))]
+        images = normalize(jnp.stack([each.images for each in filled]), self._task.config.pixels)
+        ids = np.stack([each.ids for each in filled])
+        mask = np.stack([each.mask for each in filled])
+        texts, confidences, record = self._answering(images, ids, mask, trim)
+        model = self._task.model
+        full = model.macs(record.opened(), trimmed=False)
+        saved = np.asarray(1 - model.macs(record, trimmed=trim is not None) / full)
+        seconds = (time.perf_counter() - start) / len(prepared)
+        return [
+            Answer(text, float(confidence), float(share), seconds)
+            if math.isfinite(confidence)
+            else Failure("the model's confidence is not a number: its weights are damaged, or its sizes do not fit")
+            for text, confidence, share, _ in zip(texts, confidences, saved, prepared, strict=False)
+        ]

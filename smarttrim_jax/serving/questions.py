@@ -1,0 +1,82 @@
+"""Questions as users ask them, made into what a model reads."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from smarttrim_jax.data.images import grouped, open_image, side_by_side, to_array
+from smarttrim_jax.data.text import TextEncoder
+from smarttrim_jax.errors import DataError
+from smarttrim_jax.training.tasks import Captions, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        images: As many as the model takes; each a file, a PIL image or a uint8 array, see `data.images.open_image`.
+        text: The question or statement; not read by a model that writes captions.
+    """
+
+    images: tuple[Any, ...]
+    text: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedQuestion:
+    """A question as the model reads it.
+
+    Attributes:
+        images: Pixels, not yet normalised.
+        ids: Token ids of its text.
+        mask: 1 for tokens, 0 for padding.
+    """
+
+    images: UInt8[np.ndarray, "images size size 3"]
+    ids: Int32[np.ndarray, " tokens"]
+    mask: Int32[np.ndarray, " tokens"]
+
+
+class QuestionReader:
+    """Reads the images of questions and encodes their texts, as the model's training data was.
+
+    Args:
+        task: What the model was trained for.
+        text: Encodes the model's words.
+    """
+
+    def __init__(self, task: Task, text: TextEncoder):
+        self._task = task
+        self._text = text
+
+    def __call__(self, question: Question) -> PreparedQuestion:
+        """Prepares one question.
+
+        Raises:
+            DataError: An image that cannot be read, another number of images than the model takes, or a text that is
+                empty or no text.
+        """
+        return PreparedQuestion(self._read(question), *self._encode(question.text))
+
+    def _read(self, question: Question) -> np.ndarray:
+        data, model = self._task.config.data, self._task.config.model
+        needed = data.example_images or model.images
+        if len(question.images) != needed:
+            raise DataError(f"'{question.text}' comes with {len(question.images)} images; the model takes {needed}")
+        images = [open_image(image) for image in question.images]
+        pictures = map(side_by_side, grouped(images, data.images))
+        return np.stack([to_array(picture, data.image_size, data.resize) for picture in pictures])
+
+    def _encode(self, text: Any) -> tuple[np.ndarray, np.ndarray]:
+        if isinstance(self._task, Captions):
+            prompt = self._task.prompt.astype(np.int32)
+            return prompt, np.ones(len(prompt), np.int32)
+        if not isinstance(text, str):
+            raise DataError(f"the text is {text!r}; it must be a string")
+        try:
+            return self._text.encode(text)
+        except DataError as error:
+            raise DataError(f"text '{text}': {error}") from None

@@ -1,0 +1,220 @@
+"""A trained model travels: its folder answers the same anywhere, and nothing in it is trusted."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from run_folders import write_run
+
+import smarttrim_jax
+from smarttrim_jax.errors import CheckpointError, ConfigError, SmartTrimError
+from smarttrim_jax.serving.trained_model import TrainedModel, load_model
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TEXTS = ["what shape is it?", "is it red?"]
+
+# Loads a model and answers; says which files it opened, and what it reached or wrote beyond them.
+ELSEWHERE = """
+import json, os, sys
+opened, forbidden = set(), []
+def watch(event, arguments):
+    if event == "open" and isinstance(arguments[0], str):
+        opened.add(os.path.abspath(arguments[0]))
+        if (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR) and arguments[0] != os.devnull:
+            forbidden.append(f"wrote {arguments[0]}")
+    elif event == "socket.connect":
+        forbidden.append(f"connected to {arguments[1]}")
+sys.modules["easy_vqa"] = None
+import smarttrim_jax
+folder, image, texts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+sys.addaudithook(watch)
+model = smarttrim_jax.load_model(folder)
+answers = [[each.answer, each.confidence, each.macs_saved] for each in model.answer(image, texts)]
+assert "tensorflow_datasets" not in sys.modules
+print(json.dumps({"answers": answers, "opened": sorted(opened), "forbidden": forbidden}))
+"""
+
+
+def same_answers(ours: Any, expected: Any) -> None:
+    assert [row[0] for row in ours] == [row[0] for row in expected]
+    np.testing.assert_allclose([row[1:] for row in ours], [row[1:] for row in expected], rtol=1e-5)
+
+
+def answers(trained: TrainedModel, image: str) -> list[list[Any]]:
+    return [[each.answer, each.confidence, each.macs_saved] for each in trained.answer(image, TEXTS)]
+
+
+@pytest.mark.parametrize("kind", ["run", "saved"])
+def test_a_folder_answers_elsewhere_as_before(
+    kind: str, trained: TrainedModel, image: str, request: Any, tmp_path: pathlib.Path
+) -> None:
+    folder, home = tmp_path / "elsewhere", tmp_path / "home"
+    shutil.copytree(request.getfixturevalue(f"{kind}_folder"), folder)
+    picture = shutil.copy(image, tmp_path / "picture.png")
+    home.mkdir(mode=0o500)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    command = [sys.executable, "-c", ELSEWHERE, str(folder), str(picture), json.dumps(TEXTS)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    same_answers(told["answers"], answers(trained, image))
+    assert told["forbidden"] == []
+    ours = [file for file in told["opened"] if file.startswith((str(tmp_path), trained.config.data.data_dir))]
+    assert all(file.startswith(str(folder)) or file == str(picture) for file in ours)
+    assert list(home.iterdir()) == []
+
+
+def test_a_saved_model_is_what_was_saved(
+    trained: TrainedModel, saved_folder: pathlib.Path, run_folder: pathlib.Path
+) -> None:
+    for folder in (saved_folder, run_folder):
+        loaded = load_model(folder)
+        jax.tree.map(np.testing.assert_array_equal, loaded.params, trained.params)
+        assert loaded.dial == trained.dial
+        assert loaded.language.answer_names == trained.language.answer_names
+        assert loaded.language.text.to_json() == trained.language.text.to_json()
+        assert loaded.config.model == trained.config.model
+    assert "2" in (saved_folder / "README.md").read_text()
+    again = saved_folder.parent / "again"
+    load_model(run_folder).save(again)
+    for file in saved_folder.iterdir():
+        assert file.read_bytes() == (again / file.name).read_bytes(), file.name
+
+
+def test_a_model_of_a_loop_of_ones_own_is_saved_and_served(
+    trained: TrainedModel, saved_folder: pathlib.Path, image: str, tmp_path: pathlib.Path
+) -> None:
+    own = smarttrim_jax.TrainedModel.from_params(
+        trained.config.model,
+        trained.params,
+        tokenizer=saved_folder / "tokenizer.json",
+        answers=trained.language.answer_names,
+        text_length=trained.config.data.text_length,
+        dial=trained.dial,
+    )
+    own.save(tmp_path / "own")
+    same_answers(answers(smarttrim_jax.load_model(tmp_path / "own"), image), answers(trained, image))
+
+
+def flipped(file: pathlib.Path, place: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[place // 8] ^= 1 << place % 8
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "tokenizer.json", "answers.json", "digests.json"]
+)
+def test_a_flipped_bit_of_a_saved_model_is_noticed(
+    name: str, saved_folder: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    draw = random.Random(name)
+    for number in range(10):
+        folder = tmp_path / str(number)
+        shutil.copytree(saved_folder, folder)
+        flipped(folder / name, draw.randrange(8 * (folder / name).stat().st_size))
+        with pytest.raises(SmartTrimError):
+            load_model(folder)
+
+
+def edited(folder: pathlib.Path, name: str, change: Callable[[Any], None]) -> None:
+    """Changes a JSON file as a stranger would, its digest too."""
+    content = json.loads((folder / name).read_text())
+    change(content)
+    (folder / name).write_text(json.dumps(content))
+    digests = json.loads((folder / "digests.json").read_text())
+    if name in digests:
+        digests[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        (folder / "digests.json").write_text(json.dumps(digests))
+
+
+STRANGE: dict[str, tuple[str, Callable[[Any], Any], str]] = {
+    "a class": ("config.json", lambda c: c.update(pythonClassName="evil.Config"), "pythonClassName"),
+    "a class inside": ("config.json", lambda c: c["model"].update(cls="evil.Model"), "cls"),
+    "a source": ("config.json", lambda c: c["data"].update(source="/etc"), "data.source"),
+    "a data folder": ("config.json", lambda c: c["data"].update(data_dir="/etc"), "data.data_dir"),
+    "a vocabulary": ("config.json", lambda c: c["data"].update(tokenizer="/etc/passwd"), "data.tokenizer"),
+    "a start": ("config.json", lambda c: c.update(init_from="/etc/x.ckpt"), "init_from"),
+    "another width": ("config.json", lambda c: c["model"]["vision"].update(width=32), "arrays differ"),
+    "more layers": ("config.json", lambda c: c["model"]["vision"].update(depth=3), "arrays differ"),
+    "more words": ("config.json", lambda c: c["model"]["text"].update(vocab_size=10**4), "words"),
+    "fewer answers": ("answers.json", lambda c: c["answers"].pop(), "answers"),
+    "numbers for answers": ("answers.json", lambda c: c.update(answers=[1, 2, 3, 4]), "no list of names"),
+    "an empty dial": ("speed_dial.json", lambda c: c.update(offsets=[], ratios=[]), "dial"),
+    "a dial of nan": ("speed_dial.json", lambda c: c.update(offsets=[float("nan"), 0.0]), "dial"),
+    "a falling dial": ("speed_dial.json", lambda c: c.update(ratios=[0.6, 0.4]), "dial"),
+    "another file": ("digests.json", lambda c: c.update({"../evil": "0"}), "evil"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strangers_saved_model_is_refused(name: str, saved_folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    folder = shutil.copytree(saved_folder, tmp_path / "strange")
+    file, change, message = STRANGE[name]
+    edited(folder, file, change)
+    with pytest.raises(SmartTrimError, match=message):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "checkpoints"])
+@pytest.mark.parametrize("kind", ["run", "saved"])
+def test_a_link_that_leads_out_of_a_folder_is_refused(
+    name: str, kind: str, request: Any, tmp_path: pathlib.Path
+) -> None:
+    source = request.getfixturevalue(f"{kind}_folder")
+    if not (source / name).exists():
+        return
+    folder = shutil.copytree(source, tmp_path / "linked")
+    (folder / name).rename(tmp_path / name)
+    (folder / name).symlink_to(tmp_path / name)
+    with pytest.raises(CheckpointError, match="link that leads out"):
+        load_model(folder)
+
+
+def test_a_missing_file_is_named_with_what_renews_it(run_folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    for name in ("tokenizer.json", "answers.json", "speed_dial.json"):
+        folder = shutil.copytree(run_folder, tmp_path / name)
+        (folder / name).unlink()
+        with pytest.raises(CheckpointError, match=rf"(?s){name}.*train"):
+            load_model(folder)
+
+
+def test_an_unfinished_run_is_refused_unless_it_is_asked_for(
+    trained: TrainedModel, image: str, tmp_path: pathlib.Path
+) -> None:
+    folder = write_run(tmp_path, trained, steps=2)
+    with pytest.raises(CheckpointError, match=r"unfinished: its last checkpoint is of step 2 of 20"):
+        load_model(folder)
+    early = load_model(folder, unfinished=True)
+    assert early.dial is None
+    assert [answer.macs_saved for answer in early.answer(image, TEXTS)] == [0.0, 0.0]
+    with pytest.raises(ConfigError, match="no speed dial"):
+        early.answer(image, TEXTS, speedup=2.0)
+
+
+def test_nothing_is_overwritten_and_nothing_bad_is_saved(
+    trained: TrainedModel, saved_folder: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    before = {file.name: file.read_bytes() for file in saved_folder.iterdir()}
+    with pytest.raises(CheckpointError, match="is there already"):
+        trained.save(saved_folder)
+    assert {file.name: file.read_bytes() for file in saved_folder.iterdir()} == before
+    bad = jax.tree.map(lambda leaf: leaf * jnp.nan, trained.params)
+    with pytest.raises(CheckpointError, match="not finite"):
+        dataclasses.replace(trained, params=bad).save(tmp_path / "bad")
+    with pytest.raises(CheckpointError, match="cannot write"):
+        trained.save(pathlib.Path("/proc/model"))
+    assert list(tmp_path.iterdir()) == []
