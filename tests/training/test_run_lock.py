@@ -11,11 +11,10 @@ import time
 from typing import Any
 
 import pytest
-import toy_run
 
 from smarttrim_jax.errors import TrainingError
 from smarttrim_jax.training import run_lock
-from smarttrim_jax.training.run_lock import FILE_NAME, STALE_AFTER, RunLock
+from smarttrim_jax.training.run_lock import FILE_NAME, RunLock
 
 
 @pytest.fixture(autouse=True)
@@ -169,8 +168,3 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: pathlib.Path) -> None
     (tmp_path / FILE_NAME).mkdir()
     with pytest.raises(TrainingError, match=r"cannot write '.*run.lock'.*choose a writable --workdir"):
         take(tmp_path)
-
-
-def test_a_machine_that_came_back_waits_minutes_at_most() -> None:
-    assert 60 < STALE_AFTER < 600
-    assert toy_run.EVERY
