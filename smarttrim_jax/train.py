@@ -18,7 +18,7 @@ from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.reporting.table import format_report
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.preemption import Preempted
-from smarttrim_jax.training.preflight import check_run
+from smarttrim_jax.training.preflight import preflight
 from smarttrim_jax.training.run import train
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="configs/NAME.py[:argument]", lock_config=True)
@@ -36,7 +36,7 @@ def main() -> None:
     config = build(ExperimentConfig, CONFIG.value.to_dict())
     workdir = str(WORKDIR.value)
     if CHECK.value:
-        print(check_run(config, workdir, CHECK_DEVICES.value or jax.device_count(), CHECK_SLICES.value))
+        print(preflight(config, workdir, CHECK_DEVICES.value or jax.device_count(), CHECK_SLICES.value))
         return
     try:
         report = train(config, workdir)

@@ -128,28 +128,6 @@ class TextEncoder:
         """
         return cls(from_json(content), text_length, first)
 
-    def to_json(self) -> str:
-        """The tokenizer as `from_json` reads it."""
-        return self._tokenizer.to_str(pretty=True)
-
-    @classmethod
-    def from_json(cls, content: bytes, text_length: int, first: str = "") -> "TextEncoder":
-        """Reads what `to_json` gave.
-
-        Args:
-            content: A `tokenizer.json`.
-            text_length: Tokens of every encoded text.
-            first: What texts begin with; see `__init__`.
-
-        Raises:
-            DataError: It is damaged, or no tokenizer.
-        """
-        try:
-            tokenizer = Tokenizer.from_buffer(content)
-        except Exception as error:  # the library raises bare Exception
-            raise DataError(f"it is no tokenizer: {error}") from error
-        return cls(tokenizer, text_length, first)
-
     @classmethod
     def load(cls, path: str | os.PathLike[str], text_length: int, first: str = "") -> "TextEncoder":
         """Reads a tokenizer.

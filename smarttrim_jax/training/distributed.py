@@ -27,6 +27,7 @@ _SAY_LAST = 'while IFS= read -r line; do last=$line; done; [ -z "$last" ] || ech
 _SHUTDOWN_TIMEOUT = 10**6
 # The coordinator lives in process 0, and without it the others cannot say what stopped them.
 _COORDINATOR_STAYS = 3.0
+_LONGEST_SENTENCE = 2000
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 # The number that Slurm gives to the step of an interactive shell (SLURM_INTERACTIVE_STEP, 0xfffffffa).
 _INTERACTIVE_STEP = "4294967290"
@@ -214,6 +215,35 @@ def _waiting_said(timeout: int) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def on_all(flag: bool) -> bool:
+    """Whether a flag is set on all processes, which all call this alike."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.bool_(flag)).all())
+
+
+def by_first(action: Callable[[], object]) -> None:
+    """Process 0 does something for all; where it cannot, all raise its error.
+
+    Raises:
+        SmartTrimError: what the action raised, with the same sentence on every process.
+    """
+    if jax.process_count() == 1:
+        action()
+        return
+    refusal: SmartTrimError | None = None
+    if jax.process_index() == 0:
+        try:
+            action()
+        except SmartTrimError as error:
+            refusal = error
+    words = str(refusal or "").encode()[:_LONGEST_SENTENCE]
+    sentence = np.frombuffer(words.ljust(_LONGEST_SENTENCE, b"\0"), np.uint8)
+    said = np.asarray(multihost_utils.broadcast_one_to_all(sentence)).tobytes().rstrip(b"\0")
+    if said:
+        raise refusal or SmartTrimError(said.decode(errors="ignore"))
 
 
 def _is_tpu_pod(environment: Mapping[str, str]) -> bool:

@@ -3,6 +3,7 @@
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import TrainingError
 from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.run_checks import check_run
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.sharding import axis_sizes, check_batch_size
 from smarttrim_jax.training.start import with_vocabulary
@@ -11,7 +12,7 @@ from smarttrim_jax.training.workdir import Workdir
 PROBE = ".check"
 
 
-def check_run(config: ExperimentConfig, path: str, devices: int, slices: int = 1) -> str:
+def preflight(config: ExperimentConfig, path: str, devices: int, slices: int = 1) -> str:
     """Goes through everything that `training.run.train` needs before its first step, and leaves the folder as it was.
 
     Data that is not prepared yet is prepared, which no later start has to repeat on this machine.
@@ -35,8 +36,8 @@ def check_run(config: ExperimentConfig, path: str, devices: int, slices: int = 1
     config = with_vocabulary(config)
     dataset = prepare(config.data)
     config = fit_to_data(config, dataset)
-    if (workdir.path / "config.json").exists():
-        workdir.claim(config)
+    check_run(config, dataset)
+    workdir.check_same_run(config)
     examples = ", ".join(f"{size:,} {name}" for name, size in dataset.split_sizes.items())
     steps = config.schedule.total_steps
     return (
