@@ -75,8 +75,10 @@ def test_wrong_input_is_one_sentence_and_a_failing_exit(
     fork: Any, experiment: ExperimentConfig, tmp_path: pathlib.Path, name: str
 ) -> None:
     config, *flags = WRONG[name][0]
-    data = [f"--config.data.{key}={getattr(experiment.data, key)}" for key in ("source", "data_dir")]
-    status, stderr = fork("smarttrim_jax.train", [config, *data, *flags, f"--workdir={tmp_path}"], name)
+    data = {f"--config.data.{key}": getattr(experiment.data, key) for key in ("source", "data_dir")}
+    data |= dict(flag.split("=") for flag in flags)
+    words = [config, *(f"{name}={value}" for name, value in data.items()), f"--workdir={tmp_path}"]
+    status, stderr = fork("smarttrim_jax.train", words, name)
     assert status == 1, stderr
     assert "Traceback" not in stderr
     assert WRONG[name][1] in stderr
