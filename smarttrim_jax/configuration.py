@@ -171,6 +171,8 @@ def _convert(scalar: type, value: Any, path: str) -> Any:
         raise _wrong(path, value, "a finite number") from None
     if scalar is float and not is_finite(converted):
         raise _wrong(path, value, "a finite number, in float32 too")
+    if scalar is int and abs(converted) >= 2**63:
+        raise _wrong(path, value, "a whole number of at most 63 bits")
     return converted
 
 

@@ -1,7 +1,9 @@
 """How every command runs: from its words to an exit status, whatever happens in between."""
 
 import contextlib
+import io
 import os
+import select
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -62,7 +64,7 @@ def run_command(
         rest = parsing.parse(words, () if wants_help else required)
         if wants_help:
             print("\n".join(help_page.page(more_help())))
-            sys.stdout.flush()
+            _flush()
             sys.exit(0)
         return rest
 
@@ -71,10 +73,10 @@ def run_command(
         with joined(str(DISTRIBUTED.value), timeouts) as process:
             if shared or process == 0:
                 main()
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        _flush()
 
-    _print_whatever_happens()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # "?" for what a terminal cannot show
     with errors_as_sentences():
         app.run(run, flags_parser=parse)
 
@@ -89,8 +91,8 @@ def errors_as_sentences() -> Iterator[None]:
     except KeyboardInterrupt:
         _end("stopped by Ctrl-C", INTERRUPTED)
     except BrokenPipeError:
-        if not _stdout_is_closed():
-            raise
+        if not _nobody_reads():
+            _end(_bug())
         _end("", CLOSED_PIPE)
     except MemoryError:
         _end("error: this machine's memory is full; choose a smaller batch or model")
@@ -117,24 +119,25 @@ def _end(sentence: str, status: int = 1) -> NoReturn:
     with contextlib.suppress(OSError):  # nobody may be listening any more
         if sentence:
             print(sentence, file=sys.stderr, flush=True)
-    if _stdout_is_closed():
+    try:
+        _flush()
+    except OSError:
         # The interpreter would try to write the rest once more, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
 
 
-def _stdout_is_closed() -> bool:
-    """Whether what was printed cannot be written."""
+def _flush() -> None:
+    """Writes what was printed, so that an error of it is met here; a process may have been started without output."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader has gone, as `head` does; other pipes break too."""
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        return True
-    return False
-
-
-def _print_whatever_happens() -> None:
-    """Lets a terminal show "?" for what it cannot show."""
-    for stream in (sys.stdout, sys.stderr):
-        if getattr(stream, "errors", None) == "strict":
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return bool(poll.poll(0))
+    except (AttributeError, OSError):  # no poll on this system, or no file behind the output
+        return False

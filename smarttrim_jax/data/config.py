@@ -1,6 +1,7 @@
 """What is read and how: the settings of the data."""
 
 import dataclasses
+import decimal
 from typing import Annotated, Literal
 
 from smarttrim_jax.configuration import Settings
@@ -67,5 +68,5 @@ class DataConfig(Settings):
         if size > MOST_BATCH_BYTES:
             raise ConfigError(
                 f"batch_size is {self.batch_size}, with {images} image(s) of {self.image_size} pixels an example: "
-                f"{size / 1e12:.1e} TB a batch; lower batch_size or image_size"
+                f"{decimal.Decimal(size):.1e} bytes a batch; lower batch_size or image_size"
             )

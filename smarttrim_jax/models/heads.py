@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from smarttrim_jax.configuration import Settings
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.layers import gelu, layer_norm
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.ranges import Name, NonNegativeInt
@@ -82,6 +83,11 @@ class TaskHead(nnx.Module):
     def __init__(
         self, config: HeadConfig, width: int, images: int, epsilon: float, *, dtype: DTypeLike, rngs: nnx.Rngs
     ):
+        if config.outputs < 1:
+            raise ConfigError(
+                f"outputs of head '{config.name}' is 0, which the data set fills in; set it to build a model "
+                "without one"
+            )
         self.kind = config.kind
         features = 2 * width * images
         self.net: Classifier | Linear | MaskedLanguageHead

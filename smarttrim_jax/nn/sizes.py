@@ -1,5 +1,7 @@
 """What sizes of layers amount to, and sizes that no layer can have."""
 
+import decimal
+
 from smarttrim_jax.errors import ConfigError
 
 MOST_PARAMETERS = 10**12
@@ -38,6 +40,6 @@ def check_parameters(count: int) -> None:
     """
     if count > MOST_PARAMETERS:
         raise ConfigError(
-            f"this model would have {count:.1e} parameters, {12 * count / 1e12:,.0f} TB with AdamW's moments; "
-            f"choose smaller sizes, for at most {MOST_PARAMETERS:.0e}"
+            f"this model would have {decimal.Decimal(count):.1e} parameters; choose smaller sizes, for at most "
+            f"{MOST_PARAMETERS:.0e}"
         )

@@ -13,7 +13,7 @@ from smarttrim_jax.configuration import Settings
 from smarttrim_jax.nn.layers import gelu, layer_norm
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
-from smarttrim_jax.ranges import NonNegativeInt, PositiveInt, between
+from smarttrim_jax.ranges import NonNegativeInt, between
 from smarttrim_jax.tokens import Tokens
 from smarttrim_jax.trimming.gates import Gates, Trim, decide, open_gates
 
@@ -49,7 +49,7 @@ class TrimmerConfig(Settings):
         initial_bias: The logits start at plus and minus this: 2.5 keeps with probability .993.
     """
 
-    hidden: PositiveInt = 64
+    hidden: Annotated[int, between(1, 2**16)] = 64  # wider than any token
     guidance: Literal["cross_modal", "self"] = "cross_modal"
     initial_bias: Annotated[float, between(-40, 40)] = 2.5  # beyond, a sigmoid of the difference is 0 or 1 in float32
 
