@@ -8,22 +8,24 @@ model is one program that can be exported.
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Run, State, fold_stages
+from smarttrim_jax.ranges import PositiveInt, ShareAboveZero, at_least
 from smarttrim_jax.tokens import Padded, Tokens, compact
 from smarttrim_jax.tokens.buckets import round_up
 from smarttrim_jax.trimming.gates import Trim
 
 
 @dataclasses.dataclass(frozen=True)
-class AdaptiveConfig:
+class AdaptiveConfig(Settings):
     """The branches of the adaptive program.
 
     Attributes:
@@ -33,9 +35,9 @@ class AdaptiveConfig:
         scan: compile one layer of each run and loop over it; otherwise every layer has branches of its own.
     """
 
-    shares: tuple[float, ...] = (0.15, 0.25, 0.35, 0.5, 0.7)
-    longest: float = 1.5
-    multiple: int = 8
+    shares: tuple[ShareAboveZero, ...] = (0.15, 0.25, 0.35, 0.5, 0.7)
+    longest: Annotated[float, at_least(1)] = 1.5
+    multiple: PositiveInt = 8
     scan: bool = True
 
 

@@ -1,20 +1,18 @@
 """The runs of a sweep: what its config file yields, as commands whose configurations are known to be good."""
 
 import hashlib
-import importlib.util
-import json
-import os
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from absl import flags as absl_flags
+from absl import flags
 from etils import epath
-from ml_collections import config_flags
 
-from smarttrim_jax import command_line
+from smarttrim_jax.command_line.config_file import change, load_module, load_settings, run_in_file
+from smarttrim_jax.command_line.experiment_flags import KEYS
+from smarttrim_jax.command_line.parsing import parse
 from smarttrim_jax.configuration import build
-from smarttrim_jax.errors import ConfigError, SmartTrimError
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.sweeps.table import DamagedFileError, read_json, read_report
 from smarttrim_jax.training.experiment import ExperimentConfig
 
@@ -77,8 +75,8 @@ def plan(config: str, root: str, launcher: list[str], program: list[str]) -> lis
             raise ConfigError(f"sweep() of '{path}' yields {name} twice")
         folder = epath.Path(root).expanduser() / name
         changes = [f"--config.{key}={_flag_value(value)}" for key, value in overrides.items()]
-        flags = [f"--config={config}", f"--workdir={folder}", *changes, *program]
-        runs[name] = Run(overrides, folder, launcher, flags)
+        words = [f"--config={config}", f"--workdir={folder}", *changes, *program]
+        runs[name] = Run(overrides, folder, launcher, words)
     if not runs:
         raise ConfigError(f"sweep() of '{path}' yields nothing")
     return list(runs.values())
@@ -90,24 +88,12 @@ def _load_sweep(path: str, argument: list[str]) -> list[Overrides]:
     Raises:
         ConfigError: There is no such file, it fails, or it yields anything but settings.
     """
-    if not os.path.isfile(path):
-        raise ConfigError(f"config file '{path}' is missing")
-    spec = importlib.util.spec_from_file_location("sweep_config", path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"config file '{path}' is no Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        found = module.sweep(*argument) if hasattr(module, "sweep") else None
-        yielded = None if found is None else list(found)
-    except SmartTrimError:
-        raise
-    except Exception as error:  # a config file is a program of the user's
-        raise ConfigError(f"config file '{path}' fails: {type(error).__name__}: {_first_line(error)}") from error
-    if yielded is None:
+    module = load_module(path)
+    if not hasattr(module, "sweep"):
         raise ConfigError(f"'{path}' has no function sweep() that yields what differs between the runs")
     if not hasattr(module, "get_config"):
         raise ConfigError(f"'{path}' has no function get_config() that returns the configuration")
+    yielded = run_in_file(path, lambda: list(module.sweep(*argument)))
     for overrides in yielded:
         if not isinstance(overrides, Mapping) or not all(isinstance(key, str) for key in overrides):
             raise ConfigError(f"sweep() of '{path}' yields {overrides!r}; it must yield dicts from key to value")
@@ -116,11 +102,6 @@ def _load_sweep(path: str, argument: list[str]) -> list[Overrides]:
             if not all(item is None or isinstance(item, bool | int | float | str) for item in items):
                 raise ConfigError(f"sweep() of '{path}' yields {value!r} for '{key}'; it must be a plain value")
     return yielded
-
-
-def _first_line(error: Exception) -> str:
-    """What an error says, in short."""
-    return (str(error).splitlines() or ["no message"])[0]
 
 
 def _flag_value(value: Any) -> str:
@@ -149,7 +130,8 @@ def check_all(runs: list[Run], config: str, program: list[str], checks_all: bool
     Raises:
         ConfigError: All that is wrong, a line each.
     """
-    settings, given = _read_settings([f"--config={config}", *program], checks_all)
+    given = _given(program, checks_all)
+    settings = change(load_settings(config), given)
     path = config.split(":", maxsplit=1)[0]
     problems: dict[str, list[Overrides]] = {}
     for run in runs:
@@ -169,51 +151,21 @@ def check_all(runs: list[Run], config: str, program: list[str], checks_all: bool
 def _problem(settings: Mapping[str, Any], overrides: Overrides) -> str:
     """What is wrong with settings of which some are replaced; empty if nothing."""
     try:
-        build(ExperimentConfig, _changed(settings, overrides))
+        build(ExperimentConfig, change(settings, overrides))
     except ConfigError as error:
         return str(error)
     return ""
 
 
-def _read_settings(arguments: list[str], checks_all: bool) -> tuple[dict[str, Any], set[str]]:
-    """The settings of a config file and flags, and the keys that flags gave.
+def _given(program: list[str], checks_all: bool) -> dict[str, Any]:
+    """The keys of the configuration that flags of the program set, and their values.
 
     Raises:
-        ConfigError: A flag or key that cannot be read.
+        ConfigError: A flag that cannot be read, or one that training does not have where that is the program.
     """
-    words = ["sweep", *arguments]
-    path = arguments[0].removeprefix("--config=")
-    values = absl_flags.FlagValues()
-    config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values, sys_argv=words)
-    if checks_all:
-        absl_flags.DEFINE_string("workdir", None, "Of the run.", flag_values=values)
-        for flag in absl_flags.FLAGS.flags_by_module_dict()[command_line.__name__]:
-            values[flag.name] = flag
-    try:
-        rest = command_line.parse_flags(values, words, known_only=not checks_all)
-        settings = values.config.to_dict()
-    except SmartTrimError:
-        raise
-    except Exception as error:  # a config file is a program of the user's
-        raise ConfigError(f"config file '{path}' fails: {type(error).__name__}: {_first_line(error)}") from error
-    if checks_all and rest[1:]:
-        raise ConfigError(f"unexpected argument '{rest[1]}' after '--'; flags begin with '--'")
-    return settings, set(config_flags.get_override_values(values["config"]))
+    from smarttrim_jax import train  # noqa: F401 (its flags)
 
-
-def _changed(settings: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
-    """Settings with some values replaced.
-
-    Raises:
-        ConfigError: A key that goes through something that is no group of settings.
-    """
-    result = json.loads(json.dumps(settings))
-    for key, value in overrides.items():
-        group = result
-        *groups, last = key.split(".")
-        for name in groups:
-            group = group.setdefault(name, {})
-            if not isinstance(group, dict):
-                raise ConfigError(f"'{key}' cannot be set: '{name}' is no group of settings")
-        group[last] = value
-    return result
+    words = program if checks_all else [word for word in program if word.lstrip("-").startswith("config.")]
+    flags.FLAGS.unparse_flags()
+    parse(["sweep", *words], required=())
+    return {key: flag.value for key, flag in KEYS.items() if flag.present}

@@ -11,13 +11,15 @@ import time
 import traceback
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError, SmartTrimError
+from smarttrim_jax.ranges import between
 
 T = TypeVar("T")
 
@@ -42,16 +44,16 @@ _TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
 
 
 @dataclasses.dataclass(frozen=True)
-class Timeouts:
+class Timeouts(Settings):
     """How long to wait for other processes, in seconds.
 
     Attributes:
-        connect: until all have come.
-        heartbeat: without a sign of life of one, until it counts as lost and the others end.
+        connect: Seconds until all have come.
+        heartbeat: Seconds without a sign of life of one, until it counts as lost and the others end.
     """
 
-    connect: int = 300
-    heartbeat: int = 100
+    connect: Annotated[int, between(1, _SHUTDOWN_TIMEOUT)] = 300
+    heartbeat: Annotated[int, between(1, _SHUTDOWN_TIMEOUT)] = 100
 
 
 @contextlib.contextmanager

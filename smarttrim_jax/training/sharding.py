@@ -7,15 +7,17 @@ import dataclasses
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.partition import EXAMPLE_AXES, EXAMPLES
+from smarttrim_jax.ranges import PositiveInt
 from smarttrim_jax.training.tree_paths import map_with_names
 
 AXES = (*EXAMPLE_AXES, "tensor")
@@ -33,18 +35,18 @@ SMALLEST_SPLIT = 2**14
 
 
 @dataclasses.dataclass(frozen=True)
-class MeshConfig:
+class MeshConfig(Settings):
     """Devices along each axis of the mesh; -1 for `data` takes all that the others leave.
 
-    Args:
-        data: copies of the model, each with its own examples.
-        fsdp: devices over which each copy's parameters are split, each with its own examples too.
-        tensor: devices that share the heads and the MLP of each layer.
+    Attributes:
+        data: Copies of the model, each with its own examples; -1 for as many as there are devices.
+        fsdp: Devices over which each copy's parameters are split, each with its own examples too.
+        tensor: Devices that share the heads and the MLP of each layer.
     """
 
-    data: int = -1
-    fsdp: int = 1
-    tensor: int = 1
+    data: PositiveInt | Literal[-1] = -1
+    fsdp: PositiveInt = 1
+    tensor: PositiveInt = 1
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:

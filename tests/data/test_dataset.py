@@ -140,13 +140,13 @@ def test_a_vocabulary_of_the_user_is_read(config: DataConfig, dataset: Dataset, 
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("dataset", "vqa_v9", "dataset is 'vqa_v9'; accepted: easy_vqa, easy_vqa_captions, nlvr"),
-        ("resize", "stretch", "resize is 'stretch'; accepted: resize, resize_crop"),
-        ("augment", "flip", "augment is 'flip'; accepted: none, clip_randaug"),
+        ("dataset", "vqa_v9", "dataset is 'vqa_v9'; accepted: '', 'easy_vqa', 'easy_vqa_captions', 'nlvr'"),
+        ("resize", "stretch", "resize is 'stretch'; accepted: 'resize', 'resize_crop'"),
+        ("augment", "flip", "augment is 'flip'; accepted: 'none', 'clip_randaug'"),
         ("image_size", 0, "image_size is 0; it must be at least 1"),
         ("text_length", 2, "text_length is 2; it must be at least 3"),
         ("batch_size", -4, "batch_size is -4; it must be at least 1"),
-        ("workers", -1, "workers is -1; it must be at least 0"),
+        ("workers", -1, "workers is -1; it must be between 0 and 1024"),
     ],
 )
 def test_settings_out_of_range_are_errors(config: DataConfig, setting: str, value: object, message: str) -> None:

@@ -131,7 +131,7 @@ def test_commands_are_printed_as_a_shell_reads_them(
         ("cost.target_spedup", "unknown config key 'config.cost.target_spedup'; did you mean 'target_speedup'?"),
         ("kosts.x", "unknown config key 'config.kosts'; did you mean 'cost'?"),
         ("seed.x", "'seed' is no group of settings"),
-        ("seed", "config key 'config.seed' is 1.5 (float)"),
+        ("seed", "config.seed is 1.5; it must be a whole number"),
     ],
 )
 def test_overrides_that_cannot_be_taken_are_one_sentence_before_anything_runs(

@@ -93,7 +93,7 @@ def test_tokens_cannot_leave_before_any_is_closed(shortening, capacity, message)
 
 
 def test_what_no_capacity_can_be_is_named(shortening: ExperimentConfig) -> None:
-    with pytest.raises(ConfigError, match=r"capacity\.image is 1\.5; .* between 0 and 1"):
+    with pytest.raises(ConfigError, match=r"CapacityConfig\.image is 1\.5; .* between 0 and 1"):
         CapacityConfig(image=1.5)
     kept = tiny_model(vision=VISION, trimming=TrimmingConfig(image=RunTrimming(tokens=False)))
     with pytest.raises(ConfigError, match=r"capacity\.image needs closed tokens"):
