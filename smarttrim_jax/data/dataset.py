@@ -20,6 +20,7 @@ from smarttrim_jax.data.prepared import PreparedFolder, Records, inside, open_pr
 from smarttrim_jax.data.text import TextEncoder
 from smarttrim_jax.data.vocabularies import FILE_NAME
 from smarttrim_jax.errors import DataError, SmartTrimError, quoted, reason
+from smarttrim_jax.progress import ProgressLine
 from smarttrim_jax.small_files import in_bucket
 
 # A further data set is one more builder here and its name in DatasetName.
@@ -94,7 +95,9 @@ def prepare(config: DataConfig) -> Dataset:
         return Dataset(prepared, TextEncoder.load(config.tokenizer, config.text_length, config.start))
     path = inside(prepared.folder, FILE_NAME)
     if not path.exists():
-        sentences = {record["text"].decode() for record in prepared.records("train")}
+        records = prepared.records("train")
+        with ProgressLine("reading the vocabulary", total=len(records)) as progress:
+            sentences = {record["text"].decode() for record in progress.over(records)}
         with _disk_errors(config):
             TextEncoder.train(sentences, config.text_length).save(path)
     try:

@@ -86,13 +86,22 @@ class Records(Sequence[Record]):
 
     def __getitems__(self, indices: Iterable[SupportsIndex]) -> list[Record]:
         """Several records at once, in the order of `indices`."""
-        return [self._record(index.__index__()) for index in indices]
-
-    def _record(self, index: int) -> Record:
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)}")
+        positions = [index.__index__() for index in indices]
+        for position in positions:
+            if not 0 <= position < len(self):
+                raise IndexError(f"record {position} of {len(self)}")
+        if len(positions) < 2:
+            return [self._record(position) for position in positions]
         try:
-            record = self._features.deserialize_example_np(self._encoded[index], decoders=ENCODED_IMAGES)
+            encoded = self._encoded.__getitems__(positions)
+        except Exception:  # one by one tells which is damaged
+            return [self._record(position) for position in positions]
+        return [self._record(position, content) for position, content in zip(positions, encoded, strict=True)]
+
+    def _record(self, index: int, encoded: bytes | None = None) -> Record:
+        try:
+            content = self._encoded[index] if encoded is None else encoded
+            record = self._features.deserialize_example_np(content, decoders=ENCODED_IMAGES)
             record["text"].decode()
             whole = isinstance(record["id"], bytes) and len(record["images"]) > 0
         except Exception as error:  # of array_record, protobuf and TFDS, which have no type in common

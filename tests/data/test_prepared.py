@@ -19,6 +19,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from smarttrim_jax.data import fingerprint
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset, prepare
+from smarttrim_jax.data.prepared import Records
 from smarttrim_jax.errors import DataError
 
 TRAIN = "easy_vqa-train.array_record-00000-of-00001"
@@ -327,10 +328,8 @@ def test_another_source_has_another_fingerprint(
 def test_a_fingerprint_reads_few_records_evenly_spaced(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint, "RECORDS_OF_A_SPLIT", 5)
     read: list[int] = []
-    record = type(dataset.records("train"))._record
-    monkeypatch.setattr(
-        type(dataset.records("train")), "_record", lambda self, index: read.append(index) or record(self, index)
-    )
+    record = Records._record
+    monkeypatch.setattr(Records, "_record", lambda self, index: read.append(index) or record(self, index))
     fingerprint.fingerprint(dataset.prepared, dataset.text)
     assert np.array_equal(read[-5:], [0, 21, 42, 62, 83])
     assert len(read) == 15
