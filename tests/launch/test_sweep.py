@@ -130,7 +130,7 @@ def test_commands_are_printed_as_a_shell_reads_them(
     [
         ("cost.target_spedup", "unknown config key 'config.cost.target_spedup'; did you mean 'target_speedup'?"),
         ("kosts.x", "unknown config key 'config.kosts'; did you mean 'cost'?"),
-        ("seed.x", "'seed' is no group of settings"),
+        ("seed.x", "config.seed is 0, no group of settings"),
         ("seed", "config.seed is 1.5; it must be a whole number"),
     ],
 )
@@ -173,7 +173,7 @@ def test_easy_vqa_offers_a_sweep_of_what_its_variants_can_take(variant: str) -> 
 @pytest.mark.parametrize(
     ("program", "sentence"),
     [
-        (["--config.cost.target_spedup=2"], "unknown config key"),
+        (["--config.cost.target_spedup=2"], "did you mean --config.cost.target_speedup?"),
         (["--config.schedule.log_every=0"], "log_every is 0"),
         (["config.seed=3"], "unexpected argument 'config.seed=3'"),
         (["--conect_timeout=3"], "conect_timeout"),
@@ -200,16 +200,16 @@ def test_what_training_refuses_is_refused_once_before_anything_runs(
     ("source", "sentence"),
     [
         ("import nowhere", "ModuleNotFoundError"),
-        ("def sweep(): raise KeyError('x')", "KeyError"),
+        ("get_config = None\ndef sweep(): raise KeyError('x')", "KeyError"),
         ("get_config = None\ndef sweep(): yield 3", "must yield dicts"),
         ("get_config = None\ndef sweep(): yield {1: 2}", "must yield dicts"),
         ("get_config = None\ndef sweep(): yield {'seed': object()}", "must be a plain value"),
-        ("def sweep(): return 3", "TypeError"),
+        ("get_config = None\ndef sweep(): return 3", "TypeError"),
         ("get_config = None\ndef sweep(): return []", "yields nothing"),
         ("sweep = lambda: [{}]", "has no function get_config()"),
         ("sweep = lambda: [{}]\ndef get_config(): raise ValueError('mine')", "mine"),
-        ("sweep = lambda: [{}]\ndef get_config(): return 3", "fails: "),
-        ("def sweep(:", "SyntaxError"),
+        ("sweep = lambda: [{}]\ndef get_config(): return 3", "must return a ConfigDict"),
+        ("def sweep(:", "line 1: invalid syntax"),
     ],
 )
 def test_a_config_file_that_fails_is_one_sentence(

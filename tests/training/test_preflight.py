@@ -7,8 +7,9 @@ import pytest
 
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import ConfigError, SmartTrimError, TrainingError
-from smarttrim_jax.training.experiment import ExperimentConfig, fit_to_data
+from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.preflight import preflight
+from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.sharding import MeshConfig
 from smarttrim_jax.training.workdir import Workdir
 

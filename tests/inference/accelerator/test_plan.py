@@ -6,8 +6,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import pytest
-from conftest import tiny_config
 from fresh_params import fresh_params
+from tiny_run import small_model
 
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.inference.accelerator.comparison import Comparison, Subject
@@ -43,7 +43,7 @@ KEYS = {
 
 def measure(folder: pathlib.Path, executions: tuple[str, ...]) -> Report:
     """A tiny model's batch of two, computed in these ways."""
-    config = tiny_config()
+    config = small_model()
     subject = Subject("tiny", config, text_length=6, params=fresh_params(config))
     study = Comparison(subject, 2, executions, (0.5,), peak=1e9, repeats=1)
     report = Report(str(folder / "figures.json"), {}, lambda section, row: None)
@@ -88,7 +88,7 @@ def data_of(start: Any) -> DataConfig:
 
 
 def test_the_plan_names_every_study_once_and_the_most_important_first() -> None:
-    meter = ExperimentConfig(model=tiny_config(), data=data_of(""))
+    meter = ExperimentConfig(model=small_model(), data=data_of(""))
     blip = ExperimentConfig(model=blip_tiny("vqa", 32), data=data_of("[ENC]"))
     stages = Plan(("meter", meter), ("blip", blip), peak=1.0).stages()
     names = [study.name for stage in stages for study in stage]
