@@ -117,7 +117,7 @@ def _read_shards(index: pathlib.Path) -> Tensors:
     """The tensors of all files that an index names, each of which lies beside it."""
     try:
         parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted(set(parts.values()))
+        shards = sorted(set(map(os.fspath, parts.values())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"'{index}' is no index of weight files ({first_sentence(error)}); fetch it again"

@@ -16,6 +16,7 @@ from smarttrim_jax.pretrained.meter import HEADS, METER
 from smarttrim_jax.pretrained.meter_config import MeterOverrides, infer_config
 from smarttrim_jax.pretrained.parameters import draw
 from smarttrim_jax.pretrained.sizes import parse_overrides
+from smarttrim_jax.pretrained.weight_table import as_float32
 from smarttrim_jax.pretrained.wrapping import unwrapped
 
 # Weights that only METER with a CLIP vision transformer has.
@@ -151,11 +152,11 @@ def _recognise(tensors: Mapping[str, Any]) -> None:
 
 def _adapt(tensors: dict[str, Any], config: MeterConfig) -> dict[str, Any]:
     """What the official code does to a checkpoint that is meant for other images or another task."""
-    table = np.asarray(tensors[POSITIONS], np.float32)
+    table = as_float32(POSITIONS, tensors[POSITIONS])
     grid = config.vision.position_grid or config.vision.image_size // config.vision.patch_size
     tensors[POSITIONS] = resize_positions(jnp.asarray(table), (grid, grid))
 
-    kinds = np.asarray(tensors[TOKEN_TYPES])
+    kinds = as_float32(TOKEN_TYPES, tensors[TOKEN_TYPES])
     more = 1 + config.images - kinds.shape[0]
     tensors[TOKEN_TYPES] = np.concatenate([kinds, np.repeat(kinds[1:2], max(more, 0), axis=0)])
 
@@ -163,5 +164,6 @@ def _adapt(tensors: dict[str, Any], config: MeterConfig) -> dict[str, Any]:
     unused = tuple(f"{head.prefix}." for name, head in HEADS.items() if name not in heads)
     if "rank" in heads and HEADS["rank"].last not in tensors and HEADS["itm"].last in tensors:
         for part in ("weight", "bias"):
-            tensors[f"rank_output.{part}"] = np.asarray(tensors[f"itm_score.fc.{part}"])[1:]
+            name = f"itm_score.fc.{part}"
+            tensors[f"rank_output.{part}"] = as_float32(name, tensors[name])[1:]
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)}

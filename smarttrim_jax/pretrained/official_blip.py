@@ -20,7 +20,7 @@ from smarttrim_jax.pretrained.blip_config import BlipOverrides, infer_blip_confi
 from smarttrim_jax.pretrained.hub import Hub
 from smarttrim_jax.pretrained.parameters import draw, parameter_shapes
 from smarttrim_jax.pretrained.sizes import parse_overrides
-from smarttrim_jax.pretrained.weight_table import Shape
+from smarttrim_jax.pretrained.weight_table import Shape, as_float32
 from smarttrim_jax.pretrained.wrapping import unwrapped
 
 TRIMMERS = "trimmers/"
@@ -238,7 +238,7 @@ def _load(
 def _adapt(tensors: dict[str, Any], config: BlipConfig, naming: Naming) -> dict[str, Any]:
     """What the official code does to a checkpoint that is meant for other images or another task."""
     positions, vision = naming.of_vision(naming.positions), config.vision
-    table = np.asarray(tensors[positions], np.float32)
+    table = as_float32(positions, tensors[positions])
     grid = vision.position_grid or vision.image_size // vision.patch_size
     tensors = tensors | {positions: resize_positions(jnp.asarray(table[0]), (grid, grid))[None]}
     if config.task == "vqa":

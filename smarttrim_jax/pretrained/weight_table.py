@@ -117,7 +117,7 @@ class WeightTable:
         """
         rules = [rule for rule in self.rules if all(path in shapes for path in rule.ours)]
         needed = {name: shape for rule in rules for name, shape in _official_shapes(rule, shapes).items()}
-        arrays = {name: _as_float32(name, tensors[name]) for name in needed if name in tensors}
+        arrays = {name: as_float32(name, tensors[name]) for name in needed if name in tensors}
         covered = {path for rule in rules for path in rule.ours}
         problems = {
             "missing": [name for name in needed if name not in arrays],
@@ -128,7 +128,7 @@ class WeightTable:
                 for name, origin in self.copies.items()
                 if name in tensors
                 and origin in arrays
-                and not np.array_equal(_as_float32(name, tensors[name]), arrays[origin])
+                and not np.array_equal(as_float32(name, tensors[name]), arrays[origin])
             ],
             "misshaped": [
                 f"{name} is {list(array.shape)} instead of {list(needed[name])}"
@@ -185,7 +185,7 @@ def _read_rule(rule: Rule, arrays: Mapping[str, np.ndarray], shapes: Mapping[str
     return dict(zip(rule.ours, params, strict=True))
 
 
-def _as_float32(name: str, tensor: Any) -> np.ndarray:
+def as_float32(name: str, tensor: Any) -> np.ndarray:
     """The numbers of a weight.
 
     Raises:

@@ -40,9 +40,7 @@ def unwrapped(content: Mapping[Any, Any]) -> dict[str, Any]:
         CheckpointError: some names have a prefix and some do not, or two are one without it.
     """
     weights = content
-    while (
-        inner := next((weights[key] for key in WRAPPERS if isinstance(weights.get(key), Mapping)), None)
-    ) is not None:
+    while (inner := _inner(weights)) is not None:
         weights = inner
     names = [str(name) for name in weights]
     prefixed = [name for name in names if PREFIXES.match(name)]
@@ -62,3 +60,9 @@ def unwrapped(content: Mapping[Any, Any]) -> dict[str, Any]:
             )
         found[bare] = weight
     return found
+
+
+def _inner(content: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
+    """What a wrapper holds, if this is one."""
+    found = (content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping))
+    return next((inner for inner in found if inner), None)
