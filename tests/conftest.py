@@ -5,12 +5,14 @@ import functools
 import gc
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from forked_commands import ROOT, command_server, run_forked
 from fresh_params import fresh_params
 from tiny_run import decisive, small_model, tiny_experiment
 
@@ -119,3 +121,19 @@ def closing() -> Trim:
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
     """A whole experiment on tiny data."""
     return tiny_experiment(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Runs a command in a process of its own, all forked from one that has imported what they need."""
+    folder = tmp_path_factory.mktemp("commands")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("HOME", str(folder))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
+        server = command_server("smarttrim_jax.serving.export")
+
+        def run(module: str, flags: list[str], name: str, before: Any = None) -> tuple[int | None, str]:
+            return run_forked(server, module, flags, folder / f"{name}.stderr", before)
+
+        yield run

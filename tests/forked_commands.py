@@ -29,6 +29,8 @@ def run_forked(
 ) -> tuple[int | None, str]:
     """Runs a command to its end, and returns its exit status and what it said on standard error.
 
+    What it printed is in a file beside, with the suffix ".stdout".
+
     Args:
         server: From `command_server`.
         module: What `python -m` would run.
@@ -58,7 +60,8 @@ def _run(module: str, words: list[str], stderr: pathlib.Path, before: Callable[[
     """What `python -m` does."""
     if before is not None:
         before()
-    os.dup2(os.open(stderr, os.O_CREAT | os.O_WRONLY), 2)
+    for number, file in ((1, stderr.with_suffix(".stdout")), (2, stderr)):
+        os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY), number)
     os.chdir(ROOT)
     sys.argv = [f"{module.replace('.', '/')}.py", *words]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -4,11 +4,10 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from forked_commands import ROOT, command_server, run_forked
+from forked_commands import ROOT
 
 from smarttrim_jax.training.experiment import ExperimentConfig
 
@@ -37,22 +36,6 @@ def start(module: str, flags: list[str], folder: pathlib.Path) -> subprocess.Pop
     return subprocess.Popen(
         [sys.executable, "-m", module, *flags], cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE
     )
-
-
-@pytest.fixture(scope="module")
-def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Runs a command in a process of its own, all forked from one that has imported what they need."""
-    folder = tmp_path_factory.mktemp("commands")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("HOME", str(folder))
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
-        server = command_server("smarttrim_jax.serving.export")
-
-        def run(module: str, flags: list[str], name: str, before: Any = None) -> tuple[int | None, str]:
-            return run_forked(server, module, flags, folder / f"{name}.stderr", before)
-
-        yield run
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -1,6 +1,7 @@
 """From the words of a command line to flags; every mistake is a sentence that shows what to write instead."""
 
 import difflib
+import itertools
 import shlex
 from collections.abc import Sequence
 
@@ -45,18 +46,26 @@ def parse(words: list[str], required: Sequence[str]) -> list[str]:
 
 def _instead(name: str) -> str:
     """What could have been meant by the name of a flag that there is not."""
-    known = list(own_flags())
-    same_end = [flag for flag in known if flag.rpartition(".")[2] == name.rpartition(".")[2]]
-    close = same_end[:1] or difflib.get_close_matches(name, known, n=1) or _close_end(name, known)
-    if close:
-        return f"did you mean --{close[0]}?"
-    return "this command takes " + ", ".join(f"--{flag}" for flag in known if not flag.startswith("config."))
+    close = _closest(name)
+    if close is not None:
+        return f"did you mean --{close}?"
+    return "this command takes " + ", ".join(f"--{flag}" for flag in own_flags() if not flag.startswith("config."))
 
 
-def _close_end(name: str, known: list[str]) -> list[str]:
-    """The key whose last part is nearest to that of a key."""
-    ends = {flag.rpartition(".")[2]: flag for flag in known}
-    return [ends[end] for end in difflib.get_close_matches(name.rpartition(".")[2], ends, n=1)]
+def _closest(name: str) -> str | None:
+    """The flag of the nearest name: the very one, one of the same last part, or one that differs in a few letters."""
+    known = own_flags()
+    if name in known:
+        return name
+    # Of several keys with the same last part the one that lies nearest to the root.
+    ends = {
+        flag.rpartition(".")[2]: flag for flag in sorted(reversed(list(known)), key=lambda flag: -flag.count("."))
+    }
+    end = name.rpartition(".")[2]
+    if end in ends:
+        return ends[end]
+    close = difflib.get_close_matches(name, known, n=1)
+    return close[0] if close else next((ends[match] for match in difflib.get_close_matches(end, ends, n=1)), None)
 
 
 def _meant(words: list[str], stray: str) -> str:
@@ -66,24 +75,28 @@ def _meant(words: list[str], stray: str) -> str:
         words: The whole command line.
         stray: The word.
     """
-    known = own_flags()
     name, equals, value = stray.lstrip(DASHES).partition("=")
-    if equals and name in known:
-        return f"did you mean --{name}={shlex.quote(value)}?"
+    close = _closest(name)
+    if equals and close is not None:
+        return f"did you mean --{close}={shlex.quote(value)}?"
     place = words.index(stray, 1)
     flag, equals, begun = words[place - 1].partition("=")
-    if flag.startswith("-") and flag.lstrip("-") in known:
+    if _is_flag(flag) and name:
         if not equals:
             return f"did you mean {flag}={stray}?"
         behind = _until_flag(words[place:])
         return f"a value of several words needs quotes: {flag}={shlex.quote(' '.join([begun, *behind]))}"
     flag = words[max(place - 2, 0)]
-    if flag.startswith("-") and flag.lstrip("-") in known:
+    if _is_flag(flag) and name:
         behind = _until_flag(words[place - 1 :])
         return f"a value of several words needs quotes: {flag}={shlex.quote(' '.join(behind))}"
-    return f"flags begin with two dashes: {_instead(name)}" if equals else "--help shows an example"
+    return "--help shows an example"
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and word.lstrip("-") in own_flags()
 
 
 def _until_flag(words: list[str]) -> list[str]:
-    flag = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
-    return words[:flag]
+    """The words before the next flag."""
+    return list(itertools.takewhile(lambda word: not word.startswith("-"), words))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.blip.config import BERT, VIT, Task
 from smarttrim_jax.nn.folding import Remat
@@ -27,7 +28,7 @@ from smarttrim_jax.trimming.trimmers import TrimmingConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class BlipOverrides:
+class BlipOverrides(Settings):
     """What weights do not tell, or what shall differ from them; None leaves it as the checkpoint has it.
 
     Attributes:

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig, MeterConfig
 from smarttrim_jax.nn.folding import Remat
@@ -24,7 +25,7 @@ from smarttrim_jax.trimming.trimmers import TrimmingConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class MeterOverrides:
+class MeterOverrides(Settings):
     """What weights do not tell, or what shall differ from them; None leaves it as the checkpoint has it.
 
     Attributes:
