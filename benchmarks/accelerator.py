@@ -56,7 +56,12 @@ def main() -> None:
     """Runs the plan; ends at once when the time is used up, whatever is still being compiled."""
     options = _options()
     names = ("meter_tiny", "blip_tiny") if options.small else ("meter_base", "blip_vqa")
-    head = {"machine": _machine(), "commit": _commit(options.commit), "command": shlex.join(sys.argv), "peak": None}
+    head = {
+        "machine": _machine(),
+        "commit": _commit(options.commit),
+        "command": shlex.join(["benchmarks/accelerator.sh", *sys.argv[1:]]),
+        "peak": None,
+    }
     report = Report(options.output, head, _show)
     product, macs = matmul("bfloat16", 512 if options.small else 8192)
     peak = macs / queued_seconds(product, 20)
@@ -67,7 +72,8 @@ def main() -> None:
     meter, blip = ((name, _experiment(name, kernel)) for name in names)
     kernels: tuple[Kernel, ...] = ("cudnn", "xla") if jax.default_backend() == "gpu" else ("xla",)
     plan = Plan(meter, blip, peak, profile=options.profile, kernels=kernels, **(SMALL if options.small else {}))
-    is_complete = run_stages(plan.stages(), report, START + 60 * options.minutes)
+    stages = [[study for study in stage if _is_asked_for(study.name, options.only)] for stage in plan.stages()]
+    is_complete = run_stages([stage for stage in stages if stage], report, START + 60 * options.minutes)
     print(f"{report.values['seconds']:.0f} s; {options.output}", flush=True)
     if not is_complete:
         os._exit(0)  # a compilation cannot be stopped, and would be waited for
@@ -80,11 +86,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--attention", choices=get_args(Kernel), default="auto")
     parser.add_argument("--profile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--commit", default=os.environ.get("COMMIT", ""))
     options = parser.parse_args()
     if not options.minutes > 0:
         parser.error(f"--minutes is {options.minutes}; give a positive number")
     return options
+
+
+def _is_asked_for(study: str, only: list[str]) -> bool:
+    return not only or any(part in study for part in only)
 
 
 def _experiment(name: str, kernel: Kernel) -> ExperimentConfig:

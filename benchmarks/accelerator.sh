@@ -16,6 +16,7 @@
 #   --noprofile         do not ask the profiler for the device's time, but queue calls
 #   --xla_NAME=VALUE    a flag of XLA's. Where compiling takes too long: --xla_gpu_enable_triton_gemm=false (all matrix
 #                       products by cuBLAS), or --xla_gpu_autotune_level=0 (nothing tried out; may run slower)
+#   --only=TEXT         only what has this in its name as "left_out" writes it ("cudnn, batch 64"); may be repeated
 #   --commit=NAME       of the code, where there is no git; also from COMMIT
 #
 # Python is $PYTHON (python3). Programs are kept in $JAX_COMPILATION_CACHE_DIR (a folder of the user's in /tmp), and JAX

@@ -11,33 +11,31 @@ not scanned (`--config.model.scan=True`) take long to compile.
 import json
 
 import jax
-from absl import flags
-from ml_collections import config_flags
 
 from smarttrim_jax.ahead.report import report_slice
 from smarttrim_jax.ahead.topology import open_slice
-from smarttrim_jax.command_line import run_command
-from smarttrim_jax.configuration import build
+from smarttrim_jax.command_line import define, run_command
+from smarttrim_jax.command_line.experiment_flags import explained_keys, opened_experiment
 from smarttrim_jax.errors import DataError
+from smarttrim_jax.ranges import Name, NonNegativeInt, Path
 from smarttrim_jax.reporting.slice_table import format_slice
-from smarttrim_jax.training.experiment import ExperimentConfig
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="configs/NAME.py[:argument]", lock_config=True)
-TOPOLOGY = flags.DEFINE_string("topology", None, "Kind and shape of the slice, as v5e:16x16 or v5p:4x4x4.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Examples over all devices; the config's by default.")
-ANSWER_BATCH = flags.DEFINE_integer(
+TOPOLOGY = define("topology", Name, None, "Kind and shape of the slice, as v5e:16x16 or v5p:4x4x4.")
+BATCH_SIZE = define("batch_size", NonNegativeInt, 0, "Examples over all devices; 0 takes the configuration's.")
+ANSWER_BATCH = define(
     "answer_batch",
+    NonNegativeInt,
     0,
-    "Compile the program for inference too (`convert --export`), for so many examples on one device.",
+    "Compile the program for inference too (`convert --export`), for so many examples on one device; 0 does not.",
 )
-GROWTH = flags.DEFINE_boolean("growth", False, "Compile half of the batch too: what grows, and what fits.")
-OUTPUT = flags.DEFINE_string("output", None, "Write the figures here, as JSON.")
+GROWTH = define("growth", bool, False, "Compile half of the batch too: what grows, and what fits.")
+OUTPUT = define("output", Path, None, "Write the figures here, as JSON.")
 
 
 def main() -> None:
     """Runs the command."""
     jax.config.update("jax_platforms", "cpu")  # no device of this machine is waited for
-    config = build(ExperimentConfig, CONFIG.value.to_dict())
+    config = opened_experiment()
     report = report_slice(
         config,
         open_slice(str(TOPOLOGY.value)),
@@ -55,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, required=("config", "topology"))
+    run_command(main, required=("config", "topology"), more_help=explained_keys)

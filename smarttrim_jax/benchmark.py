@@ -15,13 +15,11 @@ one of plain fine-tuning.
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
 
-from absl import flags
-from ml_collections import config_flags
-
-from smarttrim_jax.command_line import run_command
-from smarttrim_jax.configuration import build
+from smarttrim_jax.command_line import define, run_command
+from smarttrim_jax.command_line.experiment_flags import CONFIG, explained_keys, opened_experiment
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.inference.benchmarking import EXAMPLES, measure_forced, measure_trained
 from smarttrim_jax.inference.measurement import describe_machine
@@ -29,21 +27,29 @@ from smarttrim_jax.inference.speed import Row
 from smarttrim_jax.inference.step_speed import measure_steps
 from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.model_flags import SPLIT, WORKDIR, opened_data, opened_model
+from smarttrim_jax.ranges import Path, PositiveInt, ShareAboveZero, SpeedUp, not_empty
 from smarttrim_jax.reporting.speed_table import format_speed, speed_head
 from smarttrim_jax.reporting.step_table import format_step, step_head
 from smarttrim_jax.serving.question_file import read_questions
 from smarttrim_jax.serving.timed_examples import first_examples, first_questions
-from smarttrim_jax.training.experiment import ExperimentConfig
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="configs/NAME.py[:argument], for an untrained model")
-INPUT = flags.DEFINE_string("input", None, "With --workdir: JSONL of questions to time it on, see predict.")
-BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8"], "Examples at a time.")
-KEEP = flags.DEFINE_list("keep", ["0.5", "0.3"], "Mean shares of tokens kept, with --config.")
-SPEEDUPS = flags.DEFINE_list("speedups", [], "Of the dial, with --workdir; the one it was trained for by default.")
-STEPS = flags.DEFINE_boolean("steps", False, "With --config: time training steps, not inference.")
-REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each execution.")
-OUTPUT = flags.DEFINE_string("output", None, "Write the figures here, as JSON.")
-AGAINST = flags.DEFINE_enum("against", None, ["torch"], "With --config of a BLIP: time transformers' model too.")
+INPUT = define("input", Path, None, "With --workdir: JSONL of questions to time it on, see predict.")
+BATCH_SIZES = define(
+    "batch_sizes", Annotated[tuple[PositiveInt, ...], not_empty], (1, 8), "Examples at a time, as in 1,8."
+)
+KEEP = define(
+    "keep",
+    Annotated[tuple[ShareAboveZero, ...], not_empty],
+    (0.5, 0.3),
+    "Mean shares of tokens kept where gates are forced, as in 0.5,0.3.",
+)
+SPEEDUPS = define(
+    "speedups", tuple[SpeedUp, ...], (), "Of the dial, with --workdir; the one it was trained for by default."
+)
+STEPS = define("steps", bool, False, "With --config: time training steps, not inference.")
+REPEATS = define("repeats", PositiveInt, 5, "Timed calls of each execution.")
+OUTPUT = define("output", Path, None, "Write the figures here, as JSON.")
+AGAINST = define("against", Literal["torch"], None, "With --config of a BLIP: time transformers' model too.")
 
 
 def main() -> None:
@@ -52,15 +58,15 @@ def main() -> None:
         raise ConfigError("give either --config (an untrained model) or --workdir (a trained one)")
     if STEPS.value and CONFIG.value is None:
         raise ConfigError("--steps times the steps of an untrained model; give --config in place of --workdir")
-    sizes = _numbers("batch_sizes", BATCH_SIZES.value, int)
+    sizes = BATCH_SIZES.value
     keep_freed_memory()
     head, line = (step_head, format_step) if STEPS.value else (speed_head, format_speed)
     if STEPS.value:
-        results = measure_steps(build(ExperimentConfig, CONFIG.value.to_dict()), sizes, REPEATS.value)
+        results = measure_steps(opened_experiment(), sizes, REPEATS.value)
     elif WORKDIR.value is None:
-        config = build(ExperimentConfig, CONFIG.value.to_dict())
-        keeps = _numbers("keep", KEEP.value, float)
-        results = measure_forced(config, sizes, keeps, REPEATS.value, against_torch=AGAINST.value == "torch")
+        results = measure_forced(
+            opened_experiment(), sizes, KEEP.value, REPEATS.value, against_torch=AGAINST.value == "torch"
+        )
     elif AGAINST.value is not None:
         raise ConfigError("--against compares an untrained model; give --config in place of --workdir")
     else:
@@ -74,15 +80,14 @@ def main() -> None:
         _write(rows)
 
 
-def _measure_trained(sizes: list[int]) -> Iterator[Row]:
+def _measure_trained(sizes: Sequence[int]) -> Iterator[Row]:
     """Times the model of --workdir on its questions, its data, or with forced gates."""
     trained = opened_model()
     config = trained.config
     path, split = INPUT.value, SPLIT.value
     if path is None and split is None:
-        keeps = _numbers("keep", KEEP.value, float)
-        return measure_forced(config, sizes, keeps, REPEATS.value, params=trained.params)
-    speedups = _numbers("speedups", SPEEDUPS.value, float) or [trained.speedup()]
+        return measure_forced(config, sizes, KEEP.value, REPEATS.value, params=trained.params)
+    speedups = SPEEDUPS.value or (trained.speedup(),)
     trims = {speedup: trim for speedup in speedups if (trim := trained.trim(speedup)) is not None}
     if not trims:
         raise ConfigError("this model never trimmed; there is nothing to compare")
@@ -110,15 +115,5 @@ def _write(rows: list[Row]) -> None:
         raise DataError(f"cannot write '{OUTPUT.value}': {error.strerror}; choose another --output") from None
 
 
-def _numbers(flag: str, words: list[str], kind: type) -> list:
-    try:
-        numbers = [kind(word) for word in words]
-    except ValueError:
-        raise ConfigError(f"--{flag}={','.join(words)} is no list of numbers") from None
-    if any(number <= 0 for number in numbers):
-        raise ConfigError(f"--{flag}={','.join(words)} holds a number that is not positive")
-    return numbers
-
-
 if __name__ == "__main__":
-    run_command(main, required=())
+    run_command(main, required=(), more_help=explained_keys)

@@ -10,22 +10,52 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.ranges import Rule, is_finite
 
 T = TypeVar("T")
+
+LONGEST_SHOWN = 60
+"""Characters of a wrong value that its error shows."""
+
+
+class Settings:
+    """Base of every configuration class: a frozen dataclass whose annotations are kept.
+
+    Each field is checked against its type, and against the rule that an alias of `smarttrim_jax.ranges` adds; numbers
+    of NumPy become Python's. Then `check` says what the fields must be together.
+
+    Raises:
+        ConfigError: A value that a field does not accept, or values that do not fit together.
+    """
+
+    def __post_init__(self) -> None:
+        for name, hint in field_types(type(self)).items():
+            value = conform(hint, getattr(self, name), f"{type(self).__name__}.{name}")
+            object.__setattr__(self, name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Makes sure that the fields, each of which is accepted, fit together.
+
+        Raises:
+            ConfigError: They do not.
+        """
 
 
 def build(cls: type[T], settings: Mapping[str, Any], path: str = "config") -> T:
     """Builds the frozen dataclass `cls` (nested ones too) from `settings`.
 
     Args:
-        cls: a dataclass type whose fields are scalars, tuples, optional values or other dataclasses; of several
+        cls: A dataclass type whose fields are scalars, tuples, optional values or other dataclasses; of several
             dataclasses that a field may be, the settings are of the one that knows most of their keys.
-        settings: values by field name; fields left out keep their defaults.
-        path: how errors call the object, for example `config.model`.
+        settings: Values by field name; fields left out keep their defaults.
+        path: How errors call the object, for example `config.model`.
 
     Raises:
-        ConfigError: an unknown key, a missing one without default, or a value of another type.
+        ConfigError: An unknown key, a missing one without default, or a value that is not accepted.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in settings:
@@ -33,8 +63,8 @@ def build(cls: type[T], settings: Mapping[str, Any], path: str = "config") -> T:
             close = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(sorted(fields))}"
             raise ConfigError(f"unknown config key '{path}.{key}'; {hint}")
-    hints = typing.get_type_hints(cls)
-    values = {key: _convert(hints[key], value, f"{path}.{key}") for key, value in settings.items()}
+    hints = field_types(cls)
+    values = {key: conform(hints[key], value, f"{path}.{key}") for key, value in settings.items()}
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
@@ -50,46 +80,119 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def _convert(hint: Any, value: Any, path: str) -> Any:
-    """`value` as the annotated type; ints may stand for floats and lists for tuples, nothing else."""
-    origin = typing.get_origin(hint)
+def field_types(cls: Any) -> dict[str, Any]:
+    """The annotation of every field of a dataclass, by name, rules included."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def conform(hint: Any, value: Any, path: str) -> Any:
+    """`value` as the annotated type.
+
+    Ints may stand for floats, lists for tuples, mappings for dataclasses and NumPy's scalars for Python's; else the
+    value must be of the type already.
+
+    Args:
+        hint: A type, with the rules that `Annotated` adds.
+        value: What is given for it.
+        path: How errors call it.
+
+    Raises:
+        ConfigError: The value is not accepted.
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        value = conform(arguments[0], value, path)
+        for rule in arguments[1:]:
+            if isinstance(rule, Rule) and not rule.accepts(value):
+                raise _wrong(path, value, rule.meaning)
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _conform_to_one(arguments, value, path)
+    if origin is typing.Literal:
+        if any(type(value) is type(option) and value == option for option in arguments):
+            return value
+        raise ConfigError(f"{path} is {shown(value)}; accepted: {', '.join(map(repr, arguments))}")
     if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):  # type: ignore[arg-type]
+            return value
         if isinstance(value, Mapping):
             return build(typing.cast(type, hint), value, path)
-        raise _wrong_type(path, value, "a group of settings")
+        raise _wrong(path, value, "a group of settings")
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(conform(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(value))
+    scalar = _SCALARS.get(hint)
+    if scalar is not None and isinstance(value, scalar) and (hint is bool or not isinstance(value, bool)):
+        return _convert(hint, value, path)
+    raise _wrong(path, value, described(hint))
+
+
+def described(hint: Any) -> str:
+    """What a type accepts, in words: "a whole number, at least 1"."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        meanings = [rule.meaning for rule in arguments[1:] if isinstance(rule, Rule)]
+        return ", ".join(meanings if arguments[0] is str else [described(arguments[0]), *meanings])
     if origin in (typing.Union, types.UnionType):
-        options = [option for option in typing.get_args(hint) if option is not type(None)]
-        if value is None and len(options) < len(typing.get_args(hint)):
-            return None
-        return _convert(_best_known(options, value), value, path)
+        return " or ".join(dict.fromkeys(map(described, arguments)))
     if origin is typing.Literal:
-        if value in typing.get_args(hint):
-            return value
-        accepted = ", ".join(repr(option) for option in typing.get_args(hint))
-        raise ConfigError(f"config key '{path}' is {value!r}; accepted: {accepted}")
+        return " or ".join(map(repr, arguments))
     if origin is tuple:
-        if isinstance(value, list | tuple):
-            item = typing.get_args(hint)[0]
-            return tuple(_convert(item, element, f"{path}[{i}]") for i, element in enumerate(value))
-        raise _wrong_type(path, value, "a list")
-    if origin is dict:
-        if isinstance(value, Mapping):
-            item = typing.get_args(hint)[1]
-            return {str(key): _convert(item, element, f"{path}.{key}") for key, element in value.items()}
-        raise _wrong_type(path, value, "a group of settings")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    raise _wrong_type(path, value, f"of type {hint.__name__}")
+        return f"a list, each of which is {described(arguments[0])}"
+    if dataclasses.is_dataclass(hint):
+        return "a group of settings"
+    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
 
 
-def _best_known(options: list[Any], value: Any) -> Any:
-    """Of several dataclasses the one that knows most of the keys, so that a wrong key fails on it; else the first."""
-    if not isinstance(value, Mapping) or not all(map(dataclasses.is_dataclass, options)):
-        return options[0]
-    return max(options, key=lambda option: len({field.name for field in dataclasses.fields(option)} & set(value)))
+def shown(value: Any) -> str:
+    """A value as errors show it, however long it is."""
+    try:
+        text = repr(value)
+    except Exception:  # of whatever class it is; an int of too many digits, for one
+        text = f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
-def _wrong_type(path: str, value: Any, expected: str) -> ConfigError:
-    return ConfigError(f"config key '{path}' is {value!r} ({type(value).__name__}); it must be {expected}")
+# What may stand for a scalar type, and what it is called.
+_SCALARS: dict[Any, tuple[type, ...]] = {
+    bool: (bool, np.bool_),
+    int: (int, np.integer),
+    float: (float, int, np.floating, np.integer),
+    str: (str,),
+}
+_WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", types.NoneType: "None"}
+
+
+def _convert(scalar: type, value: Any, path: str) -> Any:
+    """A value of an accepted type as the very type; floats must be finite."""
+    try:
+        converted = scalar(value)
+    except OverflowError:
+        raise _wrong(path, value, "a finite number") from None
+    if scalar is float and not is_finite(converted):
+        raise _wrong(path, value, "a finite number, in float32 too")
+    if scalar is int and abs(converted) >= 2**63:
+        raise _wrong(path, value, "a whole number of at most 63 bits")
+    return converted
+
+
+def _conform_to_one(options: tuple[Any, ...], value: Any, path: str) -> Any:
+    """`value` as one of several types; where it fits none, the error is of the likeliest."""
+    if value is None and types.NoneType in options:
+        return None
+    options = tuple(option for option in options if option is not types.NoneType)
+    if isinstance(value, Mapping) and all(map(dataclasses.is_dataclass, options)):
+        # The one that knows most of the keys, so that a wrong key fails on it.
+        known = [len(field_types(option).keys() & value.keys()) for option in options]
+        options = (options[known.index(max(known))],)
+    errors = []
+    for option in options:
+        try:
+            return conform(option, value, path)
+        except ConfigError as error:
+            errors.append(error)
+    raise errors[0] if len(options) == 1 else _wrong(path, value, " or ".join(map(described, options)))
+
+
+def _wrong(path: str, value: Any, expected: str) -> ConfigError:
+    return ConfigError(f"{path} is {shown(value)}; it must be {expected}")

@@ -8,6 +8,10 @@ class SmartTrimError(Exception):
     """Base of every error that is the input's fault; commands print it and exit with status 1."""
 
 
+class CommandLineError(SmartTrimError):
+    """A flag that there is not, that is given twice, or whose value is not accepted."""
+
+
 class ConfigError(SmartTrimError, ValueError):
     """A setting that is unknown, of the wrong type, or out of range."""
 

@@ -2,17 +2,17 @@
 
 import dataclasses
 
-from absl import flags
-
+from smarttrim_jax.command_line import define
 from smarttrim_jax.data.dataset import Dataset
+from smarttrim_jax.ranges import Name, Path, SpeedUp
 from smarttrim_jax.serving.evaluation import open_data
 from smarttrim_jax.serving.trained_model import TrainedModel, load_model
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run, or of a saved model.")
-SPEEDUP = flags.DEFINE_float("speedup", None, "Speed-up in MACs; by default the one that the model was trained for.")
-UNFINISHED = flags.DEFINE_bool("unfinished", False, "Take a run's last checkpoint, trained to its end or not.")
-SPLIT = flags.DEFINE_string("split", None, "Split of its data set; the configured one by default.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where its prepared data lies, if not where it was trained.")
+WORKDIR = define("workdir", Path, None, "Folder of a trained run, or of a saved model.")
+SPEEDUP = define("speedup", SpeedUp, None, "Speed-up in MACs; by default the one that the model was trained for.")
+UNFINISHED = define("unfinished", bool, False, "Take a run's last checkpoint, trained to its end or not.")
+SPLIT = define("split", Name, None, "Split of its data set; the configured one by default.")
+DATA_DIR = define("data_dir", Path, None, "Where its prepared data lies, if not where it was trained.")
 
 
 def opened_model() -> TrainedModel:

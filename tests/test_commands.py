@@ -1,19 +1,17 @@
 """The commands as a user meets them: wrong input is one sentence and a failing exit status."""
 
-import multiprocessing
 import os
 import pathlib
-import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from forked_commands import ROOT, command_server, run_forked
 
 from smarttrim_jax.training.experiment import ExperimentConfig
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 EASY = "--config=configs/easy_vqa.py:quick"
 
 # Flags of the command, and what its one sentence must name.
@@ -41,14 +39,6 @@ def start(module: str, flags: list[str], folder: pathlib.Path) -> subprocess.Pop
     )
 
 
-def run_forked(module: str, flags: list[str], stderr: pathlib.Path) -> None:
-    """What `python -m` does, in a process that was forked after its imports; standard error goes to a file."""
-    os.dup2(os.open(stderr, os.O_CREAT | os.O_WRONLY), 2)
-    os.chdir(ROOT)
-    sys.argv = [module, *flags]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
 @pytest.fixture(scope="module")
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Runs a command in a process of its own, all forked from one that has imported what they need."""
@@ -57,15 +47,10 @@ def fork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("HOME", str(folder))
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
-        server = multiprocessing.get_context("forkserver")
-        server.set_forkserver_preload(["smarttrim_jax.training.run", "smarttrim_jax.inference.export"])
+        server = command_server("smarttrim_jax.serving.export")
 
-        def run(module: str, flags: list[str], name: str) -> tuple[int | None, str]:
-            stderr = folder / f"{name}.stderr"
-            process = server.Process(target=run_forked, args=(module, flags, stderr))
-            process.start()
-            process.join(timeout=120)
-            return process.exitcode, stderr.read_text()
+        def run(module: str, flags: list[str], name: str, before: Any = None) -> tuple[int | None, str]:
+            return run_forked(server, module, flags, folder / f"{name}.stderr", before)
 
         yield run
 
@@ -75,8 +60,10 @@ def test_wrong_input_is_one_sentence_and_a_failing_exit(
     fork: Any, experiment: ExperimentConfig, tmp_path: pathlib.Path, name: str
 ) -> None:
     config, *flags = WRONG[name][0]
-    data = [f"--config.data.{key}={getattr(experiment.data, key)}" for key in ("source", "data_dir")]
-    status, stderr = fork("smarttrim_jax.train", [config, *data, *flags, f"--workdir={tmp_path}"], name)
+    data = {f"--config.data.{key}": getattr(experiment.data, key) for key in ("source", "data_dir")}
+    data |= dict(flag.split("=") for flag in flags)
+    words = [config, *(f"{name}={value}" for name, value in data.items()), f"--workdir={tmp_path}"]
+    status, stderr = fork("smarttrim_jax.train", words, name)
     assert status == 1, stderr
     assert "Traceback" not in stderr
     assert WRONG[name][1] in stderr

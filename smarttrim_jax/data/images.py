@@ -244,5 +244,5 @@ def normalize(images: UInt8[Array, "*batch 3"], preset: Preset) -> Float[Array, 
     Returns:
         float32 of the same shape: (image / 255 - mean) / std.
     """
-    mean, std = jnp.asarray(MEAN[preset]), jnp.asarray(STD[preset])
+    mean, std = jnp.asarray(MEAN[preset], jnp.float32), jnp.asarray(STD[preset], jnp.float32)
     return (jnp.asarray(images, jnp.float32) / 255 - mean) / std

@@ -8,22 +8,24 @@ model is one program that can be exported.
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Run, State, fold_stages
+from smarttrim_jax.ranges import PositiveInt, ShareAboveZero, at_least
 from smarttrim_jax.tokens import Padded, Tokens, compact
 from smarttrim_jax.tokens.buckets import round_up
 from smarttrim_jax.trimming.gates import Trim
 
 
 @dataclasses.dataclass(frozen=True)
-class AdaptiveConfig:
+class AdaptiveConfig(Settings):
     """The branches of the adaptive program.
 
     Attributes:
@@ -33,9 +35,9 @@ class AdaptiveConfig:
         scan: compile one layer of each run and loop over it; otherwise every layer has branches of its own.
     """
 
-    shares: tuple[float, ...] = (0.15, 0.25, 0.35, 0.5, 0.7)
-    longest: float = 1.5
-    multiple: int = 8
+    shares: tuple[ShareAboveZero, ...] = (0.15, 0.25, 0.35, 0.5, 0.7)
+    longest: Annotated[float, at_least(1)] = 1.5
+    multiple: PositiveInt = 8
     scan: bool = True
 
 
@@ -56,7 +58,7 @@ def adaptive_apply(
     bound = model.bind(params)
     state = bound.embed(images, ids, mask)
     present = {name: tokens.padded_gate for name, tokens in state.items()}
-    stages = [_switched(stage, config) if isinstance(stage, Run) else stage for stage in bound.stages()]
+    stages = [_switched(stage, config) if isinstance(stage, Run) else stage for stage in bound.stages]
     state, gates = fold_stages(stages, state, trim, None)
     return bound.read_out(state, gates, present)
 
@@ -94,8 +96,9 @@ def _sizes(tokens: Tokens, config: AdaptiveConfig) -> list[tuple[int, int]]:
 
     sizes = []
     for share in sorted({*config.shares, 1.0}):
-        line = rounded(share * batch * length, batch * length)
-        places = line if batch == 1 else rounded(config.longest * share * length, length)
+        kept = max(share * length, 1.0)  # of every example, whose global token is never closed
+        line = rounded(kept * batch, batch * length)
+        places = line if batch == 1 else rounded(config.longest * kept, length)
         if (line, places) not in sizes:
             sizes.append((line, places))
     return sizes

@@ -9,23 +9,26 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from smarttrim_jax.configuration import Settings
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.layers import gelu, layer_norm
 from smarttrim_jax.nn.linear import Linear
+from smarttrim_jax.ranges import Name, NonNegativeInt
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadConfig:
+class HeadConfig(Settings):
     """One head.
 
     Attributes:
-        name: of the task, as the logits are called: "vqa", "nlvr2", "snli", "itm", "rank", "mlm".
+        name: Name of the task and of its logits: "vqa", "nlvr2", "snli", "itm", "rank", "mlm".
         kind: "classifier" (linear, norm, GELU, linear) and "linear" read the joint feature; "mlm" the text states.
-        outputs: number of answers, labels, or words.
+        outputs: Number of answers, labels, or words; 0 takes as many as the data has answers.
     """
 
-    name: str
+    name: Name
     kind: Literal["classifier", "linear", "mlm"] = "classifier"
-    outputs: int = 2
+    outputs: NonNegativeInt = 2
 
 
 class Pooler(nnx.Module):
@@ -80,6 +83,11 @@ class TaskHead(nnx.Module):
     def __init__(
         self, config: HeadConfig, width: int, images: int, epsilon: float, *, dtype: DTypeLike, rngs: nnx.Rngs
     ):
+        if config.outputs < 1:
+            raise ConfigError(
+                f"head '{config.name}' has {config.outputs} outputs, which the data set fills in; set "
+                "them to build a model without one"
+            )
         self.kind = config.kind
         features = 2 * width * images
         self.net: Classifier | Linear | MaskedLanguageHead

@@ -9,52 +9,68 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.folding import stack
+from smarttrim_jax.nn.inputs import check_texts
 from smarttrim_jax.nn.layers import PostNormLayer, layer_norm
 from smarttrim_jax.nn.positions import roberta_positions
 from smarttrim_jax.nn.regularization import dropout
+from smarttrim_jax.nn.sizes import check_heads, layer_parameters
+from smarttrim_jax.ranges import Depth, NonNegativeInt, PositiveFloat, PositiveInt, ShareBelowOne
 from smarttrim_jax.tokens import Kernel, Padded, first_token_open
 
 
 @dataclasses.dataclass(frozen=True)
-class TextConfig:
+class TextConfig(Settings):
     """Sizes and variations of a text encoder; the defaults are RoBERTa-base.
 
     Attributes:
-        vocab_size: rows of the word table.
-        width: of the tokens.
-        depth: number of layers.
-        heads: attention heads; must divide `width`.
-        mlp_width: hidden width of the MLPs.
-        max_positions: rows of the position table.
+        vocab_size: Rows of the word table; 0 takes as many as the data's vocabulary has words.
+        width: Width of the tokens.
+        depth: Number of layers.
+        heads: Attention heads; must divide `width`.
+        mlp_width: Hidden width of the MLPs.
+        max_positions: Rows of the position table.
         position_rule: "bert" counts from 0, "roberta" from the pad id + 1, skipping padding.
-        pad_id: of the padding token (BERT 0, RoBERTa 1).
-        token_types: rows of the token-type table, of which row 0 is used; 0 for none (BLIP).
-        epsilon: of every LayerNorm (RoBERTa 1e-5, BERT 1e-12).
-        dropout: on embeddings, attention weights and every sub-layer.
+        pad_id: Id of the padding token (BERT 0, RoBERTa 1).
+        token_types: Rows of the token-type table, of which row 0 is used; 0 for none (BLIP).
+        epsilon: Epsilon of every LayerNorm (RoBERTa 1e-5, BERT 1e-12).
+        dropout: Dropout on embeddings, attention weights and every sub-layer.
     """
 
-    vocab_size: int = 50265
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    max_positions: int = 514
+    vocab_size: NonNegativeInt = 50265
+    width: PositiveInt = 768
+    depth: Depth = 12
+    heads: PositiveInt = 12
+    mlp_width: PositiveInt = 3072
+    max_positions: PositiveInt = 514
     position_rule: Literal["bert", "roberta"] = "roberta"
-    pad_id: int = 1
-    token_types: int = 1
-    epsilon: float = 1e-5
-    dropout: float = 0.1
+    pad_id: NonNegativeInt = 1
+    token_types: NonNegativeInt = 1
+    epsilon: PositiveFloat = 1e-5
+    dropout: ShareBelowOne = 0.1
 
-    def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ConfigError(f"heads {self.heads} does not divide width {self.width}")
+    def check(self) -> None:
+        check_heads(self.heads, self.width)
+        if self.vocab_size and self.pad_id >= self.vocab_size:
+            raise ConfigError(f"pad_id is {self.pad_id}; it must be below vocab_size, {self.vocab_size}")
+        if self.max_length < 1:
+            raise ConfigError(
+                f"max_positions is {self.max_positions}, which leaves no position to a text; with pad_id "
+                f"{self.pad_id} and position_rule '{self.position_rule}' it must be larger"
+            )
 
     @property
     def max_length(self) -> int:
         """The longest text the position table can hold, in tokens."""
         return self.max_positions - (self.pad_id + 1 if self.position_rule == "roberta" else 0)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in its matrices and tables, without cross-attention; biases and norms are left out."""
+        tables = (self.vocab_size + self.max_positions + self.token_types) * self.width
+        return tables + self.depth * layer_parameters(self.width, self.mlp_width)
 
 
 class TextEmbedding(nnx.Module):
@@ -84,8 +100,10 @@ class TextEmbedding(nnx.Module):
         """Tokens before the first layer; padding is closed from the start.
 
         Raises:
-            ConfigError: a text longer than the position table.
+            ConfigError: a text longer than the position table; as `check_texts`.
+            DataError: as `check_texts`.
         """
+        check_texts(ids, mask, self.config.vocab_size)
         if ids.shape[1] > self.config.max_length:
             raise ConfigError(
                 f"texts of {ids.shape[1]} tokens do not fit a position table for {self.config.max_length}"

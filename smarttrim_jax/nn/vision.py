@@ -8,58 +8,71 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.folding import stack
 from smarttrim_jax.nn.layers import PreNormLayer, layer_norm
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.positions import resize_positions
+from smarttrim_jax.nn.sizes import check_heads, layer_parameters
+from smarttrim_jax.ranges import Depth, NonNegativeInt, PositiveFloat, PositiveInt, ShareBelowOne
 from smarttrim_jax.tokens import Kernel, Padded
 
 
 @dataclasses.dataclass(frozen=True)
-class VisionConfig:
+class VisionConfig(Settings):
     """Sizes and variations of a vision transformer; the defaults are METER's CLIP ViT-B/16.
 
     Attributes:
-        image_size: side of the square images, pixels.
-        patch_size: side of a patch, pixels.
-        width: of the tokens.
-        depth: number of layers (METER runs 11 of CLIP's 12).
-        heads: attention heads; must divide `width`.
-        mlp_width: hidden width of the MLPs.
+        image_size: Side of the square images, in pixels.
+        patch_size: Side of a patch, in pixels; must divide `image_size`.
+        width: Width of the tokens.
+        depth: Number of layers (METER runs 11 of CLIP's 12).
+        heads: Attention heads; must divide `width`.
+        mlp_width: Hidden width of the MLPs.
         activation: "quick_gelu" for CLIP, "gelu" for BLIP and DINOv2.
-        epsilon: of every LayerNorm (CLIP 1e-5, BLIP and DINOv2 1e-6).
-        pre_norm: a LayerNorm before the first layer (CLIP).
-        patch_bias: a bias in the patch embedding (BLIP, DINOv2).
-        layer_scale: a learned scale on every residual branch (DINOv2).
-        drop_path: stochastic depth of the last layer, growing linearly from 0.
-        position_grid: side of the position table in patches; 0 means `image_size / patch_size`.
+        epsilon: Epsilon of every LayerNorm (CLIP 1e-5, BLIP and DINOv2 1e-6).
+        pre_norm: Whether there is a LayerNorm before the first layer (CLIP).
+        patch_bias: Whether the patch embedding has a bias (BLIP, DINOv2).
+        layer_scale: Whether every residual branch has a learned scale (DINOv2).
+        drop_path: Stochastic depth of the last layer, growing linearly from 0.
+        position_grid: Side of the position table in patches; 0 means `image_size / patch_size`.
     """
 
-    image_size: int = 288
-    patch_size: int = 16
-    width: int = 768
-    depth: int = 11
-    heads: int = 12
-    mlp_width: int = 3072
+    image_size: PositiveInt = 288
+    patch_size: PositiveInt = 16
+    width: PositiveInt = 768
+    depth: Depth = 11
+    heads: PositiveInt = 12
+    mlp_width: PositiveInt = 3072
     activation: Literal["gelu", "quick_gelu"] = "quick_gelu"
-    epsilon: float = 1e-5
+    epsilon: PositiveFloat = 1e-5
     pre_norm: bool = True
     patch_bias: bool = False
     layer_scale: bool = False
-    drop_path: float = 0.0
-    position_grid: int = 0
+    drop_path: ShareBelowOne = 0.0
+    position_grid: NonNegativeInt = 0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         if self.image_size % self.patch_size:
             raise ConfigError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
-        if self.width % self.heads:
-            raise ConfigError(f"heads {self.heads} does not divide width {self.width}")
+        check_heads(self.heads, self.width)
 
     @property
     def patches(self) -> int:
         """Patches of one image of `image_size`."""
         return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def grid(self) -> int:
+        """Side of the position table, in patches."""
+        return self.position_grid or self.image_size // self.patch_size
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in its matrices and tables; biases and norms are left out."""
+        tables = (3 * self.patch_size**2 + 1 + self.grid**2) * self.width
+        return tables + self.depth * layer_parameters(self.width, self.mlp_width)
 
 
 class VisionTransformer(nnx.Module):
@@ -70,13 +83,12 @@ class VisionTransformer(nnx.Module):
 
     def __init__(self, config: VisionConfig, *, dtype: DTypeLike, kernel: Kernel = "auto", rngs: nnx.Rngs):
         self.config, self.dtype = config, dtype
-        grid = config.position_grid or config.image_size // config.patch_size
         normal = nnx.initializers.normal(config.width**-0.5)  # CLIP's
         self.patch_embedding = Linear(
             3 * config.patch_size**2, config.width, use_bias=config.patch_bias, dtype=dtype, rngs=rngs
         )
-        self.class_embedding = nnx.Param(normal(rngs.params(), (config.width,)))
-        self.position_embedding = nnx.Param(normal(rngs.params(), (1 + grid * grid, config.width)))
+        self.class_embedding = nnx.Param(normal(rngs.params(), (config.width,), jnp.float32))
+        self.position_embedding = nnx.Param(normal(rngs.params(), (1 + config.grid**2, config.width), jnp.float32))
         self.first_norm = (
             layer_norm(config.width, config.epsilon, dtype=dtype, rngs=rngs) if config.pre_norm else None
         )
@@ -120,4 +132,4 @@ class VisionTransformer(nnx.Module):
         """What differs between the layers beside their parameters: stochastic depth, rising linearly to the last."""
         if self.config.drop_path == 0.0:
             return {}
-        return {"drop_path_rate": jnp.linspace(0.0, self.config.drop_path, self.config.depth)}
+        return {"drop_path_rate": jnp.linspace(0.0, self.config.drop_path, self.config.depth, dtype=jnp.float32)}

@@ -5,42 +5,36 @@ queue among them, are what the first model's are compared with. Arrays are those
 """
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.objectives.distillation import distillation_loss
+from smarttrim_jax.ranges import Fraction, between
 
 NOBODY = -100
 """The identity of a place in the queue that nothing was put into yet."""
 
 
 @dataclasses.dataclass(frozen=True)
-class RetrievalConfig:
+class RetrievalConfig(Settings):
     """Contrastive learning against a momentum model; the defaults are the official ones.
 
     Attributes:
-        momentum: share of the momentum model's parameters that stays at every step.
-        places: pairs of earlier batches that the queue holds; a multiple of the batch.
-        alpha: the momentum model's share of the targets.
-        alpha_fraction: share of the steps over which `alpha` rises from 0.
+        momentum: Share of the momentum model's parameters that stays at every step.
+        places: Pairs of earlier batches that the queue holds; a multiple of the batch.
+        alpha: The momentum model's share of the targets.
+        alpha_fraction: Share of the steps over which `alpha` rises from 0.
     """
 
-    momentum: float = 0.995
-    places: int = 57600
-    alpha: float = 0.4
-    alpha_fraction: float = 0.15
-
-    def __post_init__(self) -> None:
-        for name in ("momentum", "alpha", "alpha_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"retrieval's {name} is {getattr(self, name)}; it must lie between 0 and 1")
-        if self.places < 1:
-            raise ConfigError(f"retrieval's places is {self.places}; it must be at least 1")
+    momentum: Fraction = 0.995
+    places: Annotated[int, between(1, 2**31 - 1)] = 57600  # an int32 points at the next
+    alpha: Fraction = 0.4
+    alpha_fraction: Fraction = 0.15
 
 
 @jax.tree_util.register_dataclass
@@ -69,12 +63,12 @@ def empty_queue(key: jax.Array, places: int, features: int) -> Queue:
         places: of the queue (57600 in the official settings); a multiple of the batch.
         features: width of the vectors.
     """
-    images, texts = jax.random.normal(key, (2, places, features))
+    images, texts = jax.random.normal(key, (2, places, features), jnp.float32)
 
     def unit(vectors: Array) -> Array:
         return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
 
-    return Queue(unit(images), unit(texts), jnp.full(places, NOBODY), jnp.zeros((), jnp.int32))
+    return Queue(unit(images), unit(texts), jnp.full(places, NOBODY, jnp.int32), jnp.zeros((), jnp.int32))
 
 
 def enqueue(

@@ -5,31 +5,28 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.objectives.task import LossKind
+from smarttrim_jax.ranges import NonNegativeFloat, PositiveFloat
 
 
 @dataclasses.dataclass(frozen=True)
-class ObjectiveConfig:
+class ObjectiveConfig(Settings):
     """What the loss is made of: `task(trimmed) + full * task(full) + distillation * distill(full -> trimmed) + cost`.
 
     The cost has its own weight and target in `trimming.cost.CostConfig`.
 
     Attributes:
-        loss: of tasks with classes, "softmax" or "sigmoid".
-        full: weight of the task loss at full capacity.
-        distillation: weight of self-distillation.
-        temperature: of the distillation.
+        loss: Loss of tasks with classes, "softmax" or "sigmoid".
+        full: Weight of the task loss at full capacity.
+        distillation: Weight of self-distillation.
+        temperature: Temperature of the distillation.
     """
 
     loss: LossKind = "softmax"
-    full: float = 1.0
-    distillation: float = 1.0
-    temperature: float = 2.0
-
-    def __post_init__(self) -> None:
-        if self.full < 0 or self.distillation < 0 or self.temperature <= 0:
-            raise ConfigError("objective weights must not be negative, and its temperature must be positive")
+    full: NonNegativeFloat = 1.0
+    distillation: NonNegativeFloat = 1.0
+    temperature: PositiveFloat = 2.0
 
 
 def weighted_mean(per_example: Float[Array, " batch"], weights: Float[Array, " batch"]) -> Float[Array, ""]:

@@ -21,6 +21,7 @@ from smarttrim_jax.pretrained.encoder_tables import FAMILIES, Family
 from smarttrim_jax.pretrained.files import Path, read_weights
 from smarttrim_jax.pretrained.hub import Hub, read_hub, traits
 from smarttrim_jax.pretrained.sizes import default_heads, depth_of, grid_side, shape_of
+from smarttrim_jax.pretrained.wrapping import unwrapped
 
 Source = Path | Mapping[str, Any]
 EncoderConfig = VisionConfig | TextConfig
@@ -98,7 +99,7 @@ def with_encoders(
 def _open(source: Source) -> tuple[dict[str, Any], Hub]:
     """The tensors, and what a config.json beside their file says."""
     if isinstance(source, Mapping):
-        return dict(source), {}
+        return unwrapped(source), {}
     return read_weights(source), read_hub(source)
 
 

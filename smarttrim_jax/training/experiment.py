@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.data.config import DataConfig, Start
 from smarttrim_jax.data.images import Preset
 from smarttrim_jax.errors import ConfigError
@@ -11,6 +12,18 @@ from smarttrim_jax.models.execution import ExecutionConfig
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.objectives.retrieval import RetrievalConfig
 from smarttrim_jax.objectives.total import ObjectiveConfig
+from smarttrim_jax.ranges import (
+    MOST_STEPS,
+    Name,
+    NonNegativeInt,
+    PathOrNone,
+    PositiveFloat,
+    PositiveInt,
+    PositiveStepCount,
+    Seed,
+    SpeedUp,
+    StepCount,
+)
 from smarttrim_jax.training.optimizer import OptimizerConfig
 from smarttrim_jax.training.sharding import MeshConfig
 from smarttrim_jax.trimming.capacity import CapacityConfig
@@ -25,30 +38,30 @@ BLIP_START: dict[str, Start] = {"vqa": "[ENC]", "nlvr2": "[ENC]", "retrieval": "
 
 
 @dataclasses.dataclass(frozen=True)
-class ScheduleConfig:
+class ScheduleConfig(Settings):
     """How long, and how often what.
 
     Attributes:
-        full_steps: steps at full capacity first: plain fine-tuning, half the cost of a trimming step.
-        trim_steps: steps of trim-tuning after them; the curriculum runs over these.
-        log_every: steps between two lines of metrics.
-        save_every: steps between two checkpoints.
-        keep: checkpoints kept.
-        tensorboard: write TensorBoard files too.
+        full_steps: Steps at full capacity first: plain fine-tuning, half the cost of a trimming step.
+        trim_steps: Steps of trim-tuning after them; the curriculum runs over these.
+        log_every: Steps between two lines of metrics.
+        save_every: Steps between two checkpoints.
+        keep: How many checkpoints are kept.
+        tensorboard: Write TensorBoard files too.
     """
 
-    full_steps: int = 0
-    trim_steps: int = 1000
-    log_every: int = 20
-    save_every: int = 500
-    keep: int = 2
+    full_steps: StepCount = 0
+    trim_steps: StepCount = 1000
+    log_every: PositiveStepCount = 20
+    save_every: PositiveStepCount = 500
+    keep: PositiveInt = 2
     tensorboard: bool = True
 
-    def __post_init__(self) -> None:
-        if self.full_steps < 0 or self.trim_steps < 0 or self.total_steps == 0:
-            raise ConfigError("full_steps and trim_steps must not be negative, and one of them positive")
-        if self.log_every < 1:
-            raise ConfigError(f"log_every is {self.log_every}; it must be at least 1")
+    def check(self) -> None:
+        if not 1 <= self.total_steps <= MOST_STEPS:
+            raise ConfigError(
+                f"full_steps and trim_steps are {self.total_steps} together; they must be between 1 and {MOST_STEPS}"
+            )
 
     @property
     def total_steps(self) -> int:
@@ -57,54 +70,58 @@ class ScheduleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(Settings):
     """Evaluation and the calibration of the speed dial.
 
     Attributes:
-        split: reported at the end of training.
-        examples: of the split, its first ones at most; 0 takes all.
-        batch_size: examples at a time.
-        calibration_examples: held-out training examples that the dial is measured on, at most.
-        speedups: where the dial is measured exactly, beside the target.
+        split: The split that is reported at the end of training.
+        examples: At most so many of the split, its first ones; 0 takes all.
+        batch_size: Examples at a time.
+        calibration_examples: At most so many held-out training examples that the dial is measured on.
+        speedups: Where the dial is measured exactly, beside the target.
     """
 
-    split: str = "test"
-    examples: int = 0
-    batch_size: int = 128
-    calibration_examples: int = 4096
-    speedups: tuple[float, ...] = (1.5, 2.0, 2.5, 3.0)
-
-    def __post_init__(self) -> None:
-        if self.examples < 0:
-            raise ConfigError(f"evaluation.examples is {self.examples}; it must not be negative (0 takes all)")
+    split: Name = "test"
+    examples: NonNegativeInt = 0
+    batch_size: PositiveInt = 128
+    calibration_examples: PositiveInt = 4096
+    speedups: tuple[SpeedUp, ...] = (1.5, 2.0, 2.5, 3.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class ExperimentConfig:
+class ExperimentConfig(Settings):
     """One run.
 
     Attributes:
-        model: sizes and trimming; a vocabulary or number of answers of 0 is taken from the data.
-        data: what is read.
-        task: what is trained: one of METER's heads, or the BLIP model's task.
-        seed: of the initial weights, dropout and sampled gates.
-        generator: of the numbers of dropout and sampled gates: "threefry2x32" draws the same on every mesh, "rbg" and
-            "unsafe_rbg" the device's own, which cost a TPU much less to draw and to compile.
-        init_from: where the first parameters come from: another run's workdir, an official METER's or BLIP's weight
+        model: Sizes and trimming; a vocabulary or number of answers of 0 is taken from the data.
+        data: What is read.
+        task: What is trained: one of METER's heads, or the BLIP model's task.
+        seed: Seed of the initial weights, dropout and sampled gates.
+        generator: Generator of these numbers: "threefry2x32" draws the same on every mesh, "rbg" and "unsafe_rbg" the
+            device's own, which cost a TPU much less to draw and to compile.
+        init_from: Where the first parameters come from: another run's workdir, an official METER's or BLIP's weight
             file, or "packages" for METER's encoders of `pretrained.packages`, with their vocabulary.
-        temperature: of the sampled gates.
-        pixels: how images are normalised.
-        retrieval: of BLIP's retrieval alone.
-        execution: of packed execution, in evaluation and inference.
+        temperature: Temperature of the sampled gates.
+        pixels: How images are normalised.
+        objective: The terms of the loss.
+        retrieval: Contrastive learning, in BLIP's retrieval alone.
+        cost: The budget and how hard it is pursued.
+        curriculum: When the target moves.
+        capacity: How many tokens a trimmed training pass holds.
+        optimizer: AdamW and its schedule.
+        mesh: Devices along each axis.
+        schedule: How long, and how often what.
+        evaluation: Evaluation and the calibration of the speed dial.
+        execution: Packed execution, in evaluation and inference.
     """
 
     model: MeterConfig | BlipConfig
     data: DataConfig
-    task: str = "vqa"
-    seed: int = 0
+    task: Name = "vqa"
+    seed: Seed = 0
     generator: Generator = "threefry2x32"
-    init_from: str = ""
-    temperature: float = 1.0
+    init_from: PathOrNone = ""
+    temperature: PositiveFloat = 1.0
     pixels: Preset = "clip"
     objective: ObjectiveConfig = ObjectiveConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
@@ -117,23 +134,73 @@ class ExperimentConfig:
     evaluation: EvaluationConfig = EvaluationConfig()
     execution: ExecutionConfig = ExecutionConfig()
 
-    def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise ConfigError(f"temperature is {self.temperature}; it must be positive")
+    def check(self) -> None:
         if self.task not in self.model.tasks:
             raise ConfigError(f"task is '{self.task}', but the model is for: {', '.join(self.model.tasks)}")
         start = text_start(self.model)
         if self.data.start != start:
             raise ConfigError(f"data.start is '{self.data.start}', but texts for this model begin with '{start}'")
-        if self.schedule.trim_steps and self.model.trimming is None:
-            raise ConfigError("trim_steps asks for trimming, but model.trimming is None")
+        if self.model.vision.image_size != self.data.image_size:
+            raise ConfigError(
+                f"model.vision.image_size is {self.model.vision.image_size}, but data.image_size is "
+                f"{self.data.image_size}; give both the same"
+            )
+        if self.data.text_length > self.model.text.max_length:
+            raise ConfigError(
+                f"data.text_length is {self.data.text_length}, but the model's position table ends at "
+                f"{self.model.text.max_length}; lower it, or raise model.text.max_positions"
+            )
+        if self.schedule.total_steps % self.optimizer.accumulate:
+            raise ConfigError(
+                f"full_steps and trim_steps are {self.schedule.total_steps} together; take a multiple of "
+                f"optimizer.accumulate, which is {self.optimizer.accumulate}"
+            )
+        self._check_task()
         if self.schedule.trim_steps:
+            _check_trimming(self.model)
             _check_capacity(self.capacity, self.model)
+        try:
+            dataclasses.replace(self.data, batch_size=self.evaluation.batch_size)
+        except ConfigError as error:
+            raise ConfigError(f"evaluation: {error}") from None
+
+    def _check_task(self) -> None:
+        """Makes sure that the task can be trained."""
+        if isinstance(self.model, MeterConfig):
+            (kind,) = (head.kind for head in self.model.heads if head.name == self.task)
+            if kind == "mlm":
+                raise ConfigError(f"task is '{self.task}', whose head is of kind 'mlm'; take one with answers")
+        elif self.task == "retrieval" and self.retrieval.places % self.data.batch_size:
+            raise ConfigError(
+                f"retrieval.places is {self.retrieval.places}; it must be a multiple of data.batch_size, "
+                f"{self.data.batch_size}"
+            )
 
 
 def text_start(model: MeterConfig | BlipConfig) -> Start:
     """What the texts of a model begin with, see `DataConfig.start`."""
     return BLIP_START[model.task] if isinstance(model, BlipConfig) else ""
+
+
+def _check_trimming(model: MeterConfig | BlipConfig) -> None:
+    """Makes sure that there is something to trim.
+
+    Raises:
+        ConfigError: There is not.
+    """
+    if model.trimming is None:
+        raise ConfigError(
+            "schedule.trim_steps asks for trimming, but model.trimming is None; set trim_steps to 0, or "
+            "--config.model.trimming={} for trimmers everywhere"
+        )
+    joined = model.fusion.depth if isinstance(model, MeterConfig) else model.text.depth
+    depths = {"image": model.vision.depth, "text": model.text.depth, "cross_modal": joined}
+    runs: dict[str, RunTrimming] = {name: getattr(model.trimming, name) for name in depths}
+    if not any(run.trims(depths[name]) for name, run in runs.items()):
+        raise ConfigError(
+            "schedule.trim_steps asks for trimming, but model.trimming trims neither tokens nor heads of any layer; "
+            "choose some, or set trim_steps to 0"
+        )
 
 
 def _check_capacity(capacity: CapacityConfig, model: MeterConfig | BlipConfig) -> None:

@@ -7,7 +7,9 @@ from typing import Any, Literal
 import jax
 import optax
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.ranges import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, ShareBelowOne
 from smarttrim_jax.training.tree_paths import map_with_names
 
 # The first pattern found in a parameter's name decides its group; everything else is the backbone.
@@ -21,48 +23,36 @@ NO_DECAY = r"(^|/)(bias|scale)$"
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Settings):
     """AdamW, its schedule and the learning-rate multipliers of the parameter groups (backbone: 1).
 
-    Args:
-        learning_rate: peak rate of the backbone.
-        b1: decay of the mean of the gradients.
-        b2: decay of the mean of their squares.
-        eps: added to the root of the second moment.
-        weight_decay: decoupled decay; like the update, it scales with the group's rate.
-        schedule: course of the rate after the warm-up; `linear` and `cosine` end at 0.
-        warmup_fraction: share of the steps in which the rate rises linearly from 0.
-        clip_norm: bound on the global norm of the gradients; 0 for none.
-        accumulate: steps whose gradients are averaged into one update.
-        head: multiplier of the task head's rate.
-        cross_modal: multiplier of the rate of fusion layers, transforms and poolers.
-        trimmer: multiplier of the trimmers' rate.
+    Attributes:
+        learning_rate: Peak rate of the backbone.
+        b1: Decay of the mean of the gradients.
+        b2: Decay of the mean of their squares.
+        eps: Added to the root of the second moment.
+        weight_decay: Decoupled decay; like the update, it scales with the group's rate.
+        schedule: Course of the rate after the warm-up; `linear` and `cosine` end at 0.
+        warmup_fraction: Share of the steps in which the rate rises linearly from 0.
+        clip_norm: Bound on the global norm of the gradients; 0 for none.
+        accumulate: Steps whose gradients are averaged into one update.
+        head: Multiplier of the task head's rate.
+        cross_modal: Multiplier of the rate of fusion layers, transforms and poolers.
+        trimmer: Multiplier of the trimmers' rate.
     """
 
-    learning_rate: float = 1e-5
-    b1: float = 0.9
-    b2: float = 0.98
-    eps: float = 1e-8
-    weight_decay: float = 0.01
+    learning_rate: NonNegativeFloat = 1e-5
+    b1: ShareBelowOne = 0.9
+    b2: ShareBelowOne = 0.98
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.01
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup_fraction: float = 0.1
-    clip_norm: float = 0.0
-    accumulate: int = 1
-    head: float = 1.0
-    cross_modal: float = 1.0
-    trimmer: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "weight_decay", "clip_norm", "head", "cross_modal", "trimmer"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"'{name}' is {getattr(self, name)}; it must not be negative")
-        for name in ("b1", "b2", "warmup_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"'{name}' is {getattr(self, name)}; it must lie between 0 and 1")
-        if self.accumulate < 1:
-            raise ConfigError(f"'accumulate' is {self.accumulate}; it must be 1 or more")
-        if self.schedule not in ("linear", "cosine", "constant"):
-            raise ConfigError(f"'schedule' is {self.schedule!r}; accepted: 'linear', 'cosine', 'constant'")
+    warmup_fraction: Fraction = 0.1
+    clip_norm: NonNegativeFloat = 0.0
+    accumulate: PositiveInt = 1
+    head: NonNegativeFloat = 1.0
+    cross_modal: NonNegativeFloat = 1.0
+    trimmer: NonNegativeFloat = 1.0
 
 
 def parameter_group(name: str) -> str:

@@ -59,6 +59,7 @@ def train(config: ExperimentConfig, path: str) -> Report:
         config = with_vocabulary(config)
         dataset = prepare_everywhere(config.data)
         config = fit_to_data(config, dataset)
+        held_rows(make_mesh(config.mesh), config.data.batch_size)  # the devices can share a batch
         check_run(config, dataset)
         workdir.check_same_run(config)
         return _train_locked(config, workdir, dataset, check_lock)

@@ -1,15 +1,14 @@
-"""Checks of a whole run before anything is built: what its configuration asks of the data and the devices."""
+"""Checks of a whole run before anything is built: what its configuration asks of the data."""
 
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.optimizer import make_optimizer
-from smarttrim_jax.training.sharding import held_rows, make_mesh
 from smarttrim_jax.training.tasks import make_task
 
 
 def check_run(config: ExperimentConfig, dataset: Dataset) -> None:
-    """Whether training, calibration and evaluation can all be done, as far as can be known beforehand.
+    """Whether training, calibration and evaluation can all be done, whatever the devices.
 
     Args:
         config: Run configuration, all sizes resolved.
@@ -19,7 +18,6 @@ def check_run(config: ExperimentConfig, dataset: Dataset) -> None:
         ConfigError: Names the first setting that cannot work, and what would.
     """
     _check_splits(config, dataset)
-    held_rows(make_mesh(config.mesh), config.data.batch_size)
     make_task(config, dataset.language)
     make_optimizer(config.optimizer, {}, config.schedule.total_steps)
 

@@ -1,7 +1,6 @@
 """The data of a run: prepared once for all its processes, and the settings that are left to it."""
 
 import dataclasses
-import zlib
 
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset, prepare
@@ -26,9 +25,7 @@ def prepare_everywhere(config: DataConfig) -> Dataset:
         DataError: It cannot be prepared (see `prepare`), or the machines have different data.
     """
     dataset = first_alone(lambda: prepare(config))
-    first = dataset.records("train")[0]
-    known = (dataset.split_sizes, dataset.answer_names, first["id"], first["text"], dataset.text.vocab_size)
-    if not same_everywhere(zlib.crc32(repr(known).encode())):
+    if not same_everywhere(int(dataset.fingerprint[:8], base=16)):
         raise DataError(
             f"the {config.dataset} in '{config.data_dir}' is not the same on all machines; "
             "share the folder, or clear it and prepare it from the same source"
@@ -47,13 +44,12 @@ def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
         The configuration with its vocabulary, number of answers and images of an example as the data has them.
 
     Raises:
-        ConfigError: The model's vocabulary, answers, images or text length do not fit the data.
+        ConfigError: The model's vocabulary, answers or images do not fit the data.
     """
     model, text, data = config.model, config.model.text, config.data
     sizes: list[tuple[str, int, int]] = [
         ("model.text.vocab_size", text.vocab_size, dataset.text.vocab_size),
         ("model.text.pad_id", text.pad_id, dataset.text.pad_id),
-        ("model.vision.image_size", model.vision.image_size, data.image_size),
         ("data.example_images", data.example_images, dataset.num_images),
     ]
     if isinstance(model, MeterConfig):
@@ -65,17 +61,13 @@ def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
     for name, have, need in sizes:
         from_data = name.endswith(("vocab_size", "outputs", "example_images")) and have == 0
         if have != need and not from_data:
-            raise ConfigError(f"config key '{name}' is {have}, but {data.dataset} needs {need}")
+            raise ConfigError(f"{name} is {have}, but {data.dataset} needs {need}")
     if data.images > dataset.num_images:
         raise ConfigError(f"data.images is {data.images}, which cannot be made of {dataset.num_images} image(s)")
     if model.images != (data.images or dataset.num_images):
         raise ConfigError(
             f"the model takes {model.images} images, but {data.dataset} gives {data.images or dataset.num_images}; "
             "change model.images, or lay images side by side with data.images"
-        )
-    if data.text_length > text.max_length:
-        raise ConfigError(
-            f"data.text_length is {data.text_length}, but the model's position table ends at {text.max_length}"
         )
     if isinstance(model, MeterConfig):
         heads = tuple(

@@ -5,11 +5,12 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class SpeedDial:
+class SpeedDial(Settings):
     """Measured points (offset, MAC ratio) on held-out training examples, sorted by offset.
 
     Attributes:
@@ -23,7 +24,7 @@ class SpeedDial:
     offsets: tuple[float, ...]
     ratios: tuple[float, ...]
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         if not self.offsets or len(self.offsets) != len(self.ratios):
             raise ConfigError(
                 f"a speed dial has as many offsets as ratios, not {len(self.offsets)} and {len(self.ratios)}"
@@ -40,7 +41,7 @@ class SpeedDial:
         Raises:
             ConfigError: a speed-up below 1, or beyond what the model can reach.
         """
-        if speedup < 1:
+        if not speedup >= 1:
             raise ConfigError(f"speedup is {speedup}; it must be at least 1 (2 halves the MACs)")
         ratio = 1.0 / speedup
         if ratio < self.ratios[0]:

@@ -3,11 +3,12 @@
 import dataclasses
 import math
 
-from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.configuration import Settings
+from smarttrim_jax.ranges import Fraction
 
 
 @dataclasses.dataclass(frozen=True)
-class CapacityConfig:
+class CapacityConfig(Settings):
     """Closed tokens leave memory once in each encoder, so that a trimming step after the curriculum takes less time.
 
     A masked pass computes closed tokens like open ones. Here every example keeps the same number of places for its
@@ -16,19 +17,14 @@ class CapacityConfig:
     fewer closed ones are drawn the noisier are the gradients.
 
     Attributes:
-        image: the share of an image's tokens that there are places for; 0 holds all.
-        text: the share of a text's tokens, padding among them; 0 holds all.
-        after: the share of an encoder's layers that come before.
+        image: The share of an image's tokens that there are places for; 0 holds all.
+        text: The share of a text's tokens, padding among them; 0 holds all.
+        after: The share of an encoder's layers that come before.
     """
 
-    image: float = 0.0
-    text: float = 0.0
-    after: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name, share in dataclasses.asdict(self).items():
-            if not 0 <= share <= 1:
-                raise ConfigError(f"capacity.{name} is {share}; it is a share and must lie between 0 and 1")
+    image: Fraction = 0.0
+    text: Fraction = 0.0
+    after: Fraction = 0.5
 
     @property
     def sides(self) -> tuple[str, ...]:

@@ -7,31 +7,26 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.configuration import Settings
+from smarttrim_jax.ranges import NonNegativeFloat, SpeedUp
 from smarttrim_jax.trimming.gates import TrimRecord
 
 
 @dataclasses.dataclass(frozen=True)
-class CostConfig:
+class CostConfig(Settings):
     """The budget and how hard it is pursued.
 
     Attributes:
         kind: "macs" asks for a speed-up in MACs; "ratio" for a share of tokens and heads kept.
         target_speedup: MACs of the full model over those of the trimmed one, at least 1.
-        weight: of the squared miss.
-        multiplier_rate: how fast the multiplier follows the miss, per step; 0 keeps it at 0.
+        weight: Weight of the squared miss.
+        multiplier_rate: How fast the multiplier follows the miss, per step; 0 keeps it at 0.
     """
 
     kind: Literal["macs", "ratio"] = "macs"
-    target_speedup: float = 2.0
-    weight: float = 10.0
-    multiplier_rate: float = 0.05
-
-    def __post_init__(self) -> None:
-        if self.target_speedup < 1:
-            raise ConfigError(
-                f"target_speedup is {self.target_speedup}; a speed-up is at least 1 (2 halves the MACs)"
-            )
+    target_speedup: SpeedUp = 2.0
+    weight: NonNegativeFloat = 10.0
+    multiplier_rate: NonNegativeFloat = 0.05
 
 
 def macs_ratio(trimmed: Float[Array, " batch"], full: Float[Array, " batch"]) -> Float[Array, ""]:
@@ -77,4 +72,4 @@ def update_multiplier(
 
 def initial_multiplier(config: CostConfig) -> Float[Array, " kinds"]:
     """Zero for each controlled quantity."""
-    return jnp.zeros(1 if config.kind == "macs" else 2)
+    return jnp.zeros(1 if config.kind == "macs" else 2, jnp.float32)

@@ -5,25 +5,22 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.configuration import Settings
+from smarttrim_jax.ranges import Fraction
 
 
 @dataclasses.dataclass(frozen=True)
-class CurriculumConfig:
+class CurriculumConfig(Settings):
     """When the target moves.
 
     Attributes:
-        fraction: share of the trim-tuning steps over which the target moves; then it stays.
-        anneal: let the gates' noise fade over the remaining steps, so that the model ends on the decisions that
+        fraction: Share of the trim-tuning steps over which the target moves; then it stays.
+        anneal: Let the gates' noise fade over the remaining steps, so that the model ends on the decisions that
             evaluation takes.
     """
 
-    fraction: float = 0.5
+    fraction: Fraction = 0.5
     anneal: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.fraction <= 1:
-            raise ConfigError(f"curriculum fraction is {self.fraction}; it must lie between 0 and 1")
 
     def span(self, total_steps: int) -> float:
         """Steps of so many over which the target moves."""
@@ -54,7 +51,7 @@ def noise_level(config: CurriculumConfig, step: Int[Array, ""] | int, total_step
         total_steps: of trim-tuning.
     """
     if not config.anneal:
-        return jnp.ones(())
+        return jnp.ones((), jnp.float32)
     start = config.fraction * total_steps
     left = jnp.clip((jnp.asarray(step, jnp.float32) - start) / jnp.maximum(total_steps - 1 - start, 1.0), 0.0, 1.0)
     return 1.0 - left

@@ -2,16 +2,18 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.nn.layers import gelu, layer_norm
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.ranges import NonNegativeInt, between
 from smarttrim_jax.tokens import Tokens
 from smarttrim_jax.trimming.gates import Gates, Trim, decide, open_gates
 
@@ -19,46 +21,50 @@ T = TypeVar("T", bound=Tokens)
 
 
 @dataclasses.dataclass(frozen=True)
-class RunTrimming:
+class RunTrimming(Settings):
     """What is trimmed in one run of layers, and from which layer on.
 
     Attributes:
-        tokens: trim tokens.
-        heads: trim attention heads (self- and cross-attention).
-        first_layer: layers before this one keep everything.
+        tokens: Trim tokens.
+        heads: Trim attention heads (self- and cross-attention).
+        first_layer: The first layer that trims, counted from 0; those before keep everything.
     """
 
     tokens: bool = True
     heads: bool = True
-    first_layer: int = 0
+    first_layer: NonNegativeInt = 0
+
+    def trims(self, depth: int) -> bool:
+        """Whether it trims anything in a run of so many layers."""
+        return (self.tokens or self.heads) and self.first_layer < depth
 
 
 @dataclasses.dataclass(frozen=True)
-class TrimmerConfig:
+class TrimmerConfig(Settings):
     """The shape of the trimmers.
 
     Attributes:
-        hidden: width of their hidden layer.
-        guidance: in cross-modal layers, "cross_modal" reads the other side's global token, "self" does not.
-        initial_bias: the logits start at plus and minus this: 2.5 keeps with probability .993.
+        hidden: Width of their hidden layer.
+        guidance: In cross-modal layers, "cross_modal" reads the other side's global token, "self" does not.
+        initial_bias: The logits start at plus and minus this: 2.5 keeps with probability .993.
     """
 
-    hidden: int = 64
+    hidden: Annotated[int, between(1, 2**16)] = 64  # wider than any token
     guidance: Literal["cross_modal", "self"] = "cross_modal"
-    initial_bias: float = 2.5
+    initial_bias: Annotated[float, between(-40, 40)] = 2.5  # beyond, a sigmoid of the difference is 0 or 1 in float32
 
 
 @dataclasses.dataclass(frozen=True)
-class TrimmingConfig:
+class TrimmingConfig(Settings):
     """The trimming of a vision-language model.
 
     In its first layer a uni-modal encoder's global token has not read anything yet, hence the defaults.
 
     Attributes:
-        image: of the image encoder.
-        text: of the text encoder.
-        cross_modal: of the layers where both meet.
-        trimmers: the shape of all trimmers.
+        image: Trimming of the image encoder.
+        text: Trimming of the text encoder.
+        cross_modal: Trimming of the layers where both meet.
+        trimmers: Shape of all trimmers.
     """
 
     image: RunTrimming = RunTrimming(first_layer=1)
@@ -149,6 +155,18 @@ class HeadTrimmer(nnx.Module):
         return self.logits(gelu(self.up(context)))
 
 
+class Decided(NamedTuple, Generic[T]):
+    """What the trimmers of one layer decided.
+
+    Attributes:
+        tokens: the layer's input with more tokens closed.
+        gates: of the layer.
+    """
+
+    tokens: T
+    gates: Gates
+
+
 class LayerTrimmers(nnx.Module):
     """All trimmers of one layer; they decide at its start.
 
@@ -194,7 +212,7 @@ class LayerTrimmers(nnx.Module):
         *,
         others: Sequence[Float[Array, "batch other"]] = (),
         key: jax.Array | None = None,
-    ) -> tuple[T, Gates]:
+    ) -> Decided[T]:
         """The layer's input with more tokens closed, and the layer's gates.
 
         Args:
@@ -207,7 +225,8 @@ class LayerTrimmers(nnx.Module):
         own, head_trim = tokens.global_token, trim.laid_out(rows, lambda offset: offset[:, None])
         if self.token is not None:
             other = jnp.concatenate(others, axis=-1) if others else None
-            tokens = tokens.close(decide(self.token(tokens, other), trim.laid_out(rows, tokens.spread), keys[0]))
+            logits = self.token(tokens=tokens, other=other)
+            tokens = tokens.close(decide(logits, trim.laid_out(rows, tokens.spread), keys[0]))
         decided = {}
         if self.head is not None:
             decided["heads"] = decide(self.head(own), head_trim, keys[1])
@@ -215,4 +234,4 @@ class LayerTrimmers(nnx.Module):
             decided["cross_heads"] = decide(self.cross_head(own, others[0]), head_trim, keys[2])
         if self.twin_head is not None:
             decided["twin_heads"] = decide(self.twin_head(own, others[1]), head_trim, keys[3])
-        return tokens, dataclasses.replace(open_gates(tokens, self.heads, sources=self.sources), **decided)
+        return Decided(tokens, dataclasses.replace(open_gates(tokens, self.heads, sources=self.sources), **decided))

@@ -83,5 +83,5 @@ def test_fillers_do_not_count() -> None:
 
 @pytest.mark.parametrize("wrong", [{"full": -1.0}, {"distillation": -0.1}, {"temperature": 0.0}])
 def test_weights_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="objective"):
+    with pytest.raises(ConfigError, match="ObjectiveConfig"):
         ObjectiveConfig(**wrong)

@@ -139,10 +139,10 @@ def test_the_rate_rises_then_follows_its_schedule(schedule, expected):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"learning_rate": -1.0}, "'learning_rate' is -1.0; it must not be negative"),
-        ({"warmup_fraction": 1.5}, "'warmup_fraction' is 1.5; it must lie between 0 and 1"),
-        ({"accumulate": 0}, "'accumulate' is 0; it must be 1 or more"),
-        ({"schedule": "step"}, "'schedule' is 'step'; accepted: 'linear', 'cosine', 'constant'"),
+        ({"learning_rate": -1.0}, "OptimizerConfig.learning_rate is -1.0; it must be at least 0"),
+        ({"warmup_fraction": 1.5}, "OptimizerConfig.warmup_fraction is 1.5; it must be between 0 and 1"),
+        ({"accumulate": 0}, "OptimizerConfig.accumulate is 0; it must be at least 1"),
+        ({"schedule": "step"}, "OptimizerConfig.schedule is 'step'; accepted: 'linear', 'cosine', 'constant'"),
     ],
 )
 def test_settings_out_of_range_are_named(settings, message):

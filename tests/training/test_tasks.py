@@ -277,7 +277,7 @@ def test_what_does_not_fit_is_named(sources: dict[str, str]) -> None:
         dataclasses.replace(config, data=dataclasses.replace(config.data, start="[DEC]"))
     few = blip("vqa", text=dataclasses.replace(config.model.text, vocab_size=7))
     wrong = {
-        "model.text.vocab_size' is 7": dataclasses.replace(config, model=few),
+        "model.text.vocab_size is 7": dataclasses.replace(config, model=few),
         "data.images is 2, which cannot be made of 1": dataclasses.replace(
             config, data=dataclasses.replace(config.data, images=2)
         ),

@@ -148,7 +148,8 @@ class Comparison(Study):
             row["realised"] = ratio and row["speedup"] / ratio
         result = _answer(output)
         reference = first.setdefault(keep, result)
-        row["difference"] = float(np.max(np.abs(result - reference)) / np.max(np.abs(reference)))
+        difference = float(np.max(np.abs(result - reference)) / np.max(np.abs(reference)))
+        row["difference"] = difference if np.isfinite(difference) else "not finite"
         if name != "torch":
             device = device_time(compiled.call, profile=self._profile)
             row["queued_seconds"] = device.queued

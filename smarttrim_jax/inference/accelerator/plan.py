@@ -56,17 +56,12 @@ class Plan:
                 *(self._compare(meter, size, ("program", "adaptive")) for size in sorted({least, small})),
             ],
             [self._compare(blip, size, against_torch) for size in self.batch_sizes],
-            [self._steps(meter, size) for size in self.steps],
             [
-                self._compare(
-                    Subject(name, dataclasses.replace(run.model, attention=kernel), run.data.text_length),
-                    large,
-                    ("program", "padded", "packed"),
-                    section="attention",
-                    labels={"attention": kernel},
-                )
-                for kernel in self.kernels
+                *(self._steps(meter, size) for size in self.steps[:1]),
+                *(self._attention(kernel) for kernel in self.kernels),
             ],
+            # A stage's first calls may be in memory together; so large steps have a stage of their own.
+            [self._steps(meter, size) for size in self.steps[1:]],
             [
                 *(self._compare(narrow, size, basic, self.keeps[-1:]) for size in sorted({least, small})),
                 *(self._compare(meter, size, ("program", "unrolled", "padded")) for size in sorted({least, small})),
@@ -95,6 +90,14 @@ class Plan:
             repeats=self.repeats,
             profile=self.profile,
             **more,
+        )
+
+    def _attention(self, kernel: Kernel) -> Comparison:
+        name, run = self.meter
+        subject = Subject(name, dataclasses.replace(run.model, attention=kernel), run.data.text_length)
+        executions = ("program", "padded", "packed")
+        return self._compare(
+            subject, self.batch_sizes[-1], executions, section="attention", labels={"attention": kernel}
         )
 
     def _steps(self, subject: Subject, batch_size: int) -> StepStudy:

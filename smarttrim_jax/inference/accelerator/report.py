@@ -38,7 +38,12 @@ class Report:
         self._write()
 
     def add(self, section: str, row: dict[str, Any]) -> None:
-        """Appends a row to one of `SECTIONS`."""
+        """Appends a row to one of `SECTIONS`.
+
+        Raises:
+            ValueError: The row is no JSON; the report stays as it was.
+        """
+        json.dumps(row, allow_nan=False)
         self.values[section].append(row)
         self._show(section, row)
         self._write()

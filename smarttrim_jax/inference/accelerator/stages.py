@@ -5,6 +5,7 @@ times, on many threads (XLA compiles without Python's lock), and no clock runs u
 """
 
 import abc
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -67,7 +68,9 @@ def run_stages(stages: Sequence[Sequence[Study]], report: Report, deadline: floa
         if time.monotonic() > deadline - RESERVE:
             _leave_out([study for each in (stage, *remaining) for study in each], report, "no time was left")
             break
-        if not _run_stage(stage, report, deadline):
+        in_time = _run_stage(stage, report, deadline)
+        gc.collect()  # executors hold themselves, and the weights with them
+        if not in_time:
             _leave_out([study for each in remaining for study in each], report, "no time was left")
             return False
     return True

@@ -1,14 +1,15 @@
 """How texts are generated."""
 
 import dataclasses
-import math
 from typing import Literal
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.ranges import NonNegativeInt, PositiveFloat, PositiveInt, ShareAboveZero
 
 
 @dataclasses.dataclass(frozen=True)
-class GenerationConfig:
+class GenerationConfig(Settings):
     """Settings of generation, by the names and meanings that Hugging Face gives them.
 
     Attributes:
@@ -27,38 +28,24 @@ class GenerationConfig:
         top_p: draw from the fewest most likely tokens that together have this probability; 1 for all.
     """
 
-    eos_id: int
-    pad_id: int
-    max_length: int = 20
-    min_length: int = 0
-    num_beams: int = 1
+    eos_id: NonNegativeInt
+    pad_id: NonNegativeInt
+    max_length: PositiveInt = 20
+    min_length: NonNegativeInt = 0
+    num_beams: PositiveInt = 1
     length_penalty: float = 1.0
     early_stopping: bool | Literal["never"] = False
     classic: bool | None = None
-    repetition_penalty: float = 1.0
+    repetition_penalty: PositiveFloat = 1.0
     sample: bool = False
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
+    temperature: PositiveFloat = 1.0
+    top_k: NonNegativeInt = 0
+    top_p: ShareAboveZero = 1.0
 
-    def __post_init__(self) -> None:
-        for name in ("eos_id", "pad_id", "min_length", "top_k"):
-            self._require(getattr(self, name) >= 0, name, "at least 0")
-        for name in ("max_length", "num_beams"):
-            self._require(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("repetition_penalty", "temperature"):
-            self._require(0 < getattr(self, name) < math.inf, name, "greater than 0")
-        self._require(self.min_length <= self.max_length, "min_length", f"at most max_length, {self.max_length}")
-        self._require(math.isfinite(self.length_penalty), "length_penalty", "finite")
-        self._require(self.early_stopping in (True, False, "never"), "early_stopping", "True, False or 'never'")
-        self._require(
-            not self.classic or self.early_stopping != "never",
-            "early_stopping",
-            "True or False where classic is True",
-        )
-        self._require(0 < self.top_p <= 1, "top_p", "greater than 0, at most 1")
-        self._require(not self.sample or self.num_beams == 1, "num_beams", "1 where sample is True")
-
-    def _require(self, holds: bool, name: str, expected: str) -> None:
-        if not holds:
-            raise ConfigError(f"{name} is {getattr(self, name)!r}, but must be {expected}")
+    def check(self) -> None:
+        if self.min_length > self.max_length:
+            raise ConfigError(f"min_length is {self.min_length}; it must be at most max_length, {self.max_length}")
+        if self.classic and self.early_stopping == "never":
+            raise ConfigError("early_stopping is 'never'; it must be True or False where classic is True")
+        if self.sample and self.num_beams > 1:
+            raise ConfigError(f"num_beams is {self.num_beams}; it must be 1 where sample is True")

@@ -3,69 +3,93 @@
 import dataclasses
 from typing import Literal
 
+from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.models.heads import HeadConfig
+from smarttrim_jax.models.heads import HeadConfig, head_macs
 from smarttrim_jax.nn.folding import Remat
+from smarttrim_jax.nn.sizes import check_heads, check_parameters, layer_parameters
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
+from smarttrim_jax.ranges import Depth, PositiveFloat, PositiveInt, ShareBelowOne
 from smarttrim_jax.tokens import Kernel
 from smarttrim_jax.trimming.trimmers import TrimmingConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class FusionConfig:
+class FusionConfig(Settings):
     """The two lock-step stacks of co-attention layers; the defaults are METER's.
 
     Attributes:
-        width: of both sides.
-        depth: layers of each side.
-        heads: of every attention module; must divide `width`.
-        mlp_width: hidden width of the MLPs.
-        epsilon: of the LayerNorms (BertConfig's default 1e-12).
-        dropout: on attention weights and every sub-layer.
+        width: Width of both sides' tokens.
+        depth: Layers of each side.
+        heads: Attention heads of every attention module; must divide `width`.
+        mlp_width: Hidden width of the MLPs.
+        epsilon: Epsilon of the LayerNorms (BertConfig's default 1e-12).
+        dropout: Dropout on attention weights and every sub-layer.
     """
 
-    width: int = 768
-    depth: int = 6
-    heads: int = 12
-    mlp_width: int = 3072
-    epsilon: float = 1e-12
-    dropout: float = 0.1
+    width: PositiveInt = 768
+    depth: Depth = 6
+    heads: PositiveInt = 12
+    mlp_width: PositiveInt = 3072
+    epsilon: PositiveFloat = 1e-12
+    dropout: ShareBelowOne = 0.1
 
-    def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ConfigError(f"heads {self.heads} does not divide width {self.width}")
+    def check(self) -> None:
+        check_heads(self.heads, self.width)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the matrices of both sides; biases and norms are left out."""
+        return 2 * self.depth * layer_parameters(self.width, self.mlp_width, attentions=2)
 
 
 @dataclasses.dataclass(frozen=True)
-class MeterConfig:
+class MeterConfig(Settings):
     """A METER model; the defaults are the official CLIP-ViT-B/16 + RoBERTa-base for VQAv2 labels.
 
     Attributes:
-        vision: the image encoder.
-        text: the text encoder.
-        fusion: where both meet.
-        heads: the task heads; every one's logits are returned.
-        images: images per example (VQA 1, NLVR2 2, NLVR's boxes 3).
-        share_text: encode the text once for all images of an example; the official code encodes it for each.
-        trimming: which trimmers the model has; None for the plain backbone.
-        dtype: of the computation; parameters are float32.
-        attention: who computes attention in evaluation: plain JAX, a kernel by name, or whichever suits the device.
-        scan: compile one layer of each run and scan over it.
-        remat: what the backward pass recomputes.
+        vision: The image encoder.
+        text: The text encoder.
+        fusion: The layers where both meet.
+        heads: The task heads, each with a name of its own; the logits of all are returned.
+        images: Images per example (VQA 1, NLVR2 2, NLVR's boxes 3).
+        share_text: Encode the text once for all images of an example; the official code encodes it for each.
+        trimming: Which trimmers the model has; None for the plain backbone.
+        dtype: Type of the computation; parameters are float32.
+        attention: What computes attention in evaluation: plain JAX, a kernel by name, or whichever suits the device.
+        scan: Compile one layer of each run and scan over it.
+        remat: What the backward pass recomputes.
     """
 
     vision: VisionConfig = VisionConfig()
     text: TextConfig = TextConfig()
     fusion: FusionConfig = FusionConfig()
     heads: tuple[HeadConfig, ...] = (HeadConfig("vqa", "classifier", 3129),)
-    images: int = 1
+    images: PositiveInt = 1
     share_text: bool = True
     trimming: TrimmingConfig | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     attention: Kernel = "auto"
     scan: bool = False
     remat: Remat = "none"
+
+    def check(self) -> None:
+        names = [head.name for head in self.heads]
+        if len(set(names)) < max(len(names), 1):
+            raise ConfigError(
+                f"heads are named {', '.join(map(repr, names)) or 'not at all'}; give each its own name"
+            )
+        check_parameters(self.parameters)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the model's matrices and tables; trimmers, biases and norms are left out."""
+        encoders = self.vision.parameters + self.text.parameters
+        joined = (self.vision.width + self.text.width + 2 * self.fusion.width) * self.fusion.width
+        # Every number of a head's matrices is multiplied once.
+        heads = sum(head_macs(head, self.fusion.width, self.images) for head in self.heads)
+        return encoders + joined + self.fusion.parameters + heads
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.data.images import normalize
 from smarttrim_jax.data.language import Language
-from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.blip import BlipRetrieval
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.output import Output
@@ -91,9 +90,6 @@ class Pairs(ChoosingTask):
         super().__init__(config, language)
         self._plain = Functional(dataclasses.replace(config.model, trimming=None))
         self._start_alone = language.text.own_start_id
-        places, batch = config.retrieval.places, config.data.batch_size
-        if places % batch:
-            raise ConfigError(f"retrieval.places is {places}; it must be a multiple of data.batch_size, {batch}")
 
     def initial(self, params: Params) -> State:
         key = jax.random.fold_in(jax.random.key(self.config.seed), 1)

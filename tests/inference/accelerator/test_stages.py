@@ -86,8 +86,9 @@ def test_a_report_that_cannot_be_written_is_one_sentence(tmp_path: pathlib.Path)
         begin(tmp_path / "nowhere" / "figures.json")
 
 
-def test_a_value_that_is_no_json_leaves_the_last_report(path: pathlib.Path) -> None:
+def test_a_value_that_is_no_json_costs_only_its_row(path: pathlib.Path) -> None:
     report = begin(path)
     with pytest.raises(ValueError, match="JSON"):
         report.add("rows", {"seconds": float("nan")})
-    assert json.loads(path.read_text())["rows"] == []
+    report.add("rows", {"seconds": 1.0})
+    assert json.loads(path.read_text())["rows"] == [{"seconds": 1.0}]

@@ -1,0 +1,136 @@
+"""A configuration file, read and changed: settings as a plain dict, every fault of the file one sentence."""
+
+import dataclasses
+import inspect
+import os
+import sys
+import traceback
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+
+from smarttrim_jax.configuration import shown, to_dict
+from smarttrim_jax.errors import ConfigError, SmartTrimError
+
+T = TypeVar("T")
+
+_MODULE = "smarttrim_jax_config_file"
+
+
+def load_settings(path: str) -> dict[str, Any]:
+    """The settings that a file's `get_config` returns.
+
+    Args:
+        path: Path of the file; behind a ":", the argument of `get_config`.
+
+    Returns:
+        Nested dicts of settings, as `configuration.build` takes them.
+
+    Raises:
+        ConfigError: The file is missing or faulty; an error that it raises itself is named with its line.
+    """
+    file, *argument = path.split(":", maxsplit=1)
+    get_config = getattr(load_module(file), "get_config", None)
+    if not callable(get_config):
+        raise ConfigError(f"config file '{file}' has no function get_config")
+    _check_argument(file, get_config, argument)
+    settings = run_in_file(file, lambda: _plain(get_config(*argument)))
+    if not isinstance(settings, Mapping):
+        raise ConfigError(
+            f"get_config of '{file}' returns {shown(settings)}; it must return a ConfigDict, as in "
+            "ConfigDict(to_dict(ExperimentConfig(...)))"
+        )
+    return dict(settings)
+
+
+def load_module(file: str) -> types.ModuleType:
+    """A configuration file as a module.
+
+    Raises:
+        ConfigError: The file is missing or faulty.
+    """
+    if not os.path.isfile(file):
+        raise ConfigError(f"config file '{file}' is {'no file' if os.path.exists(file) else 'missing'}")
+    module = types.ModuleType(_MODULE)
+    module.__file__ = file
+    sys.modules[_MODULE] = module  # dataclasses of the file look themselves up there
+    run_in_file(file, lambda: exec(compile(_source(file), file, "exec"), vars(module)))
+    return module
+
+
+def run_in_file(file: str, action: Callable[[], T]) -> T:
+    """What an action within a configuration file gives; its errors are sentences that name the line.
+
+    Args:
+        file: Path of the file.
+        action: Calls something of it.
+
+    Raises:
+        ConfigError: The file raised an error, which is none of ours, or ended the program.
+    """
+    try:
+        return action()
+    except SmartTrimError:
+        raise
+    except SyntaxError as error:
+        place = f"'{error.filename or file}'" + (f", line {error.lineno}" if error.lineno else "")
+        raise ConfigError(f"config file {place}: {error.msg}") from None
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        place = f"'{file}'" + (f", line {lines[-1]}" if lines else "")
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"config file {place}: {type(error).__name__}{': ' if reason else ''}{reason}") from error
+
+
+def change(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with some keys set to other values; groups that are absent or None come to be.
+
+    Args:
+        settings: Nested dicts of settings.
+        changes: Values by dotted key.
+
+    Raises:
+        ConfigError: A key within what is no group, or both a group and a key of it.
+    """
+    changed = _copied(settings)
+    for key in sorted(changes, key=lambda key: key.count(".")):
+        *groups, last = key.split(".")
+        place = changed
+        for depth, name in enumerate(groups, start=1):
+            group = ".".join(groups[:depth])
+            if changes.get(group, {}) is None:
+                raise ConfigError(f"config.{group} is set to None, and config.{key} within it to a value; choose one")
+            if place.get(name) is None:
+                place[name] = {}
+            place = place[name]
+            if not isinstance(place, dict):
+                raise ConfigError(f"config.{group} is {shown(place)}, no group of settings; it has no '{last}'")
+        value = changes[key]
+        place[last] = to_dict(value) if dataclasses.is_dataclass(value) else value
+    return changed
+
+
+def _source(file: str) -> bytes:
+    with open(file, "rb") as source:
+        return source.read()
+
+
+def _copied(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in settings.items()}
+
+
+def _plain(config: Any) -> Any:
+    return config.to_dict() if isinstance(config, ConfigDict) else config
+
+
+def _check_argument(file: str, get_config: Callable[..., Any], argument: list[str]) -> None:
+    """Makes sure that `get_config` takes the argument that is given, or none."""
+    signature = run_in_file(file, lambda: inspect.signature(get_config))
+    try:
+        signature.bind(*argument)
+    except TypeError:
+        if argument:
+            raise ConfigError(f"config file '{file}' takes no argument, but is given ':{argument[0]}'") from None
+        raise ConfigError(f"config file '{file}' needs an argument, as in --config={file}:ARGUMENT") from None

@@ -1,0 +1,50 @@
+"""The page of `--help`: what the command is for, an example, and its own flags."""
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from absl import flags
+
+WORDS = ("--help", "-help", "--helpshort", "--helpfull", "-h", "-?")
+PACKAGE = "smarttrim_jax"
+
+
+def own_flags() -> dict[str, flags.Flag]:
+    """The flags that the command and the library define, by name; those of other packages are left out."""
+    program = sys.argv[0]  # by which absl calls the module that was started
+    modules = flags.FLAGS.flags_by_module_dict()
+    own = [program, *(module for module in modules if module.startswith(PACKAGE))]
+    return {flag.name: flag for module in own for flag in modules.get(module, ())}
+
+
+def page(more: Iterable[str] = ()) -> Iterator[str]:
+    """The lines of the page.
+
+    Args:
+        more: Further lines for its end.
+    """
+    width = min(shutil.get_terminal_size().columns, 118)
+    yield (sys.modules["__main__"].__doc__ or "").strip()
+    yield ""
+    yield "Flags:"
+    for name, flag in own_flags().items():
+        if not name.startswith("config."):
+            yield f"  --{'[no]' if flag.boolean else ''}{name}"
+            yield from _indented(flag.help + _default(flag), width)
+    yield ""
+    for line in more:
+        yield from _indented(line.strip(), width) if line.startswith("      ") else [line]
+
+
+def _default(flag: flags.Flag) -> str:
+    return (
+        ""
+        if flag.default in (None, "", [], ())
+        else f" By default {flag.serialize().partition('=')[2] or flag.value}."
+    )
+
+
+def _indented(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)

@@ -1,0 +1,143 @@
+"""How every command runs: from its words to an exit status, whatever happens in between."""
+
+import contextlib
+import io
+import os
+import select
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, NoReturn
+
+import jax
+from absl import app, logging
+
+from smarttrim_jax.command_line import help_page, parsing
+from smarttrim_jax.command_line.typed_flags import define
+from smarttrim_jax.configuration import field_types
+from smarttrim_jax.errors import SmartTrimError
+from smarttrim_jax.training.distributed import Timeouts, joined
+from smarttrim_jax.version import __version__
+
+INTERRUPTED = 130  # 128 + SIGINT
+CLOSED_PIPE = 141  # 128 + SIGPIPE
+
+DISTRIBUTED = define(
+    "distributed",
+    Literal["auto", "on", "off"],
+    "auto",
+    "Whether this is one of several processes of one run; auto asks the environment (jax, Slurm, TPU pod).",
+)
+CONNECT_TIMEOUT = define(
+    "connect_timeout",
+    field_types(Timeouts)["connect"],
+    Timeouts.connect,
+    "Seconds until all processes must have come.",
+)
+HEARTBEAT_TIMEOUT = define(
+    "heartbeat_timeout",
+    field_types(Timeouts)["heartbeat"],
+    Timeouts.heartbeat,
+    "Seconds without a sign of life after which a process counts as lost and ends the others.",
+)
+
+
+def run_command(
+    main: Callable[[], None],
+    required: tuple[str, ...],
+    shared: bool = False,
+    more_help: Callable[[], Iterable[str]] = tuple,
+) -> None:
+    """Parses the flags and runs a command; an input error is one line on standard error and exit status 1.
+
+    Args:
+        main: The command.
+        required: Flags that must be given.
+        shared: All processes of a run work on it together; otherwise process 0 alone does.
+        more_help: Further lines for the page of `--help`.
+    """
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
+
+    def parse(arguments: list[str]) -> list[str]:
+        words = [word for word in arguments if word not in help_page.WORDS]
+        wants_help = len(words) < len(arguments)
+        rest = parsing.parse(words, () if wants_help else required)
+        if wants_help:
+            print("\n".join(help_page.page(more_help())))
+            _flush()
+            sys.exit(0)
+        return rest
+
+    def run(_: list[str]) -> None:
+        timeouts = Timeouts(CONNECT_TIMEOUT.value, HEARTBEAT_TIMEOUT.value)
+        with joined(str(DISTRIBUTED.value), timeouts) as process:
+            if shared or process == 0:
+                main()
+        _flush()
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # "?" for what a terminal cannot show
+    with errors_as_sentences():
+        app.run(run, flags_parser=parse)
+
+
+@contextlib.contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Ends the process with one sentence where its input or its machine is at fault, and a traceback where we are."""
+    try:
+        yield
+    except SmartTrimError as error:
+        _end(f"error: {error}")
+    except KeyboardInterrupt:
+        _end("stopped by Ctrl-C", INTERRUPTED)
+    except BrokenPipeError:
+        if not _nobody_reads():
+            _end(_bug())
+        _end("", CLOSED_PIPE)
+    except MemoryError:
+        _end("error: this machine's memory is full; choose a smaller batch or model")
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        _end(f"error: {reason}" + (f": '{error.filename}'" if error.filename is not None else ""))
+    except jax.errors.JaxRuntimeError as error:
+        if not str(error).startswith("RESOURCE_EXHAUSTED"):
+            _end(_bug())
+        _end(f"error: the device's memory is full ({str(error).splitlines()[0]}); choose a smaller batch or model")
+    except Exception:
+        _end(_bug())
+
+
+def _bug() -> str:
+    traceback.print_exc()
+    return (
+        f"error: this is a fault of smarttrim_jax {__version__}, not of your input; please report it with the lines "
+        "above and the command"
+    )
+
+
+def _end(sentence: str, status: int = 1) -> NoReturn:
+    with contextlib.suppress(OSError):  # nobody may be listening any more
+        if sentence:
+            print(sentence, file=sys.stderr, flush=True)
+    try:
+        _flush()
+    except OSError:
+        # The interpreter would try to write the rest once more, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
+
+
+def _flush() -> None:
+    """Writes what was printed, so that an error of it is met here; a process may have been started without output."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader has gone, as `head` does; other pipes break too."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return bool(poll.poll(0))
+    except (AttributeError, OSError):  # no poll on this system, or no file behind the output
+        return False

@@ -1,0 +1,95 @@
+"""Flags that take what settings take: `define("speedup", SpeedUp, None, "...")`, with the same errors."""
+
+import ast
+import contextlib
+import dataclasses
+import types
+import typing
+import warnings
+from typing import Any
+
+from absl import flags
+
+from smarttrim_jax.configuration import conform
+from smarttrim_jax.errors import CommandLineError, ConfigError
+
+flags.disclaim_key_flags()  # a flag belongs to the module that defines it by this one
+
+_NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+_NUMBERS: dict[Any, Any] = {int: int, float: float, bool: flags.BooleanParser().parse}
+
+
+def define(name: str, hint: Any, default: Any, meaning: str) -> flags.FlagHolder:
+    """Defines a flag whose value is of an annotated type.
+
+    Args:
+        name: Name of the flag.
+        hint: Type of its value, with the rules of `smarttrim_jax.ranges`; lists are written as `1,2` or `[1, 2]`.
+        default: Its value where it is not given; None is of every type.
+        meaning: What it is for, in the page of `--help`.
+
+    Returns:
+        What holds the value, once the command line was read.
+    """
+    parser = _Parser(name, hint)
+    serializer: flags.ArgumentSerializer[Any] = flags.ArgumentSerializer()
+    return flags.DEFINE_flag(flags.Flag(parser, serializer, name, default, meaning, boolean=_plain(hint) is bool))
+
+
+def from_text(hint: Any, text: str) -> Any:
+    """The value of an annotated type that a text stands for; the text itself where it stands for none.
+
+    Args:
+        hint: The type.
+        text: As it was typed.
+    """
+    hint = _plain(hint)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if types.NoneType in arguments and text == "None":
+            return None
+        values = [from_text(option, text) for option in arguments if option is not types.NoneType]
+        return next((value for value in values if value != text), text)
+    if origin is typing.Literal:
+        return next((option for option in arguments if str(option) == text), text)
+    if origin is tuple:
+        if text.lstrip()[:1] in ("(", "["):
+            return _literal(text)
+        return [from_text(arguments[0], part.strip()) for part in text.split(",")] if text.strip() else []
+    if dataclasses.is_dataclass(hint):
+        return _literal(text)
+    with contextlib.suppress(ValueError):
+        return _NUMBERS.get(hint, str)(text)
+    return text
+
+
+class _Parser(flags.ArgumentParser):
+    """Reads the texts of one flag."""
+
+    def __init__(self, name: str, hint: Any):
+        self._name, self._hint = name, hint
+
+    def parse(self, argument: Any) -> Any:
+        """The value that a text stands for, or a default.
+
+        Raises:
+            CommandLineError: The flag does not accept it.
+        """
+        value = from_text(self._hint, argument) if isinstance(argument, str) else argument
+        try:
+            return conform(self._hint, value, f"--{self._name}")
+        except ConfigError as error:
+            raise CommandLineError(str(error)) from None
+
+
+def _plain(hint: Any) -> Any:
+    """A type without its rules."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+
+
+def _literal(text: str) -> Any:
+    """The Python literal that a text is; the text itself where it is none."""
+    with warnings.catch_warnings(), contextlib.suppress(*_NO_LITERAL):
+        warnings.simplefilter("ignore")  # of escapes that strings do not know
+        return ast.literal_eval(text)
+    return text

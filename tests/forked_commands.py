@@ -1,0 +1,64 @@
+"""Commands in processes of their own, all forked from one that has imported what they need."""
+
+import multiprocessing
+import os
+import pathlib
+import runpy
+import sys
+from collections.abc import Callable
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+WORK_BEGINS = 77
+"""Exit status of a command that was only run up to its work."""
+
+
+def command_server(*more: str) -> Any:
+    """What starts processes that have imported the library already.
+
+    Args:
+        more: Further modules to import.
+    """
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["smarttrim_jax.training.run", "smarttrim_jax.inference.benchmarking", *more])
+    return server
+
+
+def run_forked(
+    server: Any, module: str, words: list[str], stderr: pathlib.Path, before: Callable[[], None] | None = None
+) -> tuple[int | None, str]:
+    """Runs a command to its end, and returns its exit status and what it said on standard error.
+
+    Args:
+        server: From `command_server`.
+        module: What `python -m` would run.
+        words: Its command line.
+        stderr: File for what it says.
+        before: Is called in the process first.
+    """
+    process = server.Process(target=_run, args=(module, words, stderr, before))
+    process.start()
+    process.join(timeout=120)
+    return process.exitcode, stderr.read_text(errors="replace")
+
+
+def stop_at_work() -> None:
+    """Lets the commands of this process exit where their work would begin."""
+    from smarttrim_jax.ahead import report
+    from smarttrim_jax.inference import benchmarking, step_speed
+    from smarttrim_jax.training import run
+
+    def begin(*args: Any, **kwargs: Any) -> None:
+        os._exit(WORK_BEGINS)
+
+    run.train = benchmarking.measure_forced = step_speed.measure_steps = report.report_slice = begin
+
+
+def _run(module: str, words: list[str], stderr: pathlib.Path, before: Callable[[], None] | None) -> None:
+    """What `python -m` does."""
+    if before is not None:
+        before()
+    os.dup2(os.open(stderr, os.O_CREAT | os.O_WRONLY), 2)
+    os.chdir(ROOT)
+    sys.argv = [f"{module.replace('.', '/')}.py", *words]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
