@@ -183,12 +183,12 @@ class NoRoomCheckpoints(Checkpoints):
         super().save(step, state, data_state, metadata)
 
 
-def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_python(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Runs Python with this package in a process of its own."""
     root = pathlib.Path(smarttrim_jax.__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=environment)
 
 
 def run_in_process(workdir: pathlib.Path, how: str) -> subprocess.CompletedProcess[str]:
