@@ -87,7 +87,7 @@ class Checkpoints:
                 context=self._context(),
                 preservation_policy=_LatestGood(keep, self._damaged),
                 cleanup_tmp_directories=True,
-                lightweight_initialize=True,  # else it reads metadata that may be damaged
+                step_name_format=_ReadableSteps(),
             )
         except OSError as error:
             raise CheckpointError(
@@ -218,6 +218,27 @@ class Checkpoints:
                 f"a checkpoint could not be written to '{self.directory}' ({reason(error)}); "
                 f"the last good one is {self.latest or 'none'}; mend this and run the same command again"
             ) from error
+
+
+class _ReadableSteps(ocp.path.step.NameFormat):
+    """How Orbax names and finds checkpoints, without those whose times it cannot read, at which it would fail."""
+
+    def __init__(self) -> None:
+        self._standard = ocp.path.step.standard_name_format()
+
+    def build_name(self, step: int) -> str:
+        """The name of a step's checkpoint."""
+        return self._standard.build_name(step)
+
+    def find_step(self, base_path: Any, step: int) -> Any:
+        """Where a step's checkpoint lies, and its times."""
+        return self._standard.find_step(base_path, step)
+
+    def find_all(self, base_path: Any) -> Iterator[Any]:
+        """The same of all checkpoints."""
+        for step in saved_steps(base_path):
+            with contextlib.suppress(Exception):  # Orbax passes on whatever its file readers raise
+                yield self.find_step(base_path, step)
 
 
 class _LatestGood:

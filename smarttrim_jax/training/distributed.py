@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from smarttrim_jax.configuration import Settings
-from smarttrim_jax.errors import ConfigError, SmartTrimError
+from smarttrim_jax.errors import ConfigError, SmartTrimError, TrainingError
 from smarttrim_jax.ranges import between
 
 T = TypeVar("T")
@@ -230,7 +230,7 @@ def by_first(action: Callable[[], object]) -> None:
     """Process 0 does something for all; where it cannot, all raise its error.
 
     Raises:
-        SmartTrimError: what the action raised, with the same sentence on every process.
+        SmartTrimError: what the action raised; a TrainingError with the same sentence on the other processes.
     """
     if jax.process_count() == 1:
         action()
@@ -245,7 +245,7 @@ def by_first(action: Callable[[], object]) -> None:
     sentence = np.frombuffer(words.ljust(_LONGEST_SENTENCE, b"\0"), np.uint8)
     said = np.asarray(multihost_utils.broadcast_one_to_all(sentence)).tobytes().rstrip(b"\0")
     if said:
-        raise refusal or SmartTrimError(said.decode(errors="ignore"))
+        raise refusal or TrainingError(said.decode(errors="ignore"))
 
 
 def _is_tpu_pod(environment: Mapping[str, str]) -> bool:

@@ -3,7 +3,6 @@
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.tasks import make_task
 
 
@@ -19,7 +18,6 @@ def check_run(config: ExperimentConfig, dataset: Dataset) -> None:
     """
     _check_splits(config, dataset)
     make_task(config, dataset.language)
-    make_optimizer(config.optimizer, {}, config.schedule.total_steps)
 
 
 def _check_splits(config: ExperimentConfig, dataset: Dataset) -> None:

@@ -45,9 +45,11 @@ def make_small_state(seed: int) -> toy_run.State:
     return {"params": {"kernel": jnp.full(4, float(seed))}, "count": jnp.int32(seed)}
 
 
-def damage(path: str) -> None:
-    for file in pathlib.Path(path).glob("params/**/d/*"):
-        file.write_bytes(b"")
+def damage(path: str, *names: str) -> None:
+    """Empties files of a checkpoint; by default those of its parameters' values."""
+    for name in names or ("params/**/d/*",):
+        for file in pathlib.Path(path).glob(name):
+            file.write_bytes(b"")
 
 
 def test_state_data_position_and_metadata_come_back_exactly(checkpoints):
@@ -96,11 +98,17 @@ def test_only_the_latest_are_kept_and_any_of_them_opens_in_host_memory(checkpoin
         restore(checkpoints.directory, step=5)
 
 
-def test_a_damaged_checkpoint_is_passed_over_aloud_and_written_anew(checkpoints, caplog):
-    for step in (5, 10):
-        checkpoints.save(step, make_small_state(step), {"next": step}, {})
-    checkpoints.wait()
-    damage(saved_steps(checkpoints.directory)[10])
+@pytest.mark.parametrize("names", [("params/**/d/*",), ("_CHECKPOINT_METADATA",), ("params/_METADATA",)])
+def test_a_damaged_checkpoint_is_passed_over_aloud_and_written_anew(tmp_path, names, caplog):
+    with contextlib.closing(Checkpoints(tmp_path, every=5, keep=2)) as checkpoints:
+        for step in (5, 10):
+            checkpoints.save(step, make_small_state(step), {"next": step}, {})
+    damage(saved_steps(tmp_path)[10], *names)
+    with contextlib.closing(Checkpoints(tmp_path, every=5, keep=2)) as checkpoints:
+        check_that_it_is_passed_over_and_written_anew(checkpoints, caplog)
+
+
+def check_that_it_is_passed_over_and_written_anew(checkpoints, caplog):
     step, state, data_state = checkpoints.restore_latest(make_small_state(0))
     assert (step, data_state) == (5, {"next": 5})
     chex.assert_trees_all_equal(state, make_small_state(5))
