@@ -45,11 +45,10 @@ def make_small_state(seed: int) -> toy_run.State:
     return {"params": {"kernel": jnp.full(4, float(seed))}, "count": jnp.int32(seed)}
 
 
-def damage(path: str, *names: str) -> None:
-    """Empties files of a checkpoint; by default those of its parameters' values."""
-    for name in names or ("params/**/d/*",):
-        for file in pathlib.Path(path).glob(name):
-            file.write_bytes(b"")
+def damage(path: str, names: str = "params/**/d/*", old: bytes = b"", new: bytes = b"") -> None:
+    """Changes files of a checkpoint, by default those of its parameters' values; without `old` they are emptied."""
+    for file in pathlib.Path(path).glob(names):
+        file.write_bytes(file.read_bytes().replace(old, new) if old else b"")
 
 
 def test_state_data_position_and_metadata_come_back_exactly(checkpoints):
@@ -98,12 +97,21 @@ def test_only_the_latest_are_kept_and_any_of_them_opens_in_host_memory(checkpoin
         restore(checkpoints.directory, step=5)
 
 
-@pytest.mark.parametrize("names", [("params/**/d/*",), ("_CHECKPOINT_METADATA",), ("params/_METADATA",)])
-def test_a_damaged_checkpoint_is_passed_over_aloud_and_written_anew(tmp_path, names, caplog):
+@pytest.mark.parametrize(
+    "what",
+    [
+        ("params/**/d/*",),
+        ("_CHECKPOINT_METADATA",),
+        ("_CHECKPOINT_METADATA", b"init_timestamp", b"init_tamestamp"),
+        ("params/_METADATA",),
+    ],
+    ids=str,
+)
+def test_a_damaged_checkpoint_is_passed_over_aloud_and_written_anew(tmp_path, what, caplog):
     with contextlib.closing(Checkpoints(tmp_path, every=5, keep=2)) as checkpoints:
         for step in (5, 10):
             checkpoints.save(step, make_small_state(step), {"next": step}, {})
-    damage(saved_steps(tmp_path)[10], *names)
+    damage(saved_steps(tmp_path)[10], *what)
     with contextlib.closing(Checkpoints(tmp_path, every=5, keep=2)) as checkpoints:
         check_that_it_is_passed_over_and_written_anew(checkpoints, caplog)
 
