@@ -207,6 +207,16 @@ class Killer:
                 self.counts[f"not passed: {point}"] += 1
             self._end(folder)
 
+    def report(self) -> None:
+        """Prints what happened so far."""
+        figures = {
+            "starts": len(self.waits),
+            "most steps lost": max(self.lost, default=0),
+            "starts that lost more than an interval": sum(lost > EVERY for lost in self.lost),
+            "longest wait for the lock": round(max(self.waits), 1),
+        }
+        print(json.dumps({**self.counts, **figures}), flush=True)
+
     def _run(
         self, function: Callable[[], None], folder: pathlib.Path | None = None, after: float | None = None
     ) -> bool:
@@ -255,11 +265,11 @@ def main() -> None:
     try:
         killer = Killer(root, random.Random(flags.seed))
         killer.at_random(flags.random)
+        killer.report()
         killer.at_points(flags.aimed)
+        killer.report()
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    figures = {"most steps lost": max(killer.lost), "longest wait for the lock": round(max(killer.waits), 1)}
-    print(json.dumps({**killer.counts, **figures}))
 
 
 if __name__ == "__main__":
