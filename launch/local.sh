@@ -16,12 +16,13 @@
 #   --logs=               folder of the logs process-1.log, ...; a new temporary one by default
 #   --grace=120           seconds from SIGTERM to SIGKILL; after a failure 10 at most
 #   --module=smarttrim_jax.train    what is run, by `python -m`
+#   --check               only look whether configuration, workdir, data and mesh fit; start nothing
 #   --dry-run             print the commands
 # Variables: PYTHON (python).
 
-processes=2 devices=1 platform=cpu port='' logs='' grace=120 module=smarttrim_jax.train dry_run=''
+processes=2 devices=1 platform=cpu port='' logs='' grace=120 module=smarttrim_jax.train check='' dry_run=''
 options='processes devices platform port logs grace module'
-switches='dry-run'
+switches='check dry-run'
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 parse "$@"
@@ -29,6 +30,10 @@ require_counts processes devices
 [[ $grace =~ ^[0-9]+$ ]] || fail "--grace=$grace is no whole number of seconds"
 [[ $platform == cpu || $platform == cuda ]] || fail "--platform=$platform is neither cpu nor cuda"
 require_program
+if [[ -n $check ]]; then
+  preflight "$((processes * devices))"
+  exit
+fi
 python=${PYTHON:-python}
 
 if [[ -z $port ]]; then

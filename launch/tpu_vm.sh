@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Cloud TPU pod slice as a queued resource: made, set up, trained on, and made anew when it is taken away.
+# Cloud TPU pod slices as a queued resource: made, set up, trained on, and made anew when they are taken away.
 #
 #   launch/tpu_vm.sh create --name=trim --type=v5e-256 --zone=us-west4-a --spot
 #   launch/tpu_vm.sh setup --name=trim --zone=us-west4-a
@@ -7,39 +7,52 @@
 #       --config=configs/easy_vqa.py:trim --workdir=gs://BUCKET/runs/trim
 #   launch/tpu_vm.sh logs | status | stop | delete --name=trim --zone=us-west4-a
 #
-# create  asks for the slice and waits until it is ACTIVE; one that FAILED or is SUSPENDED is deleted and asked for anew
-# setup   copies the repository's last commit to every worker and installs it there (Python by uv)
-# run     starts the program on every worker and waits for its end, with its exit status. Taken away meanwhile, the
-#         slice is created and set up anew and the same command goes on from its last save. A dropped connection or
-#         Ctrl-C leaves the program running; `run` again waits for it.
-# logs    follows one worker's output (--worker=0)
+# create  asks for the slices and waits until they are ACTIVE. Where they FAILED or are SUSPENDED it says why and asks
+#         anew, waiting longer each time; after the same failure twice it stops
+# setup   copies this repository and --source to every machine and installs them there (Python by uv)
+# run     starts the program on every machine and waits for its end, with its exit status. Taken away meanwhile, the
+#         slices are created and set up anew with the same code and versions, and the same command goes on from its
+#         last save; it also does after a lost process. A dropped connection or Ctrl-C leaves the program running;
+#         `run` again waits for it.
+# logs    follows one machine's output (--worker=0)
 # stop    asks the program to save and end (SIGTERM)
 # status  describes the queued resource
-# delete  gives the slice back
+# delete  gives the slices back
 #
-# Everything after "--" goes to the program untouched. Its --workdir must be on gs://.
+# Everything after "--" goes to the program untouched. Its --workdir must be on gs://; code and versions of the run are
+# kept there, in launch/.
 #
 # Options, with their defaults:
-#   --name=smarttrim      of the queued resource and its node
+#   --name=smarttrim      of the queued resource and its nodes
 #   --type=               v6e-8, v5p-128, v5e-256 (v5litepod-256), v4-32, ...; for create and run
+#   --num-slices=1        how many of that type; mesh.data must be a multiple of it; for create and run
 #   --spot                cheaper, and taken away at any time; for create and run
 #   --runtime=            software of the machines; by default the one for the type
-#   --recreate=20         how often the slice may be made anew
-#   --extras=tpu,demo     extras that setup installs
+#   --recreate=20         how often the slices may be made anew, and a lost program started anew
+#   --source=DIR          of a project that installs this library: its last commit is sent too and is the program's
+#                         working folder; what its requirements.txt or pyproject.toml asks for is installed
+#   --working-tree        send changed and untracked files too, not the last commit
+#   --extras=tpu,demo     extras of the library that setup installs
 #   --python=3.12         that setup installs
-#   --env=NAME=VALUE      for the program; may be repeated
-#   --worker=0            whose output logs shows
+#   --versions=           where a run began with other versions than are installed: recorded (install those) or new
+#   --env-file=FILE       variables for the program, lines of NAME=VALUE; keeps secrets off every command line
+#   --env=NAME=VALUE      one more variable, nothing secret; may be repeated
+#   --worker=0 --node=0   whose output logs shows: a machine, and its slice
+#   --tunnel-through-iap  reach the machines through Identity-Aware Proxy
 #   --zone= --project=    gcloud's configured ones by default (CLOUDSDK_COMPUTE_ZONE, CLOUDSDK_CORE_PROJECT)
 #   --module=smarttrim_jax.train    what is run, by `python -m`
+#   --check               for run: only look, here, whether configuration, workdir, data and mesh fit; start nothing
 #   --dry-run             print the commands
-# Variables: SMARTTRIM_CREATE_FLAGS and SMARTTRIM_SSH_FLAGS (more flags for gcloud, for example --reserved and
-# --tunnel-through-iap), SMARTTRIM_POLL (30, seconds between two looks at the slice).
+# Variables: SMARTTRIM_CREATE_FLAGS and SMARTTRIM_SSH_FLAGS (more flags for gcloud's queued-resources create, and for its
+# ssh and scp, for example --reserved and --internal-ip), SMARTTRIM_POLL (30, seconds between two looks at the slices),
+# PYTHON (python), for --check.
 
 action=${1:-}
-name=smarttrim type='' spot='' runtime='' recreate=20 extras=tpu,demo python=3.12 worker=0 zone='' project=''
-module=smarttrim_jax.train dry_run=''
-options='name type runtime recreate extras python worker zone project module env'
-switches='spot dry-run'
+name=smarttrim type='' num_slices=1 spot='' runtime='' recreate=20 source='' working_tree='' extras=tpu,demo
+python=3.12 versions='' env_file='' worker=0 node=0 tunnel_through_iap='' zone='' project=''
+module=smarttrim_jax.train check='' dry_run=''
+options='name type num-slices runtime recreate source extras python versions env-file env worker node zone project module'
+switches='spot working-tree tunnel-through-iap check dry-run'
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/common.sh
 source "$here/common.sh"
@@ -50,7 +63,14 @@ case $action in
 esac
 parse "$@"
 require name
+require_counts num-slices
 [[ $recreate =~ ^[0-9]+$ ]] || fail "--recreate=$recreate is no whole number"
+[[ $extras$python =~ ^[A-Za-z0-9_.,-]+$ ]] || fail "--extras=$extras and --python=$python must be plain words"
+[[ -z $versions || $versions == recorded || $versions == new ]] || fail "--versions=$versions is neither recorded nor new"
+if [[ -n $source ]]; then
+  [[ -d $source ]] || fail "--source=$source is no folder"
+  source=$(cd "$source" && pwd)
+fi
 if [[ $action == run || $action == create ]]; then
   require type
   type=${type/#v5e-/v5litepod-}
@@ -68,117 +88,95 @@ if [[ $action == run ]]; then
   require_bucket
 elif ((${#program[@]})); then
   fail "$action takes nothing after '--'"
+elif [[ -n $check ]]; then
+  fail "--check is for run"
+fi
+if [[ -n $check ]]; then
+  [[ -z $source ]] || cd "$source"
+  preflight "$(($(devices_of "$type") * num_slices))" "$num_slices"
+  exit
 fi
 [[ -n $dry_run ]] || command -v gcloud >/dev/null || fail "gcloud is not installed: cloud.google.com/sdk"
+# shellcheck source=launch/tpu_slice.sh
+source "$here/tpu_slice.sh"
+# shellcheck source=launch/tpu_source.sh
+source "$here/tpu_source.sh"
 
-where=()
-[[ -z $zone ]] || where+=("--zone=$zone")
-[[ -z $project ]] || where+=("--project=$project")
-read -r -a create_flags <<<"${SMARTTRIM_CREATE_FLAGS:-}"
-read -r -a ssh_flags <<<"${SMARTTRIM_SSH_FLAGS:-}"
-
-resource() { # verb [flags]
-  run gcloud compute tpus queued-resources "$1" "$name" ${where[@]+"${where[@]}"} "${@:2}"
+as_export() { # NAME VALUE, as a shell reads them from a file
+  printf 'export %s=%s\n' "$1" "$(quoted "$2")"
 }
 
-on_worker() { # number or all, command
-  run gcloud compute tpus tpu-vm ssh "$name" ${where[@]+"${where[@]}"} ${ssh_flags[@]+"${ssh_flags[@]}"} \
-    "--worker=$1" "--command=$2"
+build_remote() { # the program's start on a machine, into `remote`
+  local flags=("${program[@]}") load=''
+  # Slices of one machine each look alone to JAX's environment.
+  [[ $num_slices == 1 || " ${program[*]}" == *' --distributed'* ]] || flags+=(--distributed=on)
+  ((${#environment[@]} == 0)) || load='. ./environment && '
+  # The lock makes a second run wait for the first; the file is what stop reads.
+  # shellcheck disable=SC2016
+  remote="cd smarttrim && ${load}cd \$([ -d project ] && echo project || echo library) && flock ../run.lock $(quoted bash -c \
+    'echo $$ >../run.pid; exec "$@" >>../run.log 2>&1' run ../.venv/bin/python -m "$module" "${flags[@]}")"
 }
 
-create() {
-  resource create "--node-id=$name" "--accelerator-type=$type" "--runtime-version=$runtime" ${spot:+--spot} \
-    ${create_flags[@]+"${create_flags[@]}"}
-}
-
-delete() {
-  resource delete --force --quiet
-}
-
-pause() {
-  sleep "${SMARTTRIM_POLL:-30}"
-}
-
-state() { # of the queued resource; ABSENT where there is none, UNKNOWN where gcloud does not answer
-  local answer
-  if answer=$(resource describe '--format=value(state.state)' 2>&1); then
-    printf '%s\n' "${answer##*$'\n'}"
-  elif [[ $answer == *NOT_FOUND* || $answer == *'not found'* ]]; then
-    echo ABSENT
-  else
-    say "gcloud does not know the state: ${answer##*$'\n'}"
-    echo UNKNOWN
+start() { # the program on all machines, until it ends
+  if ((${#environment[@]})); then
+    copy_to_all "$scratch/environment"
   fi
+  on_all "$remote"
 }
 
-ensure_active() { # asks for the slice where needed, and waits for it
-  local now before='' silent=0
-  while :; do
-    now=$(state)
-    [[ $now == "$before" ]] || say "$name is $now"
-    before=$now
-    case $now in
-      ACTIVE) return ;;
-      ABSENT) create ;;
-      FAILED | SUSPENDED)
-        ((recreate > 0)) || fail "$name is $now, and was made anew often enough (--recreate)" 1
-        recreate=$((recreate - 1))
-        delete
-        create
-        ;;
-      UNKNOWN) ((++silent < 10)) || fail "gcloud did not answer ten times" 1 ;;
-    esac
-    pause
-  done
-}
-
-setup() {
-  local archive=${TMPDIR:-/tmp}/smarttrim-source.tar.gz
-  git -C "$here/.." diff --quiet HEAD 2>/dev/null || say "changes that are not committed are not copied"
-  run git -C "$here/.." archive --format=tar.gz "--output=$archive" HEAD
-  on_worker 0 true # makes and spreads the ssh keys once, before all workers are reached at the same time
-  run gcloud compute tpus tpu-vm scp "$archive" "$name:smarttrim-source.tar.gz" ${where[@]+"${where[@]}"} \
-    ${ssh_flags[@]+"${ssh_flags[@]}"} --worker=all
-  on_worker all "set -e; mkdir -p smarttrim; tar -xzf smarttrim-source.tar.gz -C smarttrim; cd smarttrim; \
-python3 -m pip install --quiet --user uv; python3 -m uv venv --quiet --allow-existing --python=$python .venv; \
-python3 -m uv pip install --quiet --python=.venv/bin/python -e '.[$extras]'"
+restart_helps() { # exit status: another process was lost (75), or a signal ended it that asked for no end
+  (($1 == 75 || ($1 > 128 && $1 != 130 && $1 != 143)))
 }
 
 run_program() {
-  local remote status
-  # The lock makes a second run wait for the first; the file is what stop reads.
-  # shellcheck disable=SC2016
-  remote="cd smarttrim && flock run.lock $(quoted bash -c 'echo $$ >run.pid; exec "$@" >>run.log 2>&1' run \
-    env ${environment[@]+"${environment[@]}"} .venv/bin/python -m "$module" "${program[@]}")"
+  local remote status last='' began
+  read_env_file
+  if ((${#environment[@]})); then
+    write_environment as_export
+  fi
+  build_remote
   if [[ -n $dry_run ]]; then
-    on_worker all "$remote"
-    echo '# where it was FAILED or SUSPENDED, then setup and the command above again:'
+    start
+    echo '# where it was FAILED or SUSPENDED, then setup with the versions recorded in the workdir and the above again:'
     delete
     create
     return
   fi
   case $(state) in
-    ACTIVE) ;;
+    ACTIVE) settle_versions ;;
     ABSENT) fail "there is no '$name'; create it and set it up first" 1 ;;
     *)
       ensure_active
-      setup
+      setup_recorded
+      settle_versions
       ;;
   esac
   while :; do
     status=0
-    on_worker all "$remote" || status=$?
+    began=$SECONDS
+    start || status=$?
     ((status)) || return 0
+    if ((SECONDS - began >= 600)); then # it has lasted: what follows is another trouble
+      last=''
+      retries=0
+    fi
     pause # its state follows with a delay
     case $(state) in
       SUSPENDING | SUSPENDED | FAILED)
         say "$name was taken away; the run goes on from its last save on a new one"
         ensure_active
-        setup
+        setup_recorded
         ;;
       ACTIVE)
-        say "ended with status $status; the ends of the workers' logs:"
-        on_worker all 'tail -n 20 smarttrim/run.log' >&2 || true
+        if restart_helps "$status" && [[ $status != "$last" ]]; then
+          say "ended with status $status: a process was lost; started again, it goes on from its last save"
+          last=$status
+          may_retry "$name lost a process"
+          pause_longer
+          continue
+        fi
+        say "ended with status $status; the ends of the machines' logs:"
+        on_all 'tail -n 20 smarttrim/run.log' >&2 || true
         exit "$status"
         ;;
       *) exit "$status" ;;
@@ -191,8 +189,8 @@ case $action in
   create) if [[ -n $dry_run ]]; then create; else ensure_active; fi ;;
   setup) setup ;;
   run) run_program ;;
-  logs) on_worker "$worker" 'tail -n 100 -F smarttrim/run.log' ;;
-  stop) on_worker all 'kill -TERM "$(cat smarttrim/run.pid)"' ;;
+  logs) on_worker "$node" "$worker" 'tail -n 100 -F smarttrim/run.log' ;;
+  stop) on_all 'kill -TERM "$(cat smarttrim/run.pid)"' ;;
   status) resource describe ;;
   delete) delete ;;
 esac

@@ -34,7 +34,8 @@ class StatusLine:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stderr
-        self._quiet = jax.process_index() != 0
+        # Asked of a single process, JAX would start its backend, after which no processes can be joined any more.
+        self._quiet = jax.distributed.is_initialized() and jax.process_index() != 0
         self._open = False
         self.is_terminal = self._stream.isatty()
 
@@ -77,6 +78,9 @@ class ProgressLine:
         unit: What a part is called, in the plural.
         done: Parts that were done earlier; they count in no rate.
         stream: Where to print; standard error by default.
+
+    Attributes:
+        total: May be set once it is known.
     """
 
     def __init__(
@@ -88,7 +92,7 @@ class ProgressLine:
         stream: TextIO | None = None,
     ) -> None:
         self._what = what
-        self._total = total
+        self.total = total
         self._unit = unit
         self._done = done
         self._line = StatusLine(stream)
@@ -131,10 +135,10 @@ class ProgressLine:
         before, done_before = self._history[0]
         self._history.append((now, self._done))
         rate = (self._done - done_before) / (now - before)
-        whole = "" if self._total is None else f" of {self._total:,}"
+        whole = "" if self.total is None else f" of {self.total:,}"
         parts = [f"{self._what}: {self._done:,}{whole} {self._unit}", f"{rate:,.3g}/s"]
-        if self._total is not None and rate > 0:
-            parts.append(f"{clock(max(self._total - self._done, 0) / rate)} left")
+        if self.total is not None and rate > 0:
+            parts.append(f"{clock(max(self.total - self._done, 0) / rate)} left")
         return "  ".join(parts)
 
 

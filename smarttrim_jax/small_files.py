@@ -44,10 +44,14 @@ def read_whole(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> by
             content = file.read_bytes()
     else:
         # A pipe that nobody writes to would be waited for without O_NONBLOCK.
-        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError("it is no regular file")
-            content = opened.read(most_bytes + 1)
+            with open(descriptor, "rb", closefd=False) as opened:
+                content = opened.read(most_bytes + 1)
+        finally:
+            os.close(descriptor)
     if len(content) > most_bytes:
         raise OSError(f"it is larger than {most_bytes:,} bytes")
     return content

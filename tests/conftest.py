@@ -14,17 +14,13 @@ import numpy as np
 import pytest
 from forked_commands import ROOT, command_server, run_forked
 from fresh_params import fresh_params
-from tiny_run import decisive, tiny_experiment
+from tiny_run import decisive, small_model, tiny_experiment
 
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.heads import HeadConfig
-from smarttrim_jax.models.meter import FusionConfig, MeterConfig
+from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.models.output import Output
-from smarttrim_jax.nn.text import TextConfig
-from smarttrim_jax.nn.vision import VisionConfig
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.trimming.gates import Trim
-from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
 
 # Tests compile far more than they compute; set before the first test touches a device.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
@@ -69,18 +65,6 @@ def compiled(config: MeterConfig) -> Any:
     return jax.jit(Functional(config).apply)
 
 
-def tiny_config(**changes: Any) -> MeterConfig:
-    """Width 32, 4 heads, 16 patches; 3 image layers, 2 text layers, 2 + 2 fusion layers."""
-    config = MeterConfig(
-        vision=VisionConfig(image_size=32, patch_size=8, width=32, depth=3, heads=4, mlp_width=64),
-        text=TextConfig(vocab_size=50, width=32, depth=2, heads=4, mlp_width=64, max_positions=40),
-        fusion=FusionConfig(width=32, depth=2, heads=4, mlp_width=64),
-        heads=(HeadConfig("vqa", "classifier", 5),),
-        trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=8)),
-    )
-    return dataclasses.replace(config, **changes)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _collect_rarely() -> None:
     """Tracing makes many objects; what was imported need not be searched for garbage again and again."""
@@ -113,7 +97,7 @@ def training_key() -> jax.Array:
 @pytest.fixture(scope="session")
 def fresh_meter() -> TinyMeter:
     """Trimmers as initialised: everything open at offset 0."""
-    config, rng = tiny_config(), np.random.default_rng(0)
+    config, rng = small_model(), np.random.default_rng(0)
     mask = (np.arange(10) < np.array([9, 6, 3, 1])[:, None]).astype(np.int32)
     ids = np.where(mask, rng.integers(3, 50, mask.shape), config.text.pad_id).astype(np.int32)
     images = rng.normal(size=(4, 1, 32, 32, 3)).astype(np.float32)

@@ -27,7 +27,7 @@ def poisoned_pass(model: Any, batch: tuple[Any, ...], trim: Trim, amount: jax.Ar
     present = {side: tokens.gate for side, tokens in state.items()}
     stages = [
         dataclasses.replace(stage, decide=poisoned(stage.decide)) if isinstance(stage, Run) else stage
-        for stage in model.stages()
+        for stage in model.stages
     ]
     state, gates = fold_stages(stages, state, trim, None)
     return model.read_out(state, gates, present)

@@ -95,6 +95,7 @@ def test_waiting_is_said_before_and_timed_after(clock):
 
 
 def test_only_the_first_process_speaks(clock, monkeypatch):
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     stream = Terminal()
     work(ProgressLine("reading", total=9, stream=stream), clock, range(9), 1.0)

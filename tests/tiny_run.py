@@ -40,6 +40,18 @@ def tiny_model(**changes: Any) -> MeterConfig:
     return dataclasses.replace(config, **changes)
 
 
+def small_model(**changes: Any) -> MeterConfig:
+    """Width 32, 4 heads, 16 patches; 3 image layers, 2 text layers, 2 + 2 fusion layers."""
+    config = MeterConfig(
+        vision=VisionConfig(image_size=32, patch_size=8, width=32, depth=3, heads=4, mlp_width=64),
+        text=TextConfig(vocab_size=50, width=32, depth=2, heads=4, mlp_width=64, max_positions=40),
+        fusion=FusionConfig(width=32, depth=2, heads=4, mlp_width=64),
+        heads=(HeadConfig("vqa", "classifier", 5),),
+        trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=8)),
+    )
+    return dataclasses.replace(config, **changes)
+
+
 def tiny_experiment(folder: pathlib.Path) -> ExperimentConfig:
     """A tiny METER on tiny data, which is made in the folder."""
     return ExperimentConfig(

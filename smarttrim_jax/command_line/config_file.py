@@ -36,7 +36,7 @@ def load_settings(path: str) -> dict[str, Any]:
     if not callable(get_config):
         raise ConfigError(f"config file '{file}' has no function get_config")
     _check_argument(file, get_config, argument)
-    settings = _run(file, lambda: _plain(get_config(*argument)))
+    settings = run_in_file(file, lambda: _plain(get_config(*argument)))
     if not isinstance(settings, Mapping):
         raise ConfigError(
             f"get_config of '{file}' returns {shown(settings)}; it must return a ConfigDict, as in "
@@ -56,8 +56,32 @@ def load_module(file: str) -> types.ModuleType:
     module = types.ModuleType(_MODULE)
     module.__file__ = file
     sys.modules[_MODULE] = module  # dataclasses of the file look themselves up there
-    _run(file, lambda: exec(compile(_source(file), file, "exec"), vars(module)))
+    run_in_file(file, lambda: exec(compile(_source(file), file, "exec"), vars(module)))
     return module
+
+
+def run_in_file(file: str, action: Callable[[], T]) -> T:
+    """What an action within a configuration file gives; its errors are sentences that name the line.
+
+    Args:
+        file: Path of the file.
+        action: Calls something of it.
+
+    Raises:
+        ConfigError: The file raised an error, which is none of ours, or ended the program.
+    """
+    try:
+        return action()
+    except SmartTrimError:
+        raise
+    except SyntaxError as error:
+        place = f"'{error.filename or file}'" + (f", line {error.lineno}" if error.lineno else "")
+        raise ConfigError(f"config file {place}: {error.msg}") from None
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        place = f"'{file}'" + (f", line {lines[-1]}" if lines else "")
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"config file {place}: {type(error).__name__}{': ' if reason else ''}{reason}") from error
 
 
 def change(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,30 +127,10 @@ def _plain(config: Any) -> Any:
 
 def _check_argument(file: str, get_config: Callable[..., Any], argument: list[str]) -> None:
     """Makes sure that `get_config` takes the argument that is given, or none."""
-    signature = _run(file, lambda: inspect.signature(get_config))
+    signature = run_in_file(file, lambda: inspect.signature(get_config))
     try:
         signature.bind(*argument)
     except TypeError:
         if argument:
             raise ConfigError(f"config file '{file}' takes no argument, but is given ':{argument[0]}'") from None
         raise ConfigError(f"config file '{file}' needs an argument, as in --config={file}:ARGUMENT") from None
-
-
-def _run(file: str, action: Callable[[], T]) -> T:
-    """What an action within a configuration file gives; its errors are sentences that name the line.
-
-    Raises:
-        ConfigError: The file raised an error, which is none of ours, or ended the program.
-    """
-    try:
-        return action()
-    except SmartTrimError:
-        raise
-    except SyntaxError as error:
-        place = f"'{error.filename or file}'" + (f", line {error.lineno}" if error.lineno else "")
-        raise ConfigError(f"config file {place}: {error.msg}") from None
-    except (Exception, SystemExit) as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        place = f"'{file}'" + (f", line {lines[-1]}" if lines else "")
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"config file {place}: {type(error).__name__}{': ' if reason else ''}{reason}") from error

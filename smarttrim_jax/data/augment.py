@@ -21,8 +21,7 @@ def _affine(image: Image.Image, x: tuple[float, float], y: tuple[float, float]) 
 
 def _solarize_add(image: Image.Image, amount: float) -> Image.Image:
     """Brightens by `amount`, then inverts what passes the middle."""
-    brighter = np.minimum(np.asarray(image, np.int32) + int(amount), 255).astype(np.uint8)
-    return ImageOps.solarize(Image.fromarray(brighter), 128)
+    return ImageOps.solarize(image.point(lambda level: level + int(amount)), 128)
 
 
 # Operation, weakest and strongest value, and whether the sign is drawn.

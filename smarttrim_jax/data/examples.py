@@ -1,7 +1,7 @@
 """One example as the model takes it: decoded, resized, tokenized."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -9,14 +9,13 @@ from PIL import Image
 from smarttrim_jax.data.augment import clip_randaug
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset
-from smarttrim_jax.data.images import decode, side_by_side, to_array
+from smarttrim_jax.data.images import decode, grouped, side_by_side, to_array
 from smarttrim_jax.errors import DataError
 
 # Bytes of decoded images that are kept; small sets fit whole, and each image is decoded once.
 MEMORY = 1 << 30
 
 Example = dict[str, Any]
-T = TypeVar("T")
 
 
 class Examples:
@@ -77,22 +76,6 @@ class Examples:
 
     def _array(self, image: Image.Image) -> np.ndarray:
         return to_array(image, self._config.image_size, self._config.resize)
-
-
-def grouped(images: list[T], pictures: int) -> list[list[T]]:
-    """The images of each picture, in order; the first pictures have one more where they cannot be shared evenly.
-
-    Args:
-        images: of an example.
-        pictures: to be made of them; 0 for one of each.
-
-    Raises:
-        DataError: more pictures than images.
-    """
-    count = pictures or len(images)
-    if count > len(images):
-        raise DataError(f"data.images asks for {count} pictures of {len(images)} images; lower it")
-    return [[images[i] for i in part] for part in np.array_split(np.arange(len(images)), count)]
 
 
 def _joined(parts: list[bytes], name: str) -> Image.Image:

@@ -15,7 +15,7 @@ READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
 
 
 def train_iterator(
-    dataset: Dataset, config: DataConfig, rows: np.ndarray | None = None
+    dataset: Dataset, config: DataConfig, rows: np.ndarray | None = None, start: int = 0
 ) -> grain.DatasetIterator[Example]:
     """Endless batches of the train split, in an order that the seed alone decides.
 
@@ -25,6 +25,7 @@ def train_iterator(
         dataset: of `prepare`.
         config: gives seed, augmentation and the global batch size B.
         rows: of every batch, in 0..B-1, those that are read here; all by default.
+        start: number of the first batch given; those before it are not read.
 
     Returns:
         An iterator with `get_state` and `set_state`, exact to the batch, over dicts of numpy arrays with
@@ -36,7 +37,7 @@ def train_iterator(
     order = grain.MapDataset.range(len(examples)).seed(config.seed).shuffle().repeat()
     augmented = config.augment == "clip_randaug"
     loaded = order.random_map(examples.get) if augmented else order.map(examples.get)
-    steps = grain.MapDataset.range(len(loaded) // size)
+    steps = grain.MapDataset.range(start, len(loaded) // size)
     batches = steps.map(lambda step: collate([loaded[step * size + int(row)] for row in mine])).to_iter_dataset(READ)
     if config.workers:
         if not flags.FLAGS.is_parsed():  # grain reads its flags, also where absl runs no program

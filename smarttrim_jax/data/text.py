@@ -3,23 +3,20 @@
 import collections
 import os
 import pathlib
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, processors
 
+from smarttrim_jax.data.vocabularies import BERT_SPECIAL, from_json, read_vocabulary, special_tokens, wordpiece
 from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.small_files import write_whole
 
-FILE_NAME = "tokenizer.json"
 # A rarer word is spelled by its letters: its own embedding would hardly be trained.
 SENTENCES_OF_A_WORD = 2
 
 # BLIP's first tokens of texts that are decoded, and of those that are encoded beside an image, in its order.
 BLIP_STARTS = ("[DEC]", "[ENC]")
-
-BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-_ROBERTA = ("<pad>", "<unk>", "<s>", "</s>")
 
 
 class TextEncoder:
@@ -42,7 +39,7 @@ class TextEncoder:
         """
         if text_length < 3:
             raise ConfigError(f"text_length is {text_length}; it must be at least 3 (start, a token, end)")
-        special = _special_tokens(tokenizer)
+        special = special_tokens(tokenizer)
         pad, _, start, end = special
         tokenizer.add_special_tokens([*special, *(BLIP_STARTS if first else ())])
         ids = tokenizer.get_vocab()
@@ -64,6 +61,10 @@ class TextEncoder:
         """Entries of the vocabulary, the special tokens included."""
         return self._tokenizer.get_vocab_size()
 
+    def vocabulary(self) -> list[tuple[str, int]]:
+        """The entries and their ids, in the order of the ids."""
+        return sorted(self._tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+
     def encode(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """The ids and the mask of a text.
 
@@ -71,10 +72,14 @@ class TextEncoder:
             ids [text_length] int32, and mask [text_length] int32: 1 for a token, 0 for padding.
 
         Raises:
-            DataError: the text is empty.
+            DataError: It is empty, or no text.
         """
+        if not isinstance(text, str):
+            raise DataError(f"the text is of type {type(text).__name__}; give a question or a sentence")
         if not text.strip():
             raise DataError("the text is empty; give a question or a sentence")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError("the text holds half of a surrogate pair, which is no character; remove it")
         encoding = self._tokenizer.encode(text)
         return np.array(encoding.ids, np.int32), np.array(encoding.attention_mask, np.int32)
 
@@ -101,17 +106,13 @@ class TextEncoder:
         """The written form of each id, in order, for pictures and logs."""
         return [self._tokenizer.decode([int(i)], skip_special_tokens=False) for i in ids]
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the tokenizer as one JSON file, whole or not at all; `load` reads it."""
-        path = pathlib.Path(path)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tokenizer") as folder:
-            whole = pathlib.Path(folder) / FILE_NAME
-            self._tokenizer.save(str(whole))
-            whole.replace(path)
-
     def to_json(self) -> str:
         """The tokenizer as `from_json` reads it."""
         return self._tokenizer.to_str(pretty=True)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the tokenizer as one JSON file, whole or not at all; `load` reads it."""
+        write_whole(path, self.to_json())
 
     @classmethod
     def from_json(cls, content: bytes, text_length: int, first: str = "") -> "TextEncoder":
@@ -125,11 +126,7 @@ class TextEncoder:
         Raises:
             DataError: It is damaged, or no tokenizer.
         """
-        try:
-            tokenizer = Tokenizer.from_buffer(content)
-        except Exception as error:  # the library raises bare Exception
-            raise DataError(f"it is no tokenizer: {error}") from error
-        return cls(tokenizer, text_length, first)
+        return cls(from_json(content), text_length, first)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], text_length: int, first: str = "") -> "TextEncoder":
@@ -144,13 +141,7 @@ class TextEncoder:
         Raises:
             DataError: no vocabulary there, or one that cannot be read.
         """
-        path = pathlib.Path(path).expanduser()
-        read, files = _reader(path)
-        try:
-            tokenizer = read(*map(str, files))
-        except Exception as error:  # the library raises bare Exception
-            raise DataError(f"cannot read the tokenizer '{path}': {error}") from error
-        return cls(tokenizer, text_length, first)
+        return cls(read_vocabulary(pathlib.Path(path)), text_length, first)
 
     @classmethod
     def train(cls, sentences: Iterable[str], text_length: int) -> "TextEncoder":
@@ -163,7 +154,7 @@ class TextEncoder:
             sentences: those of the training examples.
             text_length: tokens of every encoded text.
         """
-        tokenizer = _wordpiece(models.WordPiece({}, unk_token="[UNK]"))
+        tokenizer = wordpiece({})
         words: collections.Counter[str] = collections.Counter()
         for sentence in sentences:
             text = tokenizer.normalizer.normalize_str(sentence)
@@ -173,47 +164,3 @@ class TextEncoder:
         entries = dict.fromkeys([*BERT_SPECIAL, *letters, *(f"##{letter}" for letter in letters), *known])
         tokenizer.model = models.WordPiece({entry: i for i, entry in enumerate(entries)}, unk_token="[UNK]")
         return cls(tokenizer, text_length)
-
-
-def _reader(path: pathlib.Path) -> tuple[Callable[..., Tokenizer], list[pathlib.Path]]:
-    """The function for the files at `path`, and the files."""
-    folder = path if path.is_dir() else path.parent
-    readers: dict[tuple[str, ...], Callable[..., Tokenizer]] = {
-        (FILE_NAME,): Tokenizer.from_file,
-        ("vocab.txt",): _read_bert,
-        ("vocab.json", "merges.txt"): _read_roberta,
-    }
-    for names, read in readers.items():
-        files = [folder / name for name in names]
-        if all(file.is_file() for file in files) and (path.is_dir() or path in files):
-            return read, files
-    if path.suffix in (".json", ".txt") and path.is_file():
-        return (_read_bert if path.suffix == ".txt" else Tokenizer.from_file), [path]
-    accepted = ", ".join(" with ".join(names) for names in readers)
-    raise DataError(f"no vocabulary at '{path}'; accepted are {accepted}, or a folder that holds them")
-
-
-def _read_bert(vocabulary: str) -> Tokenizer:
-    return _wordpiece(models.WordPiece.from_file(vocabulary, unk_token="[UNK]"))
-
-
-def _read_roberta(vocabulary: str, merges: str) -> Tokenizer:
-    tokenizer = Tokenizer(models.BPE.from_file(vocabulary, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
-
-
-def _wordpiece(model: models.WordPiece) -> Tokenizer:
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return tokenizer
-
-
-def _special_tokens(tokenizer: Tokenizer) -> tuple[str, str, str, str]:
-    """Padding, unknown, start and end as this vocabulary writes them."""
-    for tokens in (BERT_SPECIAL, _ROBERTA):
-        if all(tokenizer.token_to_id(token) is not None for token in tokens):
-            return tokens
-    raise DataError(f"the vocabulary lacks the special tokens; it must hold {BERT_SPECIAL} or {_ROBERTA}")

@@ -58,7 +58,7 @@ def adaptive_apply(
     bound = model.bind(params)
     state = bound.embed(images, ids, mask)
     present = {name: tokens.padded_gate for name, tokens in state.items()}
-    stages = [_switched(stage, config) if isinstance(stage, Run) else stage for stage in bound.stages()]
+    stages = [_switched(stage, config) if isinstance(stage, Run) else stage for stage in bound.stages]
     state, gates = fold_stages(stages, state, trim, None)
     return bound.read_out(state, gates, present)
 
@@ -96,8 +96,9 @@ def _sizes(tokens: Tokens, config: AdaptiveConfig) -> list[tuple[int, int]]:
 
     sizes = []
     for share in sorted({*config.shares, 1.0}):
-        line = rounded(share * batch * length, batch * length)
-        places = line if batch == 1 else rounded(config.longest * share * length, length)
+        kept = max(share * length, 1.0)  # of every example, whose global token is never closed
+        line = rounded(kept * batch, batch * length)
+        places = line if batch == 1 else rounded(config.longest * kept, length)
         if (line, places) not in sizes:
             sizes.append((line, places))
     return sizes

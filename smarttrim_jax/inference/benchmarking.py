@@ -3,18 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference.against_torch import TorchForward, check_equal
 from smarttrim_jax.inference.executor import Batch, PackedExecutor
+from smarttrim_jax.inference.forced_load import forced_load
 from smarttrim_jax.inference.speed import Row, compare
 from smarttrim_jax.models.execution import ExecutionConfig
-from smarttrim_jax.models.forced import ForcedFunctional
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.trimming.forced import offset_that_keeps
 from smarttrim_jax.trimming.gates import Trim
 
 EXAMPLES = 32
@@ -22,9 +19,6 @@ EXAMPLES = 32
 
 CALIBRATION_BATCH = 128
 """Examples at a time that the executor is calibrated on."""
-
-SPREAD = 0.25
-"""Standard deviation of the share that forced examples keep, relative to its mean."""
 
 
 def measure_forced(
@@ -52,29 +46,19 @@ def measure_forced(
     Raises:
         ConfigError: a model without trimmers, or one that transformers does not have.
     """
-    sizes, trimming = config.model, config.model.trimming
-    if trimming is None:
-        raise ConfigError("the config's model has no trimmers (model.trimming is None)")
+    sizes = config.model
     if params is None:
         params = jax.jit(Functional(sizes).init)(jax.random.key(config.seed))
     torch = TorchForward(sizes, params) if against_torch else None
     for batch_size in batch_sizes:
-        random = np.random.default_rng(config.seed)
-        side, length = sizes.vision.image_size, config.data.text_length
-        batch: Batch = (
-            jnp.asarray(random.normal(size=(batch_size, sizes.images, side, side, 3)), jnp.float32),
-            jnp.asarray(random.integers(3, sizes.text.vocab_size, (batch_size, length))),
-            jnp.ones((batch_size, length), jnp.int32),
-        )
+        load = forced_load(sizes, params, config.data.text_length, batch_size, config.seed)
         if torch is not None:
-            check_equal(Functional(sizes), params, torch, batch)
-        model = _forced(Functional(sizes), params, batch, random)
+            check_equal(Functional(sizes), params, torch, load.batch)
         for keep in keeps:
-            shares = np.clip(random.normal(keep, SPREAD * keep * (keep < 1), batch_size), 0.0, 1.0)
-            trim = Trim(offset=offset_that_keeps(jnp.asarray(shares, jnp.float32)))
-            executor = PackedExecutor(model, params, config.execution)
-            executor.calibrate([batch], trim=trim)
-            for row in compare(model, params, executor, [batch], trim, repeats=repeats, torch=torch):
+            trim = load.trim(keep)
+            executor = PackedExecutor(load.model, params, config.execution)
+            executor.calibrate([load.batch], trim=trim)
+            for row in compare(load.model, params, executor, [load.batch], trim, repeats=repeats, torch=torch):
                 yield {"keep": keep, **row}
 
 
@@ -117,25 +101,6 @@ def measure_trained(
             batches = _cut(examples, batch_size)[: max(EXAMPLES // batch_size, 1)]
             measured = compare(model, params, executor, batches, trim, repeats=repeats)
             yield from ({"asked": speedup, **row} for row in measured)
-
-
-def _forced(model: Functional, params: Params, batch: Batch, random: np.random.Generator) -> ForcedFunctional:
-    """A model that keeps what its dial's offset says, in a random order of the tokens, and all heads."""
-    record = jax.eval_shape(lambda *args: model.apply(*args, trim=Trim()).record, params, *batch)
-    order: dict[int, jax.Array] = {}
-    for gates in record.gates.values():
-        count = gates.tokens.shape[-1]
-        if count not in order:
-            order[count] = jnp.asarray((random.permutation(count) + 0.5)[None] / count, jnp.float32)
-    return ForcedFunctional(
-        model.config,
-        tokens={name: order[gates.tokens.shape[-1]] for name, gates in record.gates.items()},
-        heads={
-            name: jnp.ones((1, gates.heads.shape[-1]))
-            for name, gates in record.gates.items()
-            if gates.heads is not None
-        },
-    )
 
 
 def _cut(examples: Batch, size: int) -> list[Batch]:

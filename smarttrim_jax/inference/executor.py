@@ -52,7 +52,7 @@ class PackedExecutor:
 
     def __init__(self, model: Functional, params: Params, config: ExecutionConfig | None = None):
         self.config = config or ExecutionConfig()
-        stages = model.bind(params).stages()
+        stages = model.bind(params).stages
         self._stages = [RunPrograms(stage) if isinstance(stage, Run) else stage.name for stage in stages]
         self._frame = FramePrograms(model, params, [stage for stage in stages if isinstance(stage, Run)])
         self._rooms: dict[int, Rooms] = collections.defaultdict(lambda: Rooms(self.config))

@@ -51,6 +51,21 @@ def time_by_turns(functions: dict[str, Callable[[], Any]], repeats: int) -> dict
     return {name: Timing(first, later) for name, (first, *later) in seconds.items()}
 
 
+def queued_seconds(function: Callable[[], Any], calls: int) -> float:
+    """Seconds per call where no call waits for the one before: those of the slower of host and device.
+
+    Args:
+        function: What it returns is waited for once, behind the last call.
+        calls: Calls in the queue.
+    """
+    jax.block_until_ready(function())
+    start = time.perf_counter()
+    for _ in range(calls):
+        last = function()
+    jax.block_until_ready(last)
+    return (time.perf_counter() - start) / calls
+
+
 def matmul(dtype: Any = jnp.float32, size: int = 4096) -> tuple[Callable[[], jax.Array], int]:
     """A large matrix product, and its multiply-adds: what the machine can do at best."""
     matrix = jax.random.normal(jax.random.key(0), (size, size), dtype)

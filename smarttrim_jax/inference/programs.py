@@ -265,7 +265,7 @@ class FramePrograms:
         return state, {name: tokens.padded_gate for name, tokens in state.items()}, count(state, {})
 
     def _apply_segment(self, name: str, leaves: list[Any], state: State) -> State:
-        (stage,) = (stage for stage in self._bind(leaves).stages() if stage.name == name)
+        (stage,) = (stage for stage in self._bind(leaves).stages if stage.name == name)
         return stage.apply(state)
 
     def _stack_and_read_out(

@@ -1,18 +1,18 @@
 """What a step of trim-tuning costs, against one of plain fine-tuning."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.inference.measurement import time_by_turns
+from smarttrim_jax.inference.measurement import Timing, time_by_turns
 from smarttrim_jax.inference.speed import Row
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.sharding import make_mesh, place_batch, state_shardings
-from smarttrim_jax.training.step import Steps, jit_step
+from smarttrim_jax.training.step import Step, Steps, jit_step
 from smarttrim_jax.training.without_data import abstract_batch, task_without_data
 
 
@@ -25,47 +25,87 @@ def measure_steps(config: ExperimentConfig, batch_sizes: Sequence[int], repeats:
         repeats: timed steps of each kind.
 
     Yields:
-        Rows with `step` ("plain", "trim", and "shortened" where the config has a capacity), `batch_size`, `seconds`
-        (median), `spread` (quartiles over the median), `compile_seconds`, and `cost`, its seconds over the plain
-        step's.
+        Rows of `step_rows`.
 
     Raises:
         ConfigError: a model without trimmers, sizes that are left to the data, or a mesh that does not fit.
     """
-    if config.model.trimming is None:
-        raise ConfigError("the config's model has no trimmers (model.trimming is None)")
-    task, mesh = task_without_data(config), make_mesh(config.mesh)
-    abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
-    steps = Steps(task, make_optimizer(config.optimizer, abstract, config.schedule.total_steps))
-    shardings = state_shardings(jax.eval_shape(steps.initial_state, abstract), mesh)
-    compared = {"plain": steps.full, "trim": steps.trim}
-    if config.capacity.sides:
-        compared["shortened"] = steps.trim_shortened
-    begin = jax.jit(lambda key: steps.initial_state(task.model.init(key)), out_shardings=shardings)
+    steps = TimedSteps(config)
     for batch_size in batch_sizes:
-        batch = place_batch(_random_batch(config, batch_size), mesh)
+        yield from step_rows(time_by_turns(steps.calls(batch_size), repeats), batch_size)
 
-        def repeated(step: Any, batch: Any = batch) -> Callable[[], Any]:
-            program, states = jit_step(step, shardings), [begin(jax.random.key(config.seed))]
 
-            def run() -> Any:
-                state, metrics = program(states.pop(), batch)
-                states.append(state)
-                return metrics
+class TimedSteps:
+    """A run's steps as calls that a clock can be held to.
 
-            return run
+    Args:
+        config: Configuration of the run, with every size given.
 
-        with jax.set_mesh(mesh):
-            timings = time_by_turns({name: repeated(step) for name, step in compared.items()}, repeats)
-        for name, timing in timings.items():
-            yield {
-                "step": name,
-                "batch_size": batch_size,
-                "seconds": timing.median,
-                "spread": timing.spread,
-                "compile_seconds": timing.first - timing.median,
-                "cost": timing.median / timings["plain"].median,
-            }
+    Raises:
+        ConfigError: A model without trimmers, sizes that are left to the data, or a mesh that does not fit.
+    """
+
+    def __init__(self, config: ExperimentConfig):
+        if config.model.trimming is None:
+            raise ConfigError("the config's model has no trimmers (model.trimming is None)")
+        task, self._config, self._mesh = task_without_data(config), config, make_mesh(config.mesh)
+        abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
+        self._steps = Steps(task, make_optimizer(config.optimizer, abstract, config.schedule.total_steps))
+        self._shardings = state_shardings(jax.eval_shape(self._steps.initial_state, abstract), self._mesh)
+        self._begin = jax.jit(
+            lambda key: self._steps.initial_state(task.model.init(key)), out_shardings=self._shardings
+        )
+
+    def calls(self, batch_size: int) -> dict[str, Callable[[], Any]]:
+        """A call for each kind of step: "plain", "trim", and "shortened" where the config has a capacity.
+
+        Each begins with a state of its own and goes on from it, call by call; the first one compiles.
+
+        Args:
+            batch_size: Examples over all devices.
+        """
+        batch = place_batch(_random_batch(self._config, batch_size), self._mesh)
+        compared = {"plain": self._steps.full, "trim": self._steps.trim}
+        if self._config.capacity.sides:
+            compared["shortened"] = self._steps.trim_shortened
+        return {name: self._repeated(step, batch) for name, step in compared.items()}
+
+    def _repeated(self, step: Step, batch: Any) -> Callable[[], Any]:
+        program = jit_step(step, self._shardings)
+        states: list[Any] = []
+
+        def run() -> Any:
+            with jax.set_mesh(self._mesh):
+                before = states.pop() if states else self._begin(jax.random.key(self._config.seed))
+                state, metrics = program(before, batch)
+            states.append(state)
+            return metrics
+
+        return run
+
+
+def step_rows(timings: Mapping[str, Timing], batch_size: int) -> list[Row]:
+    """What steps took, each against the plain one.
+
+    Args:
+        timings: By kind of step, "plain" among them.
+        batch_size: Examples over all devices.
+
+    Returns:
+        Rows with `step`, `batch_size`, `seconds` (median), `spread` (quartiles over the median), `compile_seconds`,
+        and `cost`, its seconds over the plain step's.
+    """
+    return [
+        {
+            "step": name,
+            "batch_size": batch_size,
+            "seconds": timing.median,
+            "spread": timing.spread,
+            "compile_seconds": timing.first - timing.median,
+            "cost": timing.median / timings["plain"].median,
+        }
+        for name, timing in timings.items()
+    ]
 
 
 def _random_batch(config: ExperimentConfig, size: int) -> dict[str, np.ndarray]:

@@ -85,8 +85,8 @@ class TaskHead(nnx.Module):
     ):
         if config.outputs < 1:
             raise ConfigError(
-                f"outputs of head '{config.name}' is 0, which the data set fills in; set it to build a model "
-                "without one"
+                f"head '{config.name}' has {config.outputs} outputs, which the data set fills in; set "
+                "them to build a model without one"
             )
         self.kind = config.kind
         features = 2 * width * images

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.segments import GatesByRun, Run, State
 from smarttrim_jax.nn.folding import Remat, stack
+from smarttrim_jax.nn.inputs import check_images
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.nn.vision import VisionTransformer
@@ -57,6 +58,14 @@ def existing(trimmers: Mapping[str, nnx.Module | None]) -> dict[str, nnx.Module]
     return {name: module for name, module in trimmers.items() if module is not None}
 
 
+def by_name(modules: nnx.Dict) -> dict[str, Any]:
+    """The modules of an `nnx.Dict` by name.
+
+    A module that runs asks here: `nnx.tabulate` replaces `items` and `get`, and leaves a note among the entries.
+    """
+    return {name: modules[name] for name in modules if isinstance(modules[name], nnx.Module)}
+
+
 def decide_side(
     trimmers: LayerTrimmers | None,
     tokens: T,
@@ -78,7 +87,7 @@ def decide_side(
     """
     if trimmers is None:
         return tokens, open_gates(tokens, heads, sources=len(others))
-    return trimmers(tokens, trim, others=others, key=key)
+    return trimmers(tokens=tokens, trim=trim, others=others, key=key)
 
 
 def _encoder_decide(
@@ -107,7 +116,7 @@ def _encoder_layer(
     side: str, layer: Any, state: State, gates: GatesByRun, key: jax.Array | None, **inputs: Array
 ) -> State:
     """One layer of an image or text encoder, with the gates it decided on; `inputs` are what else it takes."""
-    tokens = layer(state[side], head_gate=gates[side].heads, key=split_key(key, 2)[1], **inputs)
+    tokens = layer(tokens=state[side], head_gate=gates[side].heads, key=split_key(key, 2)[1], **inputs)
     return state | {side: tokens}
 
 
@@ -156,8 +165,10 @@ def embed_images(
         count: of images that an example has.
 
     Raises:
-        ConfigError: another number of images.
+        ConfigError: another number of images; as `check_images`.
+        DataError: as `check_images`.
     """
+    check_images(images)
     if images.ndim == 4:
         images = images[:, None]
     if images.shape[1] != count:

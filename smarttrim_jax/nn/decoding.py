@@ -107,7 +107,7 @@ class CachedDecoder:
         """
         rows, length, *_ = cache[0].keys.shape
         written = jnp.broadcast_to(jnp.arange(length) <= position, (rows, length)).astype(jnp.float32)
-        tokens = Padded(self.text.embed_one(ids, position)[:, None], jnp.ones((rows, 1)))
+        tokens = Padded(self.text.embed_one(ids, position)[:, None], jnp.ones((rows, 1), jnp.float32))
         after = []
         for index, kept in enumerate(cache):
             layer, (_, head_gate, cross_head_gate) = self._layer(index), self._inputs[index]

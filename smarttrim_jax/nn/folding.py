@@ -96,13 +96,25 @@ def _run(
     if remat != "none":
         apply = jax.checkpoint(apply, policy=POLICIES[remat], prevent_cse=not scan)
     if scan:
-        return jax.lax.scan(apply, carry, (params, inputs))
+        return jax.lax.scan(apply, _varying(carry, (params, inputs)), (params, inputs))
     outputs = []
     for index, layer in enumerate(unstack(params)):
         item = jax.tree.map(lambda leaf, index=index: leaf[index], inputs)
         carry, output = apply(carry, (layer, item))
         outputs.append(output)
     return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
+
+
+def _varying(carry: Any, others: Any) -> Any:
+    """The carry as a scan gives it back: inside `jax.shard_map` it differs between devices as anything else does."""
+    axes = [jax.typeof(leaf).manual_axis_type.varying for leaf in jax.tree.leaves((carry, others))]
+    every = frozenset[str]().union(*axes)
+
+    def vary(leaf: jax.Array) -> jax.Array:
+        missing = tuple(every - jax.typeof(leaf).manual_axis_type.varying)
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(vary, carry)
 
 
 def _slice(module: Any, start: int, stop: int, depth: int) -> Any:

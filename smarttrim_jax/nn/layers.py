@@ -71,8 +71,8 @@ class PreNormLayer(nnx.Module):
         self.attention = Attention(width, heads, dropout_rate=0.0, dtype=dtype, kernel=kernel, rngs=rngs)
         self.mlp_norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)
         self.mlp = FeedForward(width, mlp_width, activation, dtype=dtype, rngs=rngs)
-        self.attention_scale = nnx.Param(jnp.ones(width)) if layer_scale else None
-        self.mlp_scale = nnx.Param(jnp.ones(width)) if layer_scale else None
+        self.attention_scale = nnx.Param(jnp.ones(width, jnp.float32)) if layer_scale else None
+        self.mlp_scale = nnx.Param(jnp.ones(width, jnp.float32)) if layer_scale else None
 
     def __call__(
         self,
@@ -85,7 +85,7 @@ class PreNormLayer(nnx.Module):
         """One layer; `key` None is evaluation, without stochastic depth."""
         keys = split_key(key, 2)
         x = tokens.values
-        branch = self.attention(tokens.replace(self.attention_norm(x)), head_gate=head_gate, key=keys[0])
+        branch = self.attention(tokens=tokens.replace(self.attention_norm(x)), head_gate=head_gate, key=keys[0])
         x = x + drop_path(_scaled(branch, self.attention_scale), tokens, drop_path_rate, keys[0])
         branch = self.mlp(self.mlp_norm(x))
         return tokens.replace(x + drop_path(_scaled(branch, self.mlp_scale), tokens, drop_path_rate, keys[1]))
@@ -160,16 +160,16 @@ class PostNormLayer(nnx.Module):
         def add(tokens: T, branch: Array, norm: nnx.LayerNorm, key: jax.Array | None) -> T:
             return tokens.replace(norm(tokens.values + dropout(branch, self.dropout_rate, key)))
 
-        branch = self.attention(tokens, own, head_gate=head_gate, key=keys[0])
+        branch = self.attention(tokens=tokens, source=own, head_gate=head_gate, key=keys[0])
         tokens = add(tokens, branch, self.attention_norm, keys[1])
         if source is not None:
-            branch = self.read(tokens, source, cross_head_gate, keys[2])
+            branch = self.read(tokens=tokens, source=source, head_gate=cross_head_gate, key=keys[2])
             tokens = add(tokens, branch, self.cross_attention_norm, keys[3])
         return add(tokens, self.mlp(tokens.values), self.mlp_norm, keys[4])
 
     def read(self, tokens: Tokens, source: Any, head_gate: Any, key: jax.Array | None) -> Array:
         """What the tokens take from the source, before dropout, residual and norm."""
-        return self.cross_attention(tokens, source, head_gate=head_gate, key=key)
+        return self.cross_attention(tokens=tokens, source=source, head_gate=head_gate, key=key)
 
 
 def _scaled(branch: Array, scale: nnx.Param | None) -> Array:

@@ -1,6 +1,7 @@
 """Dropout, stochastic depth and the keys they draw from."""
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
@@ -26,7 +27,8 @@ def drop_path(branch: Array, tokens: Tokens, rate: Array | float, key: jax.Array
     if key is None or (isinstance(rate, float) and rate == 0.0):
         return branch
     examples = tokens.global_token.shape[0]
-    keep = jax.random.bernoulli(key, 1.0 - rate, (examples, 1)) / (1.0 - rate)
+    kept = 1.0 - jnp.asarray(rate, jnp.float32)
+    keep = jax.random.bernoulli(key, kept, (examples, 1)) / kept
     return branch * tokens.spread(keep).astype(branch.dtype)
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.folding import stack
+from smarttrim_jax.nn.inputs import check_texts
 from smarttrim_jax.nn.layers import PostNormLayer, layer_norm
 from smarttrim_jax.nn.positions import roberta_positions
 from smarttrim_jax.nn.regularization import dropout
@@ -99,8 +100,10 @@ class TextEmbedding(nnx.Module):
         """Tokens before the first layer; padding is closed from the start.
 
         Raises:
-            ConfigError: a text longer than the position table.
+            ConfigError: a text longer than the position table; as `check_texts`.
+            DataError: as `check_texts`.
         """
+        check_texts(ids, mask, self.config.vocab_size)
         if ids.shape[1] > self.config.max_length:
             raise ConfigError(
                 f"texts of {ids.shape[1]} tokens do not fit a position table for {self.config.max_length}"

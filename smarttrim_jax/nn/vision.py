@@ -87,8 +87,8 @@ class VisionTransformer(nnx.Module):
         self.patch_embedding = Linear(
             3 * config.patch_size**2, config.width, use_bias=config.patch_bias, dtype=dtype, rngs=rngs
         )
-        self.class_embedding = nnx.Param(normal(rngs.params(), (config.width,)))
-        self.position_embedding = nnx.Param(normal(rngs.params(), (1 + config.grid**2, config.width)))
+        self.class_embedding = nnx.Param(normal(rngs.params(), (config.width,), jnp.float32))
+        self.position_embedding = nnx.Param(normal(rngs.params(), (1 + config.grid**2, config.width), jnp.float32))
         self.first_norm = (
             layer_norm(config.width, config.epsilon, dtype=dtype, rngs=rngs) if config.pre_norm else None
         )
@@ -132,4 +132,4 @@ class VisionTransformer(nnx.Module):
         """What differs between the layers beside their parameters: stochastic depth, rising linearly to the last."""
         if self.config.drop_path == 0.0:
             return {}
-        return {"drop_path_rate": jnp.linspace(0.0, self.config.drop_path, self.config.depth)}
+        return {"drop_path_rate": jnp.linspace(0.0, self.config.drop_path, self.config.depth, dtype=jnp.float32)}

@@ -63,12 +63,12 @@ def empty_queue(key: jax.Array, places: int, features: int) -> Queue:
         places: of the queue (57600 in the official settings); a multiple of the batch.
         features: width of the vectors.
     """
-    images, texts = jax.random.normal(key, (2, places, features))
+    images, texts = jax.random.normal(key, (2, places, features), jnp.float32)
 
     def unit(vectors: Array) -> Array:
         return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
 
-    return Queue(unit(images), unit(texts), jnp.full(places, NOBODY), jnp.zeros((), jnp.int32))
+    return Queue(unit(images), unit(texts), jnp.full(places, NOBODY, jnp.int32), jnp.zeros((), jnp.int32))
 
 
 def enqueue(

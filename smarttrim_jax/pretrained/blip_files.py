@@ -11,7 +11,7 @@ from smarttrim_jax.models.functional import Params
 from smarttrim_jax.pretrained.blip import HUGGING_FACE, OFFICIAL, Naming
 from smarttrim_jax.pretrained.files import Path, read_weights
 from smarttrim_jax.pretrained.hub import blip_hub, config_path, is_blip, read_hub
-from smarttrim_jax.pretrained.official_blip import fill_blip, new_blip, to_blip, unwrapped_blip
+from smarttrim_jax.pretrained.official_blip import blip_weights, fill_blip, new_blip, to_blip
 from smarttrim_jax.pretrained.paired_files import read_configuration, with_beside, write_pair
 
 BESIDE = HUGGING_FACE.nameless
@@ -33,7 +33,7 @@ def read_blip(path: Path, *, task: Task | None = None, **overrides: Any) -> tupl
         CheckpointError: a file that cannot be read, or weights that do not fit.
         ConfigError: an unknown override, or one that does not fit.
     """
-    known, tensors = read_configuration(path, BlipConfig), unwrapped_blip(read_weights(path))
+    known, tensors = read_configuration(path, BlipConfig), blip_weights(read_weights(path))
     hub = read_hub(path) if known is None else None
     config, params = new_blip(tensors, task, overrides, known=known, hub=hub)
     return config, with_beside(path, params, BESIDE)
@@ -50,7 +50,7 @@ def fill_blip_from_file(path: Path, config: BlipConfig, params: Params) -> Param
     Raises:
         CheckpointError: a file that cannot be read, of another task, or of another model.
     """
-    return with_beside(path, fill_blip(config, params, unwrapped_blip(read_weights(path))), BESIDE)
+    return with_beside(path, fill_blip(config, params, blip_weights(read_weights(path))), BESIDE)
 
 
 def write_blip(path: Path, config: BlipConfig, params: Params, naming: Naming = OFFICIAL) -> list[pathlib.Path]:

@@ -21,6 +21,8 @@ from smarttrim_jax.pretrained.encoder_tables import FAMILIES, Family
 from smarttrim_jax.pretrained.files import Path, read_weights
 from smarttrim_jax.pretrained.hub import Hub, read_hub, traits
 from smarttrim_jax.pretrained.sizes import default_heads, depth_of, grid_side, shape_of
+from smarttrim_jax.pretrained.weight_table import as_float32
+from smarttrim_jax.pretrained.wrapping import unwrapped
 
 Source = Path | Mapping[str, Any]
 EncoderConfig = VisionConfig | TextConfig
@@ -98,7 +100,7 @@ def with_encoders(
 def _open(source: Source) -> tuple[dict[str, Any], Hub]:
     """The tensors, and what a config.json beside their file says."""
     if isinstance(source, Mapping):
-        return dict(source), {}
+        return unwrapped(source), {}
     return read_weights(source), read_hub(source)
 
 
@@ -185,7 +187,7 @@ def _resize(family: Family, tensors: dict[str, Any], config: VisionConfig) -> No
     rule = next(rule for rule in family.table.rules if rule.ours == ("image/position_embedding",))
     if rule.official in tensors:
         side = config.position_grid or config.image_size // config.patch_size
-        table = rule.layout.to_ours(np.asarray(tensors[rule.official], np.float32))
+        table = rule.layout.to_ours(as_float32(rule.official, tensors[rule.official]))
         tensors[rule.official] = rule.layout.to_official(
             np.asarray(resize_positions(jnp.asarray(table), (side, side)))
         )

@@ -1,69 +1,70 @@
 """Weight files as arrays by name, read without running anything that they hold, and written as safetensors."""
 
+import json
 import os
 import pathlib
-import pickle
-import warnings
-import zipfile
+import stat
 from collections.abc import Mapping
 from typing import Any
 
-import ml_dtypes
+import ml_dtypes  # noqa: F401 (teaches numpy bfloat16)
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.pretrained.torch_files import first_sentence, is_torch, read_torch, to_numpy
+from smarttrim_jax.pretrained.wrapping import unwrapped
 
 Path = str | os.PathLike[str]
 Tensors = dict[str, np.ndarray]
 
 SAFETENSORS = ".safetensors"
 TORCH = (".ckpt", ".pth", ".pt", ".bin")
-# What training programs wrap the weights in: Lightning, BLIP.
-WRAPPERS = ("state_dict", "model")
-# Lightning's files mention classes of its own (callbacks, loggers) beside the weights.
-MENTIONED = ("pytorch_lightning.", "lightning.", "lightning_fabric.")
+INDEX = ".index.json"
+"""Of weights in several files (Hugging Face's "sharded" checkpoints)."""
 
 
 def is_weight_file(path: Path) -> bool:
     """Whether a name is that of a weight file, by its suffix."""
-    return pathlib.PurePath(path).suffix in (SAFETENSORS, *TORCH)
+    return os.fspath(path).endswith((SAFETENSORS, *TORCH, INDEX))
 
 
 def read_weights(path: Path) -> Tensors:
     """The tensors of a weight file, in their own types, by name.
 
     Args:
-        path: `.safetensors`, or torch's `.ckpt`, `.pth`, `.pt` or `.bin` (needs torch), whose wrapper
-            ("state_dict" of Lightning, "model" of BLIP) is taken off.
+        path: `.safetensors`; torch's `.ckpt`, `.pth`, `.pt` or `.bin` (needs torch); or the `.index.json` of several
+            such files beside it. What training programs wrap weights in is taken off: entries such as "state_dict",
+            and prefixes of their names such as "module.".
 
     Raises:
-        CheckpointError: the file is missing, damaged, of an unknown kind, without weights, or holds code.
+        CheckpointError: the file is missing, damaged, of an unknown kind, without weights, or holds code; a weight
+            that cannot be read; prefixes that some names have and others do not.
     """
-    path = pathlib.Path(path).expanduser()
     if not is_weight_file(path):
-        known = ", ".join((SAFETENSORS, *TORCH))
+        known = ", ".join((SAFETENSORS, *TORCH, INDEX))
         raise CheckpointError(f"'{path}' is no weight file by its suffix; known are {known}")
-    if not path.is_file():
-        raise CheckpointError(f"weight file '{path}' is missing; check the path")
-    return _read_safetensors(path) if path.suffix == SAFETENSORS else _read_torch(path)
+    file = _existing(path)
+    if file.name.endswith(INDEX):
+        return unwrapped(_read_shards(file))
+    return unwrapped(_read_safetensors(file)) if file.suffix == SAFETENSORS else _read_torch(file)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The texts that a safetensors file carries beside its tensors; none of any other file.
 
     Raises:
-        CheckpointError: the file is damaged.
+        CheckpointError: the file is missing or damaged.
     """
-    path = pathlib.Path(path).expanduser()
-    if path.suffix != SAFETENSORS:
+    file = _existing(path)
+    if file.suffix != SAFETENSORS:
         return {}
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
-    except safetensors.SafetensorError as error:
-        raise _damaged(path, error) from None
+        with safetensors.safe_open(file, framework="numpy") as content:
+            return content.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise _damaged(file, error) from None
 
 
 def write_weights(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
@@ -94,91 +95,68 @@ def write_weights(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str,
 
 
 def _read_safetensors(path: pathlib.Path) -> Tensors:
+    tensors = {}
     try:
-        return safetensors.numpy.load_file(path)
-    except safetensors.SafetensorError as error:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118 (no mapping)
+                tensors[name] = _read_tensor(file, name)
+    except (safetensors.SafetensorError, OSError, MemoryError) as error:
         raise _damaged(path, error) from None
+    return tensors
+
+
+def _read_tensor(file: Any, name: str) -> np.ndarray:
+    try:
+        return file.get_tensor(name)
+    except (AttributeError, KeyError, TypeError):  # types that numpy does not have
+        kind = file.get_slice(name).get_dtype()
+        raise CheckpointError(f"weight '{name}' is {kind}, which cannot be read; save it as float32") from None
+
+
+def _read_shards(index: pathlib.Path) -> Tensors:
+    """The tensors of all files that an index names, each of which lies beside it."""
+    try:
+        parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards = sorted(set(map(os.fspath, parts.values())))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"'{index}' is no index of weight files ({first_sentence(error)}); fetch it again"
+        ) from None
+    tensors: Tensors = {}
+    for shard in shards:
+        if pathlib.PurePath(shard).name != shard or not is_weight_file(shard) or shard.endswith(INDEX):
+            raise CheckpointError(f"'{index}' names the file '{shard}'; it may name weight files beside it alone")
+        tensors |= read_weights(index.with_name(shard))
+    missing = [name for name in parts if name not in tensors]
+    if missing:
+        raise CheckpointError(f"'{index}' promises the weight '{missing[0]}', which no file holds; fetch them again")
+    return tensors
 
 
 def _read_torch(path: pathlib.Path) -> Tensors:
-    try:
-        import torch
-    except ImportError:
-        raise CheckpointError(
-            f"reading '{path}' needs torch; pip install 'smarttrim_jax[torch]', or save it as {SAFETENSORS}"
-        ) from None
-    try:
-        stand_ins: list[Any] = [(_StandIn, name) for name in _mentioned_classes(path)]
-        with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of unusual pickles, which are refused where they cannot be read
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"'{path}' is damaged or holds more than weights ({_first_sentence(error)}); nothing of it was run; "
-            f"save its state_dict alone, best as {SAFETENSORS}"
-        ) from None
-    except Exception as error:  # a damaged pickle ends in whatever its next byte asks for
-        raise _damaged(path, error) from None
-    tensors = {name: part for name, part in _unwrapped(content).items() if isinstance(part, torch.Tensor)}
+    content = unwrapped(read_torch(path))
+    tensors = {name: to_numpy(name, part) for name, part in content.items() if is_torch(part)}
     if not tensors:
         raise CheckpointError(f"'{path}' holds no weights by name; save a model's state_dict")
-    return {name: _to_numpy(tensor) for name, tensor in tensors.items()}
+    return tensors
 
 
-def _mentioned_classes(path: pathlib.Path) -> list[str]:
-    """The names in the file that may stand for nothing.
-
-    Raises:
-        CheckpointError: others are there, or the file is a program.
-    """
-    import torch
-
+def _existing(path: Path) -> pathlib.Path:
+    """The path of a regular file: others may never end, or are no files."""
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except ValueError:
-        if zipfile.is_zipfile(path):
-            raise CheckpointError(
-                f"'{path}' is a TorchScript program; save its weights: "
-                "torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
-            ) from None
-        return []  # torch's format before 1.6, where whatever is not a weight is refused
-    refused = sorted(name for name in names if not name.startswith(MENTIONED))
-    if refused:
+        known = pathlib.Path(path).expanduser()
+        mode = known.stat().st_mode
+    except FileNotFoundError:
+        raise CheckpointError(f"weight file '{path}' is missing; check the path") from None
+    except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
-            f"'{path}' holds more than weights: it would use {', '.join(refused)}; nothing of it was run; "
-            f"save its state_dict alone, best as {SAFETENSORS}"
-        )
-    return names
-
-
-class _StandIn:
-    """In the place of a class that a file mentions: takes whatever it is given, and does nothing."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
-
-    def __setstate__(self, state: Any) -> None: ...
-
-
-def _unwrapped(content: Any) -> Mapping[str, Any]:
-    if not isinstance(content, Mapping):
-        return {}
-    return next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
-
-
-def _to_numpy(tensor: Any) -> np.ndarray:
-    import torch
-
-    tensor = tensor.detach().contiguous()
-    if tensor.dtype == torch.bfloat16:  # which torch does not give to numpy
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return tensor.numpy()
+            f"weight file '{path}' cannot be opened ({first_sentence(error)}); check the path"
+        ) from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise CheckpointError(f"weight file '{path}' is {kind}; name the file itself")
+    return known
 
 
 def _damaged(path: pathlib.Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"'{path}' is damaged ({_first_sentence(error)}); fetch it again")
-
-
-def _first_sentence(error: Exception) -> str:
-    return str(error).split("\n")[0].split(". ")[0] or type(error).__name__
+    return CheckpointError(f"'{path}' is damaged ({first_sentence(error)}); fetch it again")

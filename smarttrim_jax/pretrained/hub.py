@@ -24,6 +24,7 @@ FIELDS: dict[Side, dict[str, str]] = {
         "hidden_dropout_prob": "dropout",
     },
 }
+WHOLE, NUMBERS = (int,), (int, float)
 # Of transformers' BLIP; a config.json may leave them out.
 BLIP_DEFAULTS: dict[Side, dict[str, Any]] = {
     "image": {"num_attention_heads": 12, "layer_norm_eps": 1e-5},
@@ -51,9 +52,14 @@ def read_hub(weights: Path) -> Hub:
     if not beside.is_file():
         return {}
     try:
-        return json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"'{beside}' is damaged ({error}); fetch it again or remove it") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"'{beside}' is no configuration, but {type(content).__name__}; fetch it again or remove it"
+        )
+    return content
 
 
 def traits(side: Side, section: Hub) -> dict[str, Any]:
@@ -62,6 +68,10 @@ def traits(side: Side, section: Hub) -> dict[str, Any]:
     Raises:
         CheckpointError: a variation that the encoders do not have.
     """
+    if not isinstance(section, Mapping):
+        raise CheckpointError(
+            f"config.json describes the {side} encoder by {section!r}, not by fields; fetch it again"
+        )
     activation, positions = section.get("hidden_act", "gelu"), section.get("position_embedding_type", "absolute")
     known = list(ACTIVATIONS) if side == "image" else ["gelu"]
     if activation not in known:
@@ -70,7 +80,14 @@ def traits(side: Side, section: Hub) -> dict[str, Any]:
         raise CheckpointError(
             f"config.json says position_embedding_type '{positions}'; only absolute can be computed"
         )
-    return {field: section[name] for name, field in FIELDS[side].items() if section.get(name) is not None}
+    told = {name: section[name] for name in FIELDS[side] if section.get(name) is not None}
+    for name, value in told.items():
+        kind = WHOLE if name in ("num_attention_heads", "pad_token_id") else NUMBERS
+        if name != "hidden_act" and not (
+            isinstance(value, kind) and not isinstance(value, bool) and 0 <= value < 2**31
+        ):
+            raise CheckpointError(f"config.json says {name} {value!r}, which is no number in range; fetch it again")
+    return {FIELDS[side][name]: value for name, value in told.items()}
 
 
 def is_blip(hub: Hub) -> bool:
@@ -87,9 +104,11 @@ def blip_traits(hub: Hub) -> dict[str, dict[str, Any]]:
     if not is_blip(hub):
         return {}
     sections: dict[str, Side] = {"vision": "image", "text": "text"}
-    return {
-        part: traits(side, BLIP_DEFAULTS[side] | (hub.get(f"{part}_config") or {})) for part, side in sections.items()
-    }
+    found = {part: hub.get(f"{part}_config") or {} for part in sections}
+    for part, section in found.items():
+        if isinstance(section, dict):
+            found[part] = BLIP_DEFAULTS[sections[part]] | section
+    return {part: traits(side, found[part]) for part, side in sections.items()}
 
 
 def blip_hub(config: BlipConfig) -> dict[str, Any]:

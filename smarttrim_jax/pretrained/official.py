@@ -16,6 +16,8 @@ from smarttrim_jax.pretrained.meter import HEADS, METER
 from smarttrim_jax.pretrained.meter_config import MeterOverrides, infer_config
 from smarttrim_jax.pretrained.parameters import draw
 from smarttrim_jax.pretrained.sizes import parse_overrides
+from smarttrim_jax.pretrained.weight_table import as_float32
+from smarttrim_jax.pretrained.wrapping import unwrapped
 
 # Weights that only METER with a CLIP vision transformer has.
 LANDMARKS = ("vit_model.visual.conv1.weight", "text_transformer.embeddings.word_embeddings.weight")
@@ -33,8 +35,8 @@ def from_official(state_dict: Mapping[str, Any], **overrides: Any) -> tuple[Mete
     """A model from the weights of an official METER checkpoint (CLIP-ViT and RoBERTa).
 
     Args:
-        state_dict: tensors by official name (of torch or numpy, any float type), or the Lightning
-            checkpoint that holds them as "state_dict".
+        state_dict: tensors by official name (of torch or numpy, any float type), or the content of a training
+            program's file that holds them, as Lightning's.
         **overrides: fields of `MeterOverrides`.
 
     Returns:
@@ -45,7 +47,7 @@ def from_official(state_dict: Mapping[str, Any], **overrides: Any) -> tuple[Mete
         CheckpointError: weights of another model, missing, unexpected or misshaped, listed all at once.
         ConfigError: an unknown override, or one that does not fit.
     """
-    tensors = unwrapped(state_dict)
+    tensors = meter_weights(state_dict)
     config = infer_config(tensors, parse_overrides(MeterOverrides, overrides))
     return config, new_params(tensors, config)
 
@@ -58,13 +60,13 @@ def new_params(tensors: Mapping[str, Any], config: MeterConfig) -> Params:
     return unflatten_dict(loaded | draw(model, fresh), sep="/")
 
 
-def unwrapped(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def meter_weights(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """The tensors of an official METER checkpoint, by name.
 
     Raises:
         CheckpointError: it is of another model.
     """
-    tensors = dict(state_dict.get("state_dict", state_dict))
+    tensors = unwrapped(state_dict)
     _recognise(tensors)
     return tensors
 
@@ -80,7 +82,7 @@ def fill_from_official(config: MeterConfig, params: Params, state_dict: Mapping[
     Raises:
         CheckpointError: a checkpoint of other sizes or of another model, with everything that differs.
     """
-    tensors = unwrapped(state_dict)
+    tensors = meter_weights(state_dict)
     heads = {f"{part}_heads": getattr(config, part).heads for part in ("vision", "text", "fusion")}
     found = infer_config(tensors, parse_overrides(MeterOverrides, heads))
     different = [
@@ -106,7 +108,7 @@ def fill_from_official(config: MeterConfig, params: Params, state_dict: Mapping[
 
 def heads_in(state_dict: Mapping[str, Any]) -> list[str]:
     """The names of the task heads that an official checkpoint holds."""
-    tensors = state_dict.get("state_dict", state_dict)
+    tensors = unwrapped(state_dict)
     return [name for name, head in HEADS.items() if head.last in tensors]
 
 
@@ -150,11 +152,11 @@ def _recognise(tensors: Mapping[str, Any]) -> None:
 
 def _adapt(tensors: dict[str, Any], config: MeterConfig) -> dict[str, Any]:
     """What the official code does to a checkpoint that is meant for other images or another task."""
-    table = np.asarray(tensors[POSITIONS], np.float32)
+    table = as_float32(POSITIONS, tensors[POSITIONS])
     grid = config.vision.position_grid or config.vision.image_size // config.vision.patch_size
     tensors[POSITIONS] = resize_positions(jnp.asarray(table), (grid, grid))
 
-    kinds = np.asarray(tensors[TOKEN_TYPES])
+    kinds = as_float32(TOKEN_TYPES, tensors[TOKEN_TYPES])
     more = 1 + config.images - kinds.shape[0]
     tensors[TOKEN_TYPES] = np.concatenate([kinds, np.repeat(kinds[1:2], max(more, 0), axis=0)])
 
@@ -162,5 +164,6 @@ def _adapt(tensors: dict[str, Any], config: MeterConfig) -> dict[str, Any]:
     unused = tuple(f"{head.prefix}." for name, head in HEADS.items() if name not in heads)
     if "rank" in heads and HEADS["rank"].last not in tensors and HEADS["itm"].last in tensors:
         for part in ("weight", "bias"):
-            tensors[f"rank_output.{part}"] = np.asarray(tensors[f"itm_score.fc.{part}"])[1:]
+            name = f"itm_score.fc.{part}"
+            tensors[f"rank_output.{part}"] = as_float32(name, tensors[name])[1:]
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)}

@@ -1,5 +1,6 @@
 """BLIP models from PyTorch checkpoints by the official code's names or Hugging Face's, and back."""
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,13 +20,16 @@ from smarttrim_jax.pretrained.blip_config import BlipOverrides, infer_blip_confi
 from smarttrim_jax.pretrained.hub import Hub
 from smarttrim_jax.pretrained.parameters import draw, parameter_shapes
 from smarttrim_jax.pretrained.sizes import parse_overrides
-from smarttrim_jax.pretrained.weight_table import Shape
+from smarttrim_jax.pretrained.weight_table import Shape, as_float32
+from smarttrim_jax.pretrained.wrapping import unwrapped
 
 TRIMMERS = "trimmers/"
 ONE_IMAGE = re.compile(r"(.*\.crossattention\.(?:self|output\.dense))(\..*)")
 """Weights of a cross-attention that reads one image."""
 
 SOURCE_WEIGHT = "text_decoder.bert.encoder.layer.{}.crossattention.self.{}.weight"
+_log = logging.getLogger(__name__)
+
 FRESH_PARTS = {"cls_head", "temp"}
 """What a checkpoint may lack, and a model starts with anew."""
 # What a checkpoint decides; image sizes, dropout and the rest can differ.
@@ -55,14 +59,14 @@ def from_official_blip(
     Returns:
         The configuration, every size read off the weights, and float32 parameters for `Functional`. What the
         checkpoint does not hold (trimmers; NLVR2's head and merging maps; Hugging Face's temperature of retrieval;
-        keys and values of an answer decoder that was pre-trained on images of another width than questions) starts
-        fresh, drawn from the seed 0.
+        another's that was left out; keys and values of an answer decoder that was pre-trained on images of another
+        width than questions) starts fresh, drawn from the seed 0.
 
     Raises:
         CheckpointError: weights of another model or task, missing, unexpected or misshaped, listed all at once.
         ConfigError: an unknown task or override, or one that does not fit.
     """
-    return new_blip(unwrapped_blip(state_dict), task, overrides)
+    return new_blip(blip_weights(state_dict), task, overrides)
 
 
 def new_blip(
@@ -146,9 +150,9 @@ def to_blip(
     return table.write({path: leaf for path, leaf in flat.items() if path not in beside}), beside
 
 
-def unwrapped_blip(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def blip_weights(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """The tensors of a checkpoint by name, tied ones by the name of either."""
-    tensors = dict(state_dict.get("model", state_dict))
+    tensors = unwrapped(state_dict)
     return {origin: tensors[copy] for copy, origin in TIED.items() if copy in tensors} | tensors
 
 
@@ -222,6 +226,9 @@ def _load(
         absent.append("text/merge_layers/merge/")
     if config.task == "vqa" and SOURCE_WEIGHT.format(0, "key") not in tensors:
         absent += [f"decoder/layers/cross_attention/{part}/kernel" for part in ("key", "value")]
+    if config.task == "retrieval" and "temp" not in tensors and not naming.nameless:
+        absent.append("temperature")
+        _log.warning("these weights hold no temperature ('temp'): it stays the model's own, 0.07 in a new one")
     fresh = [path for path in shapes if path.startswith(tuple(absent))]
     wanted = {path: shape for path, shape in shapes.items() if path not in fresh}
     loaded = blip_table(config, naming).read(tensors, wanted)
@@ -231,7 +238,7 @@ def _load(
 def _adapt(tensors: dict[str, Any], config: BlipConfig, naming: Naming) -> dict[str, Any]:
     """What the official code does to a checkpoint that is meant for other images or another task."""
     positions, vision = naming.of_vision(naming.positions), config.vision
-    table = np.asarray(tensors[positions], np.float32)
+    table = as_float32(positions, tensors[positions])
     grid = vision.position_grid or vision.image_size // vision.patch_size
     tensors = tensors | {positions: resize_positions(jnp.asarray(table[0]), (grid, grid))[None]}
     if config.task == "vqa":

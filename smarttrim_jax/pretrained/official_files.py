@@ -14,9 +14,9 @@ from smarttrim_jax.pretrained.meter_config import MeterOverrides, infer_config
 from smarttrim_jax.pretrained.official import (
     fill_from_official,
     heads_in,
+    meter_weights,
     new_params,
     to_official,
-    unwrapped,
 )
 from smarttrim_jax.pretrained.paired_files import read_configuration, with_beside, write_pair
 from smarttrim_jax.pretrained.sizes import parse_overrides
@@ -58,7 +58,7 @@ def read_official(path: Path, **overrides: Any) -> tuple[MeterConfig, Params]:
         CheckpointError: a file that cannot be read, or weights that do not fit.
         ConfigError: an unknown override, or one that does not fit.
     """
-    tensors = unwrapped(read_weights(path))
+    tensors = meter_weights(read_weights(path))
     known = read_configuration(path, MeterConfig)
     config = infer_config(tensors, parse_overrides(MeterOverrides, overrides), known)
     return config, with_beside(path, new_params(tensors, config))
@@ -78,7 +78,7 @@ def fill_from_file(path: Path, config: MeterConfig | BlipConfig, params: Params,
     """
     if isinstance(config, BlipConfig):
         return fill_blip_from_file(path, config, params)
-    tensors = unwrapped(read_weights(path))
+    tensors = meter_weights(read_weights(path))
     held = heads_in(tensors)
     tuned = [name for name in held if name not in PRETRAINING]
     if tuned and task in HEADS and task not in held:

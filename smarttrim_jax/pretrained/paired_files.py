@@ -66,7 +66,7 @@ def read_configuration(path: Path, kind: type[T]) -> T | None:
         return None
     try:
         return build(kind, json.loads(written))
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(
             f"the configuration in '{path}' cannot be read ({error}); write the file anew"
         ) from None

@@ -79,15 +79,28 @@ def shape_of(family: str, tensors: Mapping[str, Any], name: str, axes: int) -> t
     if name not in tensors:
         raise CheckpointError(f"weight {name!r} is missing from this {family} checkpoint; use the complete file")
     shape = tuple(np.shape(tensors[name]))
-    if len(shape) != axes:
-        raise CheckpointError(f"weight {name!r} has shape {list(shape)}, but {family}'s has {axes} axes")
+    if len(shape) != axes or 0 in shape:
+        raise CheckpointError(
+            f"weight {name!r} has shape {list(shape)}, but {family}'s has {axes} axes, none of them 0"
+        )
     return shape
 
 
 def depth_of(tensors: Mapping[str, Any], prefix: str) -> int:
-    """The number of layers whose weights are called `prefix`.0., `prefix`.1. and so on."""
-    found = [re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in tensors]
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
+    """The number of layers whose weights are called `prefix`.0., `prefix`.1. and so on.
+
+    Raises:
+        CheckpointError: a number is left out.
+    """
+    matches = [re.match(rf"{re.escape(prefix)}\.([0-9]+)\.", name) for name in tensors]
+    found = {match[1] for match in matches if match}
+    missing = [layer for layer in map(str, range(len(found))) if layer not in found]
+    if missing:
+        raise CheckpointError(
+            f"layer '{prefix}.{missing[0]}' is missing, but there are {len(found)} with other numbers; use the "
+            "complete file"
+        )
+    return len(found)
 
 
 def grid_side(positions: int) -> int:

@@ -5,11 +5,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.pretrained.torch_files import is_torch, to_numpy
 
 Shape = tuple[int, ...]
+
+FLOATS = tuple(map(np.dtype, (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +117,7 @@ class WeightTable:
         """
         rules = [rule for rule in self.rules if all(path in shapes for path in rule.ours)]
         needed = {name: shape for rule in rules for name, shape in _official_shapes(rule, shapes).items()}
-        arrays = {name: _as_float32(name, tensors[name]) for name in needed if name in tensors}
+        arrays = {name: as_float32(name, tensors[name]) for name in needed if name in tensors}
         covered = {path for rule in rules for path in rule.ours}
         problems = {
             "missing": [name for name in needed if name not in arrays],
@@ -124,7 +128,7 @@ class WeightTable:
                 for name, origin in self.copies.items()
                 if name in tensors
                 and origin in arrays
-                and not np.array_equal(_as_float32(name, tensors[name]), arrays[origin])
+                and not np.array_equal(as_float32(name, tensors[name]), arrays[origin])
             ],
             "misshaped": [
                 f"{name} is {list(array.shape)} instead of {list(needed[name])}"
@@ -168,8 +172,10 @@ class WeightTable:
 
 def _official_shapes(rule: Rule, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     """The shapes that the official tensors of a rule must have."""
-    parts = [np.broadcast_to(np.float32(0), shapes[path][rule.stacked :]) for path in rule.ours]
-    return dict.fromkeys(rule.names(shapes[rule.ours[0]]), rule.join(parts).shape)
+    part = np.broadcast_to(np.float32(0), shapes[rule.ours[0]][rule.stacked :])  # takes no memory, joined parts would
+    rows, *rest = rule.layout.to_official(part).shape or (1,)
+    shape = (rows * len(rule.ours), *rest) if len(rule.ours) > 1 else rule.layout.to_official(part).shape
+    return dict.fromkeys(rule.names(shapes[rule.ours[0]]), shape)
 
 
 def _read_rule(rule: Rule, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
@@ -179,10 +185,29 @@ def _read_rule(rule: Rule, arrays: Mapping[str, np.ndarray], shapes: Mapping[str
     return dict(zip(rule.ours, params, strict=True))
 
 
-def _as_float32(name: str, tensor: Any) -> np.ndarray:
+def as_float32(name: str, tensor: Any) -> np.ndarray:
+    """The numbers of a weight.
+
+    Raises:
+        CheckpointError: no floating-point numbers, or some that are not finite in float32.
+    """
     try:
-        return np.asarray(tensor).astype(np.float32)
+        array = to_numpy(name, tensor) if is_torch(tensor) else np.asarray(tensor)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"weight {name!r} cannot be read as a numpy array ({error}); save it as float32"
         ) from None
+    if array.dtype not in FLOATS:
+        # Numbers of 8 bits mean nothing without their scales, which lie elsewhere or nowhere.
+        raise CheckpointError(
+            f"weight {name!r} is {array.dtype}, but weights are floating-point numbers of 16, 32 or 64 bits; "
+            "save it as float32"
+        )
+    with np.errstate(over="ignore"):
+        numbers = array.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        count = np.count_nonzero(~np.isfinite(numbers))
+        raise CheckpointError(
+            f"weight {name!r} holds {count} numbers that are not finite in float32; use an earlier checkpoint"
+        )
+    return numbers

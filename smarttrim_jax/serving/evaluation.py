@@ -52,9 +52,9 @@ def open_data(trained: TrainedModel) -> Dataset:
     dataset = prepare_everywhere(config)
     if config.fingerprint not in ("", dataset.fingerprint):
         raise DataError(
-            f"the {config.dataset} in '{config.data_dir}' is not the data that this model was trained on (its "
-            f"fingerprint is {dataset.fingerprint}, not {config.fingerprint}); prepare it from the same source in "
-            "another --data_dir"
+            f"the {config.dataset} in '{config.data_dir}' is not the data that this model was trained on: its "
+            f"fingerprint is {dataset.fingerprint[:12]}, not {config.fingerprint[:12]}; prepare it from the same "
+            "source in another --data_dir"
         )
     return dataset
 

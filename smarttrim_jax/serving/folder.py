@@ -35,6 +35,7 @@ from smarttrim_jax.pretrained.files import read_weights, write_weights
 from smarttrim_jax.serving.model_card import model_card
 from smarttrim_jax.small_files import read_json, write_json, write_whole
 from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore, saved_steps
+from smarttrim_jax.training.digests import digest_json, not_finite, summarize
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.workdir import Workdir
 from smarttrim_jax.trimming.calibration import SpeedDial
@@ -117,7 +118,7 @@ def write_folder(path: str | os.PathLike[str], contents: Contents) -> None:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise CheckpointError(f"'{path}' is there already; choose a new folder, or remove it first")
     weights = {name: np.asarray(leaf) for name, leaf in flatten_dict(contents.params, sep="/").items()}
-    bad = [name for name, array in weights.items() if not np.isfinite(array).all()]
+    bad = not_finite(summarize(weights))
     if bad:
         raise CheckpointError(f"{len(bad)} arrays are not finite and are not saved: {', '.join(bad[:10])}")
     _check_sizes(os.fspath(path), contents.config, contents.params)
@@ -251,11 +252,7 @@ def _read_saved(folder: pathlib.Path) -> Params:
 
 def _version(params: Params) -> str:
     """A short name of the parameters: others have another."""
-    digest = hashlib.blake2b(digest_size=6)
-    for name, leaf in sorted(flatten_dict(params, sep="/").items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(leaf).data)
-    return digest.hexdigest()
+    return digest_json({name: summary.digest for name, summary in summarize(params).items()})[:12]
 
 
 def _digest(file: pathlib.Path) -> str:

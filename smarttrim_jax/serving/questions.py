@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from smarttrim_jax.data.examples import grouped
-from smarttrim_jax.data.images import open_image, side_by_side, to_array
+from smarttrim_jax.data.images import grouped, open_image, side_by_side, to_array
 from smarttrim_jax.data.text import TextEncoder
 from smarttrim_jax.errors import DataError
 from smarttrim_jax.training.tasks import Captions, Task

@@ -1,7 +1,8 @@
 """How tokens lie in memory: the only package that knows.
 
 Norms, projections and MLPs act on `[..., width]`; whatever mixes tokens, or meets one vector per example
-with many tokens, asks the tokens themselves.
+with many tokens, asks the tokens themselves. Modules are handed tokens by keyword: flax's `nnx.tabulate` shows a
+dataclass that has a name, and fails on one in a tuple of arguments or results.
 """
 
 from smarttrim_jax.tokens.attention import Kernel, attend, gated_softmax

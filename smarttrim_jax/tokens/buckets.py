@@ -4,8 +4,8 @@ import functools
 
 
 def round_up(count: float, multiple: int) -> int:
-    """The whole part of a count, up to the next multiple."""
-    return -(-int(count) // multiple) * multiple
+    """The whole part of a count, up to the next multiple; at least one, since nothing holds no token."""
+    return -(-max(int(count), 1) // multiple) * multiple
 
 
 @functools.cache

@@ -67,14 +67,14 @@ def shorten(tokens: Tokens, present: Float[Array, "batch tokens"], places: int, 
         places: for tokens of one example.
         key: of the draw.
     """
-    gates, draw = tokens.padded_gate, jax.random.uniform(key, tokens.shape)
+    gates, draw = tokens.padded_gate, jax.random.uniform(key, tokens.shape, jnp.float32)
     is_open = gates > 0
     is_closed = ~is_open & (present > 0)
     order = jnp.where(is_open, draw, jnp.where(is_closed, 1.0 + draw, 2.0)).at[:, 0].set(-1.0)
     position = jnp.sort(jnp.argsort(order, axis=1)[:, :places], axis=1)
     gate, drawn = _take(gates, position), _take(is_closed, position)
-    count = jnp.maximum(jnp.sum(drawn, axis=1, keepdims=True), 1)
-    extra = jnp.where(drawn, jnp.sum(is_closed, axis=1, keepdims=True) / count - 1.0, 0.0)
+    closed, count = (jnp.sum(part, axis=1, keepdims=True, dtype=jnp.float32) for part in (is_closed, drawn))
+    extra = jnp.where(drawn, closed / jnp.maximum(count, 1.0) - 1.0, 0.0)
     gate += extra * (gate - jax.lax.stop_gradient(gate))
     return Shortened(_take(tokens.pad(tokens.values), position), gate, position, tokens.shape[1])
 

@@ -1,6 +1,8 @@
 """Reading checkpoints: which there are, what they hold, and whether it fits."""
 
+import logging
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,13 +10,19 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.small_files import in_bucket
+from smarttrim_jax.training.checkpoint_files import COMMITTED, changed_files, has_list
+from smarttrim_jax.training.digests import Summary, digest_json, not_finite, summarize
 from smarttrim_jax.training.tree_paths import named_leaves
 
+_log = logging.getLogger(__name__)
+
 _MOST_LISTED = 10
+_BESIDE = ("data_state", "metadata")
 
 
 class DamagedCheckpointError(CheckpointError):
-    """A checkpoint whose files cannot be read."""
+    """A checkpoint whose files cannot be read, or do not hold what was saved."""
 
 
 def absolute_path(directory: str | os.PathLike[str]) -> ocp.path.Path:
@@ -28,8 +36,16 @@ def saved_steps(directory: str | os.PathLike[str]) -> dict[int, str]:
     root = absolute_path(directory)
     if not root.exists():
         return {}
-    found = ocp.path.step.standard_name_format().find_all(root)
-    return {checkpoint.step: str(checkpoint.path) for checkpoint in sorted(found, key=lambda c: c.step)}
+    # Orbax's own listing reads every checkpoint's metadata, and fails on the first that is damaged.
+    paths = {int(entry.name): entry for entry in root.iterdir() if is_step_name(entry.name) and entry.is_dir()}
+    # In a bucket nothing can be renamed: there a file says that a checkpoint is complete.
+    complete = {step: path for step, path in paths.items() if not in_bucket(path) or (path / COMMITTED).exists()}
+    return {step: str(complete[step]) for step in sorted(complete)}
+
+
+def is_step_name(name: str) -> bool:
+    """Whether a checkpoint of some step has this name."""
+    return name.isascii() and name.isdigit() and name == str(int(name))
 
 
 def checkpoint_path(directory: str | os.PathLike[str], step: int | None = None) -> str:
@@ -61,15 +77,17 @@ def restore(directory: str | os.PathLike[str], step: int | None = None, params_o
         The parameters, or with `params_only=False` the whole state, as nested dicts of numpy arrays.
 
     Raises:
-        CheckpointError: there is no such checkpoint, or it cannot be read.
+        CheckpointError: there is no such checkpoint, it cannot be read, or its arrays are not those that were saved.
     """
     path = checkpoint_path(directory, step)
     with _alone():
-        shapes, _ = contents(path)
+        shapes, beside = contents(path)
         if params_only:
             shapes = {"params": shapes["params"]}
         # Numpy targets, so that a checkpoint of eight devices opens on one.
         state = load(path, jax.tree.map(lambda a: np.broadcast_to(np.zeros((), a.dtype), a.shape), shapes))
+    check_arrays(path, summarize(state), beside["digests"])
+    warn_of_changed_files(path, "params" if params_only else "")
     return state["params"] if params_only else state
 
 
@@ -87,7 +105,8 @@ def contents(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the checkpoint at `path` holds, without reading its arrays.
 
     Returns:
-        The tree of its arrays' shapes and types, and what was saved beside: `data_state` and `metadata`.
+        The tree of its arrays' shapes and types, and what was saved beside: `data_state`, `metadata` and `digests`,
+        the digest of each array by its name, which is None in checkpoints of before there were digests.
 
     Raises:
         DamagedCheckpointError: it cannot be read.
@@ -98,9 +117,63 @@ def contents(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
         if None in saved.metadata.values():
             raise ValueError("its arrays cannot be listed")
         shapes = {"params": saved.metadata["params"], **saved.metadata.get("training", {})}
-        return shapes, {name: saved.custom_metadata[name] for name in ("data_state", "metadata")}
+        return shapes, _unsealed(saved.custom_metadata)
     except Exception as error:  # Orbax passes on whatever its file readers raise.
         raise _damaged(path, error) from error
+
+
+def sealed(data_state: Any, metadata: Any, summaries: Mapping[str, Summary]) -> dict[str, Any]:
+    """What is saved beside the arrays: with their digests, and a digest of all that."""
+    digests = {name: summary.digest for name, summary in summaries.items()}
+    content = {"data_state": data_state, "metadata": metadata, "digests": digests}
+    return content | {"digest": digest_json(content)}
+
+
+def _unsealed(custom: Any) -> dict[str, Any]:
+    if custom.keys() == set(_BESIDE):
+        return {**custom, "digests": None}
+    content = {name: custom[name] for name in (*_BESIDE, "digests")}
+    if custom != content | {"digest": digest_json(content)}:
+        raise ValueError("what was saved beside its arrays was changed")
+    return content
+
+
+def check_arrays(path: str, summaries: Mapping[str, Summary], digests: Mapping[str, str] | None) -> None:
+    """Whether the arrays that were read are those that were saved, and finite.
+
+    Args:
+        path: the checkpoint, for the message.
+        summaries: of the arrays that were read.
+        digests: of those that were saved; None where none were.
+
+    Raises:
+        DamagedCheckpointError: names the arrays that are not.
+    """
+    if digests is None:
+        _log.warning("checkpoint '%s' was saved without digests; its arrays are taken as they are", path)
+    else:
+        changed = [name for name, summary in summaries.items() if digests.get(name) != summary.digest]
+        if changed:
+            raise DamagedCheckpointError(
+                f"checkpoint '{path}' is damaged: other values than were saved in {listing(changed)}"
+            )
+    if bad := not_finite(summaries):
+        raise DamagedCheckpointError(f"checkpoint '{path}' is of no use: not finite: {listing(bad)}")
+
+
+def warn_of_changed_files(path: str, part: str = "") -> None:
+    """Says which files of a checkpoint on a disk changed since they were written, although its arrays are good.
+
+    Args:
+        path: one checkpoint, whose arrays were checked.
+        part: folder in it that is looked at; all by default.
+    """
+    if has_list(path) and (changed := changed_files(path, part)):
+        _log.warning(
+            "checkpoint '%s' holds the arrays that were saved, but some files changed: %s; the disk may be failing",
+            path,
+            listing(changed),
+        )
 
 
 def load(path: str, targets: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +200,7 @@ def split_params(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_same_shapes(path: str, saved: Any, needed: Any) -> None:
-    """Compares names and shapes of two trees of arrays, or of their shapes.
+    """Compares names, shapes and types of two trees of arrays, or of their shapes.
 
     Args:
         path: the checkpoint, for the message.
@@ -137,21 +210,35 @@ def check_same_shapes(path: str, saved: Any, needed: Any) -> None:
     Raises:
         CheckpointError: names all differences: missing, unexpected and of another shape.
     """
-    have, need = ({name: list(a.shape) for name, a in named_leaves(tree).items()} for tree in (saved, needed))
-    differences = [f"{name} {need[name]} is missing" for name in need if name not in have]
-    differences += [f"{name} {have[name]} is unexpected" for name in have if name not in need]
-    differences += [
-        f"{name} is {have[name]}, needed is {need[name]}"
-        for name in need
-        if name in have and have[name] != need[name]
-    ]
+    have = _described(saved)
+    need = _described(needed)
+    differences = [f"{name} {_shape(need[name])} is missing" for name in need if name not in have]
+    differences += [f"{name} {_shape(have[name])} is unexpected" for name in have if name not in need]
+    for name in need:
+        if name not in have or have[name] == need[name]:
+            continue
+        same_shape = have[name].shape == need[name].shape
+        kinds = [each.dtype if same_shape else _shape(each) for each in (have[name], need[name])]
+        differences.append(f"{name} is {kinds[0]}, needed is {kinds[1]}")
     if differences:
-        more = len(differences) - _MOST_LISTED
         raise CheckpointError(
             f"checkpoint '{path}' is of another model or optimizer, {len(differences)} arrays differ: "
-            + "; ".join(differences[:_MOST_LISTED])
-            + (f"; and {more} more" if more > 0 else "")
+            + listing(differences, "; ")
         )
+
+
+def listing(names: Sequence[str], separator: str = ", ") -> str:
+    """Names for a sentence: the first ones, and how many more there are."""
+    more = len(names) - _MOST_LISTED
+    return separator.join(names[:_MOST_LISTED]) + (f"{separator}and {more} more" if more > 0 else "")
+
+
+def _described(tree: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    return {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in named_leaves(tree).items()}
+
+
+def _shape(array: jax.ShapeDtypeStruct) -> str:
+    return str(list(array.shape))
 
 
 def reason(error: Exception) -> str:

@@ -5,7 +5,7 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
 import jax
@@ -14,16 +14,25 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
+from smarttrim_jax.small_files import in_bucket
+from smarttrim_jax.training.checkpoint_files import list_files
 from smarttrim_jax.training.checkpoint_reading import (
     DamagedCheckpointError,
     absolute_path,
+    check_arrays,
     check_same_shapes,
     contents,
+    listing,
     load,
     reason,
     saved_steps,
+    sealed,
     split_params,
+    warn_of_changed_files,
 )
+from smarttrim_jax.training.checkpoint_remains import incomplete_saves, remove_half_deleted
+from smarttrim_jax.training.digests import not_finite, summarize
+from smarttrim_jax.training.distributed import on_all
 
 _log = logging.getLogger(__name__)
 
@@ -38,31 +47,47 @@ class Checkpoints:
         directory: where they lie; created if missing.
         every: steps between two saves.
         keep: how many of the latest to keep.
+        before_save: called before every save; raises what forbids it.
 
     Raises:
         CheckpointError: the directory cannot be written.
         ConfigError: `every` or `keep` is below 1.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], every: int, keep: int) -> None:
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        every: int,
+        keep: int,
+        before_save: Callable[[], None] = lambda: None,
+    ) -> None:
         if every < 1 or keep < 1:
             raise ConfigError(f"checkpoints need every >= 1 and keep >= 1, not every={every}, keep={keep}")
         root = absolute_path(directory)
         self.directory = str(root)
         self.every = every
+        self._before_save = before_save
+        self._saving = -1
+        # Steps of checkpoints that could not be read.
+        self._damaged: set[int] = set()
         try:
             root.mkdir(parents=True, exist_ok=True)
             probe = root / f".writable-{jax.process_index()}"
             probe.write_text("")
             # Buckets have no empty folders: it is listed while it holds the probe.
-            remains = [entry.name for entry in root.iterdir() if ".orbax-checkpoint-tmp" in entry.name]
+            remains = [entry.name for entry in incomplete_saves(self.directory)]
             probe.unlink()
             if remains:
                 _log.warning("%s: removing saves that were interrupted: %s", self.directory, ", ".join(remains))
+            if jax.process_index() == 0:
+                remove_half_deleted(self.directory)
+            # Orbax waits for all processes before it lists what is there.
             self._orbax = ocp.training.Checkpointer(
                 self.directory,
-                preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+                context=self._context(),
+                preservation_policy=_LatestGood(keep, self._damaged),
                 cleanup_tmp_directories=True,
+                step_name_format=_ReadableSteps(),
             )
         except OSError as error:
             raise CheckpointError(
@@ -71,8 +96,9 @@ class Checkpoints:
 
     @property
     def latest(self) -> str | None:
-        """The path of the last complete checkpoint."""
-        return next(reversed(saved_steps(self.directory).values()), None)
+        """The path of the last good checkpoint: complete, finite, and read without fault where it was read."""
+        good = [path for step, path in saved_steps(self.directory).items() if step not in self._damaged]
+        return good[-1] if good else None
 
     def save(self, step: int, state: dict[str, Any], data_state: Any, metadata: dict[str, Any]) -> None:
         """Starts to save in the background; `state` may be donated or changed as soon as this returns.
@@ -85,17 +111,29 @@ class Checkpoints:
             metadata: JSON-ready description of the run.
 
         Raises:
-            TrainingError: this save or the one before it failed, for example on a full disk.
+            TrainingError: the state is not finite, or this save or the one before it failed, for example on a full
+                disk.
         """
+        self._before_save()
+        summaries = summarize(state)
+        if bad := not_finite(summaries):
+            self.wait()
+            raise TrainingError(
+                f"step {step}: not finite after the update: {listing(bad)}; the last good checkpoint is "
+                f"{self.latest or 'none'}; lower the learning rate or clip the gradients"
+            )
         with self._explained():
             self._check_room(state)
+            self._orbax.wait()
+            self._saving = step
+            self._damaged.discard(step)
             # A step already there is one that `restore_latest` could not read.
             self._orbax.save_checkpointables_async(
                 step,
                 split_params(state),
                 force=True,
                 overwrite=True,
-                custom_metadata={"data_state": data_state, "metadata": metadata},
+                custom_metadata=sealed(data_state, metadata, summaries),
             )
 
     def restore_latest(self, abstract_state: dict[str, Any]) -> tuple[int, dict[str, Any], Any] | None:
@@ -114,14 +152,15 @@ class Checkpoints:
         first_error: DamagedCheckpointError | None = None
         for step, path in reversed(saved_steps(self.directory).items()):
             try:
-                shapes, beside = contents(path)
-                check_same_shapes(path, shapes, abstract_state)
-                state = load(path, jax.tree.map(_target, abstract_state))
+                state, data_state = _read(path, abstract_state)
             except DamagedCheckpointError as error:
                 _log.warning("%s; trying the checkpoint before it", error)
+                self._damaged.add(step)
                 first_error = first_error or error
             else:
-                return step, {name: state[name] for name in abstract_state}, beside["data_state"]
+                if jax.process_index() == 0:
+                    warn_of_changed_files(path)
+                return step, state, data_state
         if first_error is not None:
             raise first_error
         return None
@@ -149,13 +188,25 @@ class Checkpoints:
 
         Where one process alone meets a full disk while it writes, the others wait for it for many minutes.
         """
-        if jax.process_count() == 1 or "://" in self.directory:
+        if jax.process_count() == 1 or in_bucket(self.directory):
             return
         self._orbax.wait()  # for the save before, whose bytes count
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         has_room = shutil.disk_usage(self.directory).free >= needed
         if not multihost_utils.broadcast_one_to_all(np.bool_(has_room)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _context(self) -> ocp.Context:
+        """Orbax's settings: files are listed once they are complete, before they are given their name."""
+        context = ocp.Context()
+        # Options are copied deeply: a bound method would be of a copy of this object.
+        context.async_options.post_finalization_callback = lambda: self._list_files()
+        return context
+
+    def _list_files(self) -> None:
+        if not in_bucket(self.directory):
+            for folder in incomplete_saves(self.directory, self._saving):
+                list_files(str(folder))
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -167,6 +218,66 @@ class Checkpoints:
                 f"a checkpoint could not be written to '{self.directory}' ({reason(error)}); "
                 f"the last good one is {self.latest or 'none'}; mend this and run the same command again"
             ) from error
+
+
+class _ReadableSteps(ocp.path.step.NameFormat):
+    """How Orbax names and finds checkpoints, without those whose times it cannot read, at which it would fail."""
+
+    def __init__(self) -> None:
+        self._standard = ocp.path.step.standard_name_format()
+
+    def build_name(self, step: int) -> str:
+        """The name of a step's checkpoint."""
+        return self._standard.build_name(step)
+
+    def find_step(self, base_path: Any, step: int) -> Any:
+        """Where a step's checkpoint lies, and its times."""
+        return self._standard.find_step(base_path, step)
+
+    def find_all(self, base_path: Any) -> Iterator[Any]:
+        """The same of all checkpoints."""
+        for step in saved_steps(base_path):
+            with contextlib.suppress(Exception):  # Orbax passes on whatever its file readers raise
+                yield self.find_step(base_path, step)
+
+
+class _LatestGood:
+    """Keeps the latest checkpoints; those that could not be read do not count, and go with the next save.
+
+    Args:
+        keep: how many.
+        damaged: steps of checkpoints that could not be read, as they become known.
+    """
+
+    def __init__(self, keep: int, damaged: Set[int]) -> None:
+        self._keep = keep
+        self._damaged = damaged
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        """Orbax's question: which of the checkpoints, the earliest first, are to be kept."""
+        good = [checkpoint.step for checkpoint in checkpoints if checkpoint.step not in self._damaged]
+        return [checkpoint.step in good[-self._keep :] for checkpoint in checkpoints]
+
+
+def _read(path: str, abstract_state: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The state in a checkpoint, checked, and the position of its data; the same on all processes.
+
+    Raises:
+        CheckpointError: shapes or names differ.
+        DamagedCheckpointError: it cannot be read, on this process or another, or holds other values than were saved.
+    """
+    damage: DamagedCheckpointError | None = None
+    try:
+        shapes, beside = contents(path)
+        check_same_shapes(path, shapes, abstract_state)
+        state = load(path, jax.tree.map(_target, abstract_state))
+    except DamagedCheckpointError as error:
+        damage = error
+    # Digests are computed by all together.
+    if not on_all(damage is None):
+        raise damage or DamagedCheckpointError(f"checkpoint '{path}' cannot be read by another process")
+    check_arrays(path, summarize(state), beside["digests"])
+    return {name: state[name] for name in abstract_state}, beside["data_state"]
 
 
 def _target(leaf: Any) -> jax.ShapeDtypeStruct:

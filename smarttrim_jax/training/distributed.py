@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import urllib.request
@@ -17,7 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from smarttrim_jax.configuration import Settings
-from smarttrim_jax.errors import ConfigError, SmartTrimError
+from smarttrim_jax.errors import ConfigError, SmartTrimError, TrainingError
 from smarttrim_jax.ranges import between
 
 T = TypeVar("T")
@@ -28,7 +29,17 @@ _SAY_LAST = 'while IFS= read -r line; do last=$line; done; [ -z "$last" ] || ech
 _SHUTDOWN_TIMEOUT = 10**6
 # The coordinator lives in process 0, and without it the others cannot say what stopped them.
 _COORDINATOR_STAYS = 3.0
+_LONGEST_SENTENCE = 2000
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
+# The number that Slurm gives to the step of an interactive shell (SLURM_INTERACTIVE_STEP, 0xfffffffa).
+_INTERACTIVE_STEP = "4294967290"
+# Seconds of waiting for the others after which a sentence says so.
+_WAITING_IS_SAID_AFTER = 10.0
+# What the runtime calls errors that the same start would meet again: these are no lost process.
+_OWN_FAULTS = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED")
+
+LOST_PROCESS = os.EX_TEMPFAIL
+"""Exit status 75: another process is lost, and the same command, started on all again, goes on from the last save."""
 _TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
 
 
@@ -49,8 +60,8 @@ class Timeouts(Settings):
 def joined(mode: str, timeouts: Timeouts) -> Iterator[int]:
     """Makes this process one of its run while entered; enter it before anything touches a device.
 
-    An error of one process ends it at once, and the others within the heartbeat's timeout, each with a sentence on
-    standard error and a failing exit.
+    An error of one process ends it at once with status 1, and the others within the heartbeat's timeout with
+    `LOST_PROCESS` or by SIGABRT, each with a sentence on standard error.
 
     Args:
         mode: "auto" joins where the environment speaks of several processes, "on" always, "off" never.
@@ -71,15 +82,17 @@ def joined(mode: str, timeouts: Timeouts) -> Iterator[int]:
         last_words.are(
             f"error: process {arguments.get('process_id', 'of this run')} did not find the others at "
             f"{arguments.get('coordinator_address', 'the coordinator')} within {timeouts.connect} s; "
-            "start all of them, with the same JAX_COORDINATOR_ADDRESS and a free port"
+            "start all of them, with the same JAX_COORDINATOR_ADDRESS and a free port, or one alone with "
+            "--distributed=off"
         )
         try:
-            jax.distributed.initialize(
-                **arguments,
-                initialization_timeout=timeouts.connect,
-                heartbeat_timeout_seconds=timeouts.heartbeat,
-                shutdown_timeout_seconds=_SHUTDOWN_TIMEOUT,
-            )
+            with _waiting_said(timeouts.connect):
+                jax.distributed.initialize(
+                    **arguments,
+                    initialization_timeout=timeouts.connect,
+                    heartbeat_timeout_seconds=timeouts.heartbeat,
+                    shutdown_timeout_seconds=_SHUTDOWN_TIMEOUT,
+                )
         except (ValueError, RuntimeError) as error:
             raise ConfigError(
                 f"cannot join other processes ({error}); "
@@ -96,7 +109,10 @@ def joined(mode: str, timeouts: Timeouts) -> Iterator[int]:
             _leave(last_words, f"error: {error}")
         except jax.errors.JaxRuntimeError as error:
             reason = str(error).splitlines()[0]
-            _leave(last_words, f"error: {name} cannot go on, most likely because another is lost ({reason}); {again}")
+            if reason.startswith(_OWN_FAULTS):
+                _leave(last_words, f"error: {name} cannot go on ({reason})")
+            lost = f"error: {name} cannot go on, most likely because another is lost ({reason}); {again}"
+            _leave(last_words, lost, LOST_PROCESS)
         except BaseException:
             _leave(last_words, traceback.format_exc())
         else:
@@ -121,10 +137,12 @@ def coordinates(environment: Mapping[str, str]) -> dict[str, Any]:
     jax reads the coordinator's address, but neither the number of processes nor that of this one.
 
     Raises:
-        ConfigError: a variable that is missing, no number, or out of range.
+        ConfigError: a variable that is missing, no number, or out of range; or variables of Slurm that speak of
+            processes which nobody has started.
     """
     address = environment.get("JAX_COORDINATOR_ADDRESS")
     if not address:
+        _check_slurm_step(environment)
         return {}
     if not address.rpartition(":")[2].isdigit():
         raise ConfigError(f"JAX_COORDINATOR_ADDRESS is '{address}'; it must be of the form host:port")
@@ -162,6 +180,72 @@ def same_everywhere(fingerprint: int) -> bool:
         return True
     numbers = multihost_utils.process_allgather(np.uint32(fingerprint))
     return bool((numbers == numbers[0]).all())
+
+
+def _check_slurm_step(environment: Mapping[str, str]) -> None:
+    """Whether all tasks that Slurm's variables speak of were started.
+
+    A shell that `salloc` or `srun` opens in a step of its own keeps the number of tasks of its allocation.
+
+    Raises:
+        ConfigError: they were not, and this process would wait for them.
+    """
+    if not all(name in environment for name in _SLURM):
+        return
+    tasks = environment["SLURM_NTASKS"]
+    started = environment.get("SLURM_STEP_NUM_TASKS") or tasks
+    if environment.get("SLURM_STEP_ID") == _INTERACTIVE_STEP:
+        started = "1"
+    if started != tasks:
+        raise ConfigError(
+            f"Slurm's variables speak of {tasks} tasks, but this step has {started}: the others would never come; "
+            "start all of them with srun, or this process alone with --distributed=off"
+        )
+
+
+@contextlib.contextmanager
+def _waiting_said(timeout: int) -> Iterator[None]:
+    """Says after a while that this process still waits for the others."""
+    sentence = (
+        f"waiting for the other processes of this run, at most {timeout} s; a process that shall run alone needs "
+        "--distributed=off"
+    )
+    timer = threading.Timer(_WAITING_IS_SAID_AFTER, lambda: print(sentence, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def on_all(flag: bool) -> bool:
+    """Whether a flag is set on all processes, which all call this alike."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.bool_(flag)).all())
+
+
+def by_first(action: Callable[[], object]) -> None:
+    """Process 0 does something for all; where it cannot, all raise its error.
+
+    Raises:
+        SmartTrimError: what the action raised; a TrainingError with the same sentence on the other processes.
+    """
+    if jax.process_count() == 1:
+        action()
+        return
+    refusal: SmartTrimError | None = None
+    if jax.process_index() == 0:
+        try:
+            action()
+        except SmartTrimError as error:
+            refusal = error
+    words = str(refusal or "").encode()[:_LONGEST_SENTENCE]
+    sentence = np.frombuffer(words.ljust(_LONGEST_SENTENCE, b"\0"), np.uint8)
+    said = np.asarray(multihost_utils.broadcast_one_to_all(sentence)).tobytes().rstrip(b"\0")
+    if said:
+        raise refusal or TrainingError(said.decode(errors="ignore"))
 
 
 def _is_tpu_pod(environment: Mapping[str, str]) -> bool:
@@ -212,11 +296,11 @@ class _LastWords:
         self._shell.communicate()
 
 
-def _leave(last_words: _LastWords, message: str) -> NoReturn:
+def _leave(last_words: _LastWords, message: str, status: int = 1) -> NoReturn:
     """Ends this process with a message, without waiting for the others as an ordinary exit would."""
     print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
     last_words.are("")
     if jax.process_index() == 0:
         time.sleep(_COORDINATOR_STAYS)
-    os._exit(1)
+    os._exit(status)

@@ -1,7 +1,8 @@
 """Exact evaluation over a split: accuracy and MACs, full and trimmed, and what every layer kept."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from jax.sharding import Mesh
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.models.functional import Params
+from smarttrim_jax.progress import ProgressLine, waiting
 from smarttrim_jax.training.forward import Batch, inputs
 from smarttrim_jax.training.sharding import (
     MeshConfig,
@@ -28,6 +30,8 @@ from smarttrim_jax.training.tasks import Task
 from smarttrim_jax.trimming.gates import Gates, Trim
 
 Report = dict[str, Any]
+Batches = EvalBatches | Sequence[Batch]
+"""Those of `Evaluator.batches`, read as they are evaluated or held in memory."""
 
 
 class Evaluator:
@@ -54,6 +58,7 @@ class Evaluator:
         self._mesh = make_mesh(mesh if fits(mesh) else MeshConfig())
         self.params = _on_mesh(params, self._mesh)
         self.remarks: Report = {}
+        self._compiled: set[str] = set()
         self._program = jax.jit(self._forward_and_measure, out_shardings=replicated(self._mesh))
 
     def batches(self, split: str, limit: int | None = None) -> EvalBatches:
@@ -71,19 +76,24 @@ class Evaluator:
         data = dataclasses.replace(config.data, batch_size=size)
         return eval_batches(self.dataset, split, data, held_rows(self._mesh, size), limit)
 
-    def full(self, batches: Iterable[Batch]) -> Report:
-        """Accuracy and mean MACs at full capacity."""
-        rows = self._collect(batches, None)
+    def full(self, batches: Batches) -> Report:
+        """Accuracy and mean MACs at full capacity.
+
+        Args:
+            batches: Of `batches`.
+        """
+        rows = self._collect(batches, None, "evaluating at full capacity")
         return {"accuracy": self.task.score(rows), "macs": {"mean": float(np.mean(rows["full_macs"]))}}
 
-    def trimmed(self, batches: Iterable[Batch], offset: float) -> Report:
+    def trimmed(self, batches: Batches, offset: float, what: str = "evaluating trimmed") -> Report:
         """Accuracy, MACs per example, their ratio to full, and the share of tokens and heads kept by layer.
 
         Args:
-            batches: of `batches`.
-            offset: the speed dial's logit offset.
+            batches: Of `batches`.
+            offset: The speed dial's logit offset.
+            what: What the line that shows how far it is begins with.
         """
-        rows = self._collect(batches, Trim(offset=jnp.float32(offset)))
+        rows = self._collect(batches, Trim(offset=jnp.float32(offset)), what)
         macs = rows["macs"]
         kept = {run: {name: _share(counts) for name, counts in parts.items()} for run, parts in rows["kept"].items()}
         return {
@@ -124,14 +134,24 @@ class Evaluator:
         output = self.task.model.apply(params, *inputs(self.task.config, batch), trim=trim)
         return self.measure(params, output, batch, trim)
 
-    def _collect(self, batches: Iterable[Batch], trim: Trim | None) -> dict[str, Any]:
+    def _collect(self, batches: Batches, trim: Trim | None, what: str) -> dict[str, Any]:
         """The results of all real examples, end to end; fillers are left out."""
         pieces = []
-        for batch in batches:
-            result = jax.device_get(self.results(place_batch(batch, self._mesh), trim))
+        for result in self._shown(batches, trim, what):
             real = result.pop("weight") > 0
             pieces.append(jax.tree.map(lambda leaf, real=real: np.asarray(leaf, np.float64)[real], result))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
+
+    def _shown(self, batches: Batches, trim: Trim | None, what: str) -> Iterator[dict[str, Any]]:
+        """The results of every batch, on the host; says how far it is, and before it compiles that it does."""
+        program = "at full capacity" if trim is None else "trimmed"
+        with ProgressLine(what, len(batches), "batches") as progress:
+            for batch in progress.over(batches):
+                is_first = program not in self._compiled
+                self._compiled.add(program)
+                with waiting(f"compiling the evaluation {program}") if is_first else contextlib.nullcontext():
+                    result = jax.device_get(self.results(place_batch(batch, self._mesh), trim))
+                yield result
 
 
 def _on_mesh(params: Params, mesh: Mesh) -> Params:

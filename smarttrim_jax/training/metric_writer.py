@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -11,8 +12,12 @@ from etils import epath
 from tensorboardX import SummaryWriter
 
 from smarttrim_jax.errors import TrainingError
+from smarttrim_jax.small_files import in_bucket, read_whole, write_whole
+
+_log = logging.getLogger(__name__)
 
 FILE_NAME = "metrics.jsonl"
+_MOST_BYTES = 2**32
 
 
 class MetricWriter:
@@ -22,7 +27,8 @@ class MetricWriter:
         workdir: the run's folder, on a disk or in a bucket; created if missing.
         tensorboard: whether to write TensorBoard events too.
         start_step: the step the run starts or resumes from; lines of later steps, left by an earlier
-            attempt, are dropped, so that the file has each step once.
+            attempt, are dropped, so that the file has each step once. Lines that cannot be read are moved to
+            `metrics.jsonl.damaged`.
 
     Raises:
         TrainingError: the folder cannot be written.
@@ -36,7 +42,10 @@ class MetricWriter:
         path = epath.Path(workdir) / FILE_NAME
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lines = (_ObjectLines if "://" in str(path) else _FileLines)(path, _lines_until(path, start_step))
+            kept, damaged = _lines_until(path, start_step)
+            if damaged:
+                _set_aside(path, damaged)
+            self._lines = (_ObjectLines if in_bucket(path) else _FileLines)(path, kept)
             if tensorboard:
                 self._events = SummaryWriter(str(path.parent), purge_step=start_step + 1)
         except OSError as error:
@@ -82,10 +91,9 @@ class _FileLines:
 
     def __init__(self, path: epath.Path, kept: list[str]) -> None:
         # Replaced as a whole, so that a crash loses nothing.
-        scratch = path.with_suffix(".jsonl.tmp")
-        scratch.write_text("".join(f"{line}\n" for line in kept))
-        scratch.replace(path)
-        self.path, self._file = path, path.open("a", encoding="utf-8")
+        write_whole(path, "".join(f"{line}\n" for line in kept))
+        self.path = path
+        self._file = path.open("a", encoding="utf-8")
 
     def add(self, line: str) -> None:
         self._file.write(f"{line}\n")
@@ -108,7 +116,7 @@ class _ObjectLines:
 
     def flush(self) -> None:
         if self._written < len(self._lines):
-            self.path.write_text("".join(f"{line}\n" for line in self._lines))
+            write_whole(self.path, "".join(f"{line}\n" for line in self._lines))
             self._written = len(self._lines)
 
     def close(self) -> None:
@@ -123,14 +131,32 @@ def _explained(path: epath.Path) -> Iterator[None]:
         raise TrainingError(f"cannot write '{path}': {error.strerror or error}") from None
 
 
-def _lines_until(path: epath.Path, step: int) -> list[str]:
-    """The whole lines up to a step; none where there is no file."""
-    return [line for line in path.read_text().splitlines() if _line_step(line) <= step] if path.exists() else []
-
-
-def _line_step(line: str) -> float:
-    """The step of a line; infinity for one that a crash cut short."""
+def _lines_until(path: epath.Path, step: int) -> tuple[list[str], list[bytes]]:
+    """The lines of a file up to a step, and those that cannot be read; none where there is no file."""
     try:
-        return json.loads(line)["step"]
-    except json.JSONDecodeError:
-        return math.inf
+        content = read_whole(path, _MOST_BYTES)
+    except FileNotFoundError:
+        return [], []
+    kept: list[str] = []
+    damaged: list[bytes] = []
+    for raw in content.split(b"\n"):
+        if not raw.strip():
+            continue
+        try:
+            line = raw.decode()
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict) or type(values.get("step")) is not int:
+            damaged.append(raw)
+        elif values["step"] <= step:
+            kept.append(line)
+    return kept, damaged
+
+
+def _set_aside(path: epath.Path, damaged: list[bytes]) -> None:
+    """Adds lines that cannot be read to a file beside."""
+    beside = path.with_name(f"{path.name}.damaged")
+    before = read_whole(beside, _MOST_BYTES) if beside.exists() else b""
+    write_whole(beside, before + b"".join(line + b"\n" for line in damaged))
+    _log.warning("%s: %d damaged lines were moved to '%s'", path, len(damaged), beside.name)

@@ -1,7 +1,10 @@
 """Leaving in good order when the machine is taken away (SIGTERM) or the user asks (Ctrl-C)."""
 
+import contextlib
 import os
 import signal
+import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -24,6 +27,26 @@ class Preempted(Exception):  # noqa: N818 (no error: the run stops as asked)
         )
         self.step = step
         self.exit_code = 128 + signal_number
+
+
+@contextlib.contextmanager
+def leaving_on_sigterm() -> Iterator[None]:
+    """While entered, SIGTERM ends the process as an exception does, so that what it holds is let go.
+
+    Of several processes JAX holds SIGTERM itself, and only the main thread can take it: nothing is done there.
+    """
+    if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 class PreemptionGuard:

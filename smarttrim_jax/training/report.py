@@ -1,18 +1,28 @@
 """The final report of a run, and the measurement of its speed dial."""
 
+import itertools
+
 from smarttrim_jax.training.evaluation import Evaluator, Report
 from smarttrim_jax.trimming.calibration import SpeedDial, calibrate
 
 
 def measure_dial(evaluator: Evaluator) -> SpeedDial:
-    """Calibrates on held-out training examples; no test example is seen."""
+    """Calibrates on held-out training examples; no test example is seen.
+
+    Args:
+        evaluator: Of a trained model and its data.
+    """
     config = evaluator.task.config
     batches = list(evaluator.batches("calibration", limit=config.evaluation.calibration_examples))
+    speedups = sorted({*config.evaluation.speedups, config.cost.target_speedup})
+    passes = itertools.count(1)
 
     def ratio(offset: float) -> float:
-        return evaluator.trimmed(batches, offset)["macs_ratio"]
+        # Three passes find where the dial ends, two or three more each speed-up: see `calibrate`.
+        what = f"calibrating {len(speedups)} speed-ups, pass {next(passes)} of about {3 + 3 * len(speedups)}"
+        return evaluator.trimmed(batches, offset, what)["macs_ratio"]
 
-    return calibrate(ratio, sorted({*config.evaluation.speedups, config.cost.target_speedup}))
+    return calibrate(ratio, speedups)
 
 
 def build_report(evaluator: Evaluator, dial: SpeedDial | None, split: str, speedup: float) -> Report:

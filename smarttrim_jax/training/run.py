@@ -1,5 +1,6 @@
 """One run from its configuration to its report."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,9 +14,12 @@ from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.loop import State, fit
 from smarttrim_jax.training.metric_writer import MetricWriter
 from smarttrim_jax.training.optimizer import make_optimizer
+from smarttrim_jax.training.preemption import leaving_on_sigterm
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.report import build_report, measure_dial
+from smarttrim_jax.training.run_checks import check_run
 from smarttrim_jax.training.run_data import fit_to_data, prepare_everywhere
+from smarttrim_jax.training.run_lock import locked
 from smarttrim_jax.training.sharding import held_rows, make_mesh, place, place_batch, state_shardings
 from smarttrim_jax.training.start import starting_params, with_vocabulary
 from smarttrim_jax.training.step import Step, Steps, jit_step
@@ -51,13 +55,21 @@ def train(config: ExperimentConfig, path: str) -> Report:
     """
     workdir = Workdir(path)
     workdir.create()
-    config = with_vocabulary(config)
-    dataset = prepare_everywhere(config.data)
-    config = fit_to_data(config, dataset)
-    workdir.claim(config)
+    with leaving_on_sigterm(), locked(workdir.path) as check_lock:
+        config = with_vocabulary(config)
+        dataset = prepare_everywhere(config.data)
+        config = fit_to_data(config, dataset)
+        held_rows(make_mesh(config.mesh), config.data.batch_size)  # the devices can share a batch
+        check_run(config, dataset)
+        workdir.check_same_run(config)
+        return _train_locked(config, workdir, dataset, check_lock)
+
+
+def _train_locked(
+    config: ExperimentConfig, workdir: Workdir, dataset: Dataset, check_lock: Callable[[], None]
+) -> Report:
     task = make_task(config, dataset.language)
-    workdir.write_language(dataset.language)
-    evaluator = Evaluator(task, trained_params(task, workdir, dataset), dataset)
+    evaluator = Evaluator(task, trained_params(task, workdir, dataset, check_lock), dataset)
     dial = None
     if config.schedule.trim_steps:
         dial = measure_dial(evaluator)
@@ -67,13 +79,16 @@ def train(config: ExperimentConfig, path: str) -> Report:
     return report
 
 
-def trained_params(task: Task, workdir: Workdir, dataset: Dataset) -> Params:
+def trained_params(
+    task: Task, workdir: Workdir, dataset: Dataset, check_lock: Callable[[], None] = lambda: None
+) -> Params:
     """Trains to the last step, from where the folder's run stopped, and returns the parameters.
 
     Args:
         task: of the run.
-        workdir: its folder, claimed by the same configuration.
+        workdir: its folder, which is claimed once the first step can be taken.
         dataset: of the run.
+        check_lock: raises if the folder is no longer this training's; called before each save.
 
     Raises:
         TrainingError: as `training.loop.fit`.
@@ -90,14 +105,13 @@ def trained_params(task: Task, workdir: Workdir, dataset: Dataset) -> Params:
         state_shape,
         shardings,
     )
-    batches = _Batches(dataset, config, mesh)
-    checkpoints = Checkpoints(workdir.checkpoints, schedule.save_every, schedule.keep)
+    checkpoints = Checkpoints(workdir.checkpoints, schedule.save_every, schedule.keep, check_lock)
     restored = checkpoints.restore_latest(state_shape)
-    if restored is None:
-        start, state = 0, _initial_state(steps, shardings)
-    else:
-        start, state, position = restored
-        batches.set_state(position)
+    start = 0 if restored is None else restored[0]
+    state = _initial_state(steps, shardings) if restored is None else restored[1]
+    batches = _Batches(dataset, config, mesh, start)
+    workdir.claim(config)
+    workdir.write_language(dataset.language)
 
     kinds: tuple[Step, ...] = (steps.full, steps.trim, steps.trim_shortened)
     programs = {step: jit_step(step, shardings) for step in kinds}
@@ -138,22 +152,30 @@ def _initial_state(steps: Steps, shardings: Any) -> State:
 
 
 class _Batches:
-    """The train split as batches on the devices, with the position of the data behind them."""
+    """The train split as batches on the devices, one a step.
 
-    def __init__(self, dataset: Dataset, config: ExperimentConfig, mesh: jax.sharding.Mesh) -> None:
-        self._iterator = train_iterator(dataset, config.data, held_rows(mesh, config.data.batch_size))
+    The position is a number, so that a run goes on with another number of `data.workers`.
+
+    Args:
+        dataset: of the run.
+        config: of the run.
+        mesh: the devices.
+        start: batches that were given before.
+    """
+
+    def __init__(self, dataset: Dataset, config: ExperimentConfig, mesh: jax.sharding.Mesh, start: int) -> None:
+        self._iterator = train_iterator(dataset, config.data, held_rows(mesh, config.data.batch_size), start)
         self._mesh = mesh
+        self._given = start
 
     def __next__(self) -> Any:
-        return place_batch(next(self._iterator), self._mesh)
+        batch = place_batch(next(self._iterator), self._mesh)
+        self._given += 1
+        return batch
 
-    def get_state(self) -> Any:
+    def get_state(self) -> dict[str, int]:
         """The position after the last batch."""
-        return self._iterator.get_state()
-
-    def set_state(self, state: Any) -> None:
-        """Goes to a position."""
-        self._iterator.set_state(state)
+        return {"batches": self._given}
 
     def close(self) -> None:
         """Ends the reading threads and processes."""

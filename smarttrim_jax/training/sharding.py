@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from smarttrim_jax.configuration import Settings
@@ -51,21 +52,51 @@ class MeshConfig(Settings):
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh with axes `data`, `fsdp` and `tensor`.
 
+    Over several TPU slices, `data` alone crosses the network between them: gradients are summed over it once a step.
+
     Args:
         config: sizes of the axes.
         devices: all that there are by default.
 
     Raises:
-        ConfigError: the sizes do not use every device exactly once.
+        ConfigError: the sizes do not use every device exactly once, or `data` does not divide over the slices.
     """
-    count = jax.device_count() if devices is None else len(devices)
+    devices = jax.devices() if devices is None else devices
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    sizes = axis_sizes(config, len(devices), slices)
+    axis_types = (AxisType.Auto,) * len(AXES)
+    if slices == 1:
+        return jax.make_mesh(sizes, AXES, axis_types=axis_types, devices=devices)
+    data, fsdp, tensor = sizes
+    arranged = mesh_utils.create_hybrid_device_mesh(
+        (data // slices, fsdp, tensor), (slices, 1, 1), devices, allow_split_physical_axes=True
+    )
+    return Mesh(arranged, AXES, axis_types=axis_types)
+
+
+def axis_sizes(config: MeshConfig, count: int, slices: int = 1) -> tuple[int, int, int]:
+    """Devices along `data`, `fsdp` and `tensor`, once -1 is counted out.
+
+    Args:
+        config: sizes of the axes.
+        count: devices of all slices together.
+        slices: TPU slices that the devices belong to.
+
+    Raises:
+        ConfigError: the sizes do not use every device exactly once, or `data` does not divide over the slices.
+    """
     sizes = _sizes(config, count)
     if not _use_all(sizes, count):
         raise ConfigError(
             f"a mesh of data={config.data}, fsdp={config.fsdp}, tensor={config.tensor} does not fit "
             f"{count} devices; their product must be {count} (data=-1 takes what is left)"
         )
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    if sizes[0] % slices:
+        raise ConfigError(
+            f"mesh.data is {sizes[0]}, but there are {slices} slices, and fsdp and tensor must stay within one; "
+            f"make data a multiple of {slices}: {count} devices, with fsdp * tensor at most {count // slices}"
+        )
+    return sizes
 
 
 def fits(config: MeshConfig) -> bool:
@@ -145,6 +176,20 @@ def batch_parts(mesh: Mesh) -> int:
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
+def check_batch_size(batch_size: int, parts: int) -> None:
+    """Whether a batch can be split into equal parts.
+
+    Args:
+        batch_size: examples of a batch.
+        parts: devices that have examples of their own.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if batch_size % parts:
+        raise ConfigError(f"a batch of {batch_size} examples cannot be split over {parts} devices; take a multiple")
+
+
 def held_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     """The rows of every batch that this process's devices hold, ascending.
 
@@ -158,8 +203,7 @@ def held_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
         ConfigError: the examples do not divide evenly.
     """
     parts = batch_parts(mesh)
-    if batch_size % parts:
-        raise ConfigError(f"a batch of {batch_size} examples cannot be split over {parts} devices; take a multiple")
+    check_batch_size(batch_size, parts)
     return np.arange(batch_size).reshape(parts, -1)[_held_parts(mesh)].ravel()
 
 
@@ -184,9 +228,7 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
     def place_leaf(leaf: np.ndarray) -> jax.Array:
         size, odd = divmod(len(leaf), len(held))
         if odd:
-            raise ConfigError(
-                f"a batch of {len(leaf)} examples cannot be split over {len(held)} devices; take a multiple"
-            )
+            check_batch_size(len(leaf), len(held))
 
         def part(index: Any) -> np.ndarray:
             start = held.index((index[0].start or 0) // size) * size

@@ -1,6 +1,7 @@
-"""What a run leaves in its folder beside checkpoints and metrics: its configuration, speed dial and report."""
+"""What a run leaves in its folder beside checkpoints and metrics: its configuration, words, speed dial and report."""
 
 import json
+import logging
 from typing import Any
 
 import fsspec
@@ -10,22 +11,45 @@ from etils import epath
 from smarttrim_jax.configuration import build, to_dict
 from smarttrim_jax.data.language import Language, write_language
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
+from smarttrim_jax.small_files import in_bucket, read_json, remove_halves, write_json
+from smarttrim_jax.training.checkpoint_reading import metadata, saved_steps
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.trimming.calibration import SpeedDial
 from smarttrim_jax.version import __version__
 
-# What may change between two runs in one folder: nothing that the saved state depends on.
-FREE = ("evaluation", "execution", "init_from", "mesh")
+_log = logging.getLogger(__name__)
+
+# Keys, and groups of keys, that may change between two starts of a run: the saved state does not depend on them.
+FREE = (
+    "data.data_dir",
+    "data.source",
+    "data.workers",
+    "schedule.log_every",
+    "schedule.save_every",
+    "schedule.keep",
+    "schedule.tensorboard",
+    "evaluation",
+    "execution",
+    "init_from",
+    "mesh",
+)
+# Keys that the data decides; runs of before these were saved do not know them.
+FROM_DATA = {"data.fingerprint": "", "data.example_images": 0}
+
+CONFIG = "config.json"
+DIAL = "speed_dial.json"
+REPORT = "report.json"
+RENEW = "run the same train command again, which writes it anew and trains nothing twice"
 
 
 class Workdir:
     """The files of one run, on a disk or in a bucket (`gs://...`); process 0 writes them.
 
     Args:
-        path: the folder.
+        path: Folder of the run.
 
     Raises:
-        ConfigError: a bucket, and what reaches it is not installed.
+        ConfigError: It is in a bucket, and what reaches buckets is not installed.
     """
 
     def __init__(self, path: str) -> None:
@@ -45,47 +69,86 @@ class Workdir:
         """Makes the folder, before anything takes time.
 
         Raises:
-            TrainingError: it cannot be written.
+            TrainingError: It cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._unwritable(error) from None
 
-    def claim(self, config: ExperimentConfig) -> None:
-        """Writes the configuration, or makes sure that the folder's run had the same one.
+    def check_same_run(self, config: ExperimentConfig) -> None:
+        """Makes sure that a run with this configuration can go on from what the folder holds.
+
+        Until a run has saved a checkpoint, nothing in its folder depends on its configuration.
+
+        Args:
+            config: Run configuration, all sizes resolved.
 
         Raises:
-            ConfigError: the folder holds a run of another configuration.
-            TrainingError: the folder cannot be written.
+            CheckpointError: The folder's configuration is of another version.
+            ConfigError: The folder holds a run of another configuration.
         """
-        if not (self.path / "config.json").exists():
-            self._write("config.json", to_dict(config))
+        steps = saved_steps(self.checkpoints)
+        known = self._known_config() if steps else None
+        if known is None:
             return
-        known, new = (_flat(_comparable(to_dict(each))) for each in (self.config(), config))
-        changed = sorted(key for key in known.keys() | new.keys() if known.get(key) != new.get(key))
-        if changed:
-            key = changed[0]
-            raise ConfigError(
-                f"'{self.path}' holds a run with {key} = {known.get(key)!r}, not {new.get(key)!r}; "
-                "choose another --workdir, or the same configuration to go on"
-            )
+        before, now = (_flat(json.loads(json.dumps(to_dict(each)))) for each in (known, config))
+        for key in sorted(before.keys() | now.keys()):
+            old: Any = before.get(key)
+            new: Any = now.get(key)
+            if old == new or _is_free(key) or (key in FROM_DATA and old == FROM_DATA[key]):
+                continue
+            if key in ("schedule.full_steps", "schedule.trim_steps"):
+                self._check_more_steps(key, old, new, max(steps))
+            else:
+                raise self._another_run(key, old, new)
+
+    def claim(self, config: ExperimentConfig) -> None:
+        """Makes the folder the run's: called once nothing but training itself can fail.
+
+        Args:
+            config: Run configuration, all sizes resolved.
+
+        Raises:
+            CheckpointError: As `check_same_run`.
+            ConfigError: As `check_same_run`.
+            TrainingError: The folder cannot be written.
+        """
+        self.check_same_run(config)
+        if jax.process_index() != 0:
+            return
+        try:
+            if not in_bucket(self.path):
+                remove_halves(self.path)
+            if max(saved_steps(self.checkpoints), default=0) < config.schedule.total_steps:
+                # Of a run that had ended and is given more steps: they are of other parameters.
+                for name in (DIAL, REPORT):
+                    (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        self._write(CONFIG, to_dict(config))
 
     def config(self) -> ExperimentConfig:
         """The run's configuration, with all sizes resolved.
 
         Raises:
-            CheckpointError: the folder holds no run.
+            CheckpointError: The folder holds no run, or its configuration is damaged or of another version.
         """
-        return build(ExperimentConfig, self._read("config.json", "no run"))
+        if not (self.path / CONFIG).exists():
+            raise CheckpointError(f"'{self.path}' holds no run ({CONFIG} is missing)")
+        return self._build(ExperimentConfig, CONFIG)
 
     def dial(self) -> SpeedDial:
         """The run's speed dial.
 
         Raises:
-            CheckpointError: the run has none: it was not trim-tuned to its end.
+            CheckpointError: The run has none, because its trim-tuning has not ended, or it is damaged.
         """
-        return build(SpeedDial, self._read("speed_dial.json", "no speed dial: its trim-tuning has not ended"))
+        if not (self.path / DIAL).exists():
+            raise CheckpointError(
+                f"'{self.path}' holds no speed dial ({DIAL} is missing): its trim-tuning has not ended; {RENEW}"
+            )
+        return self._build(SpeedDial, DIAL)
 
     def write_language(self, language: Language) -> None:
         """Saves the words and answers, so that the run is served without its data."""
@@ -97,28 +160,71 @@ class Workdir:
 
     def write_dial(self, dial: SpeedDial) -> None:
         """Saves the speed dial."""
-        self._write("speed_dial.json", to_dict(dial))
+        self._write(DIAL, to_dict(dial))
 
     def write_report(self, report: dict[str, Any]) -> None:
         """Saves the final report."""
-        self._write("report.json", report)
+        self._write(REPORT, report)
 
-    def _read(self, name: str, otherwise: str) -> dict[str, Any]:
-        file = self.path / name
-        if not file.exists():
-            raise CheckpointError(f"'{self.path}' holds {otherwise} ({name} is missing)")
+    def _known_config(self) -> ExperimentConfig | None:
+        """The configuration of the folder's run, from its last checkpoint if `config.json` is gone or damaged."""
         try:
-            return json.loads(file.read_text())
-        except ValueError as error:
-            raise CheckpointError(f"'{file}' is damaged ({error}); train again") from None
+            return self.config()
+        except CheckpointError as error:
+            try:
+                settings = metadata(self.checkpoints)["config"]
+            except (CheckpointError, KeyError, TypeError):
+                _log.warning("%s; it is written anew, and not compared with this run's", error)
+                return None
+            try:
+                known = build(ExperimentConfig, settings)
+            except (ConfigError, AttributeError, TypeError):
+                # Where even the checkpoint's is not understood, it is of another version.
+                raise error from None
+            _log.warning("%s; that of the last checkpoint is taken", error)
+            return known
+
+    def _build(self, cls: type[Any], name: str) -> Any:
+        settings = read_json(self.path / name, RENEW)
+        try:
+            return build(cls, settings)
+        except ConfigError as error:
+            raise CheckpointError(
+                f"'{self.path / name}' is damaged or of another version of this library ({error}); {RENEW}, or use "
+                "the version that wrote it"
+            ) from None
+
+    def _check_more_steps(self, key: str, old: int, new: int, done: int) -> None:
+        """Steps may be added; the learning rate and the curriculum then follow the new length from here on.
+
+        Raises:
+            ConfigError: Steps were taken away, or a phase is to grow that has passed.
+        """
+        if new < old:
+            raise ConfigError(
+                f"'{self.path}' holds a run with config.{key} = {old}, not {new}; steps can be added, not taken "
+                f"away: ask for {old} or more, or choose another --workdir"
+            )
+        if key == "schedule.full_steps" and done > old:
+            raise ConfigError(
+                f"'{self.path}' holds a run that has begun to trim after config.{key} = {old} steps, so there can be "
+                f"no {new}; add to schedule.trim_steps instead, or choose another --workdir"
+            )
+        _log.warning(
+            "config.%s is %d, no longer %d: schedules follow the new length from step %d", key, new, old, done
+        )
+
+    def _another_run(self, key: str, old: Any, new: Any) -> ConfigError:
+        return ConfigError(
+            f"'{self.path}' holds a run with config.{key} = {old!r}, not {new!r}; "
+            "choose another --workdir, or the same configuration to go on"
+        )
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         if jax.process_index() != 0:
             return
         try:
-            half = self.path / f".{name}.part"
-            half.write_text(json.dumps(content, indent=1) + "\n")
-            half.replace(self.path / name)
+            write_json(self.path / name, content)
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -127,14 +233,14 @@ class Workdir:
         return TrainingError(f"cannot write to workdir '{self.path}': {reason}; choose a writable --workdir")
 
 
-def _comparable(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in json.loads(json.dumps(config)).items() if key not in FREE}
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in FREE)
 
 
-def _flat(tree: dict[str, Any], path: str = "config") -> dict[str, Any]:
+def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{path}.{key}") if isinstance(value, dict) else {f"{path}.{key}": value}
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
     return flat
 
 

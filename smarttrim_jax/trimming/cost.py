@@ -72,4 +72,4 @@ def update_multiplier(
 
 def initial_multiplier(config: CostConfig) -> Float[Array, " kinds"]:
     """Zero for each controlled quantity."""
-    return jnp.zeros(1 if config.kind == "macs" else 2)
+    return jnp.zeros(1 if config.kind == "macs" else 2, jnp.float32)

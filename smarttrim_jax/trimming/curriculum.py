@@ -51,7 +51,7 @@ def noise_level(config: CurriculumConfig, step: Int[Array, ""] | int, total_step
         total_steps: of trim-tuning.
     """
     if not config.anneal:
-        return jnp.ones(())
+        return jnp.ones((), jnp.float32)
     start = config.fraction * total_steps
     left = jnp.clip((jnp.asarray(step, jnp.float32) - start) / jnp.maximum(total_steps - 1 - start, 1.0), 0.0, 1.0)
     return 1.0 - left

@@ -24,7 +24,7 @@ class ForcedTokenTrimmer(nnx.Module):
 
     def __call__(self, tokens: Tokens, other: Float[Array, "batch width"] | None) -> Float[Array, "... 2"]:
         """(keep, drop) logits of every token."""
-        return _overruled(self.trimmer(tokens, other), tokens.look_up(self.keep[...]))
+        return _overruled(self.trimmer(tokens=tokens, other=other), tokens.look_up(self.keep[...]))
 
 
 class ForcedHeadTrimmer(nnx.Module):

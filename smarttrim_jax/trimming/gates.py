@@ -105,7 +105,7 @@ class TrimRecord:
 
     def overflow(self, capacity: CapacityConfig) -> Float[Array, ""]:
         """The share of the tokens that were open where others left memory, but did not fit."""
-        lost, opened = jnp.zeros(()), jnp.zeros(())
+        lost, opened = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
         for run in capacity.sides:
             tokens = self.gates[run].tokens
             counts = jnp.sum(tokens[capacity.layer(run, len(tokens)) - 1], axis=-1)
@@ -129,7 +129,7 @@ def decide(logits: Float[Array, "... 2"], trim: Trim, key: jax.Array | None) -> 
     if key is None:
         return (margin >= 0).astype(jnp.float32)
     # The difference of two Gumbel samples is one logistic sample.
-    noise = trim.noise * jax.random.logistic(key, margin.shape)
+    noise = trim.noise * jax.random.logistic(key, margin.shape, jnp.float32)
     soft = jax.nn.sigmoid((margin + noise) / trim.temperature)
     hard: Bool[Array, "..."] = soft >= 0.5
     return hard.astype(jnp.float32) + (soft - jax.lax.stop_gradient(soft))

@@ -89,7 +89,7 @@ def trimmer_macs(
     """
     first, hidden, width = trimming.first_layer, config.hidden, shape.width
     layers = gates.tokens.shape[0] - first
-    total = jnp.zeros(present.shape[0])
+    total = jnp.zeros(present.shape[0], jnp.float32)
     if trimming.tokens and layers > 0:
         before = jnp.concatenate([present[None], gates.tokens[:-1]])[first:]
         per_token, per_example = width * hidden + 2 * hidden, 0

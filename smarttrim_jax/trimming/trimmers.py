@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -155,6 +155,18 @@ class HeadTrimmer(nnx.Module):
         return self.logits(gelu(self.up(context)))
 
 
+class Decided(NamedTuple, Generic[T]):
+    """What the trimmers of one layer decided.
+
+    Attributes:
+        tokens: the layer's input with more tokens closed.
+        gates: of the layer.
+    """
+
+    tokens: T
+    gates: Gates
+
+
 class LayerTrimmers(nnx.Module):
     """All trimmers of one layer; they decide at its start.
 
@@ -200,7 +212,7 @@ class LayerTrimmers(nnx.Module):
         *,
         others: Sequence[Float[Array, "batch other"]] = (),
         key: jax.Array | None = None,
-    ) -> tuple[T, Gates]:
+    ) -> Decided[T]:
         """The layer's input with more tokens closed, and the layer's gates.
 
         Args:
@@ -213,7 +225,8 @@ class LayerTrimmers(nnx.Module):
         own, head_trim = tokens.global_token, trim.laid_out(rows, lambda offset: offset[:, None])
         if self.token is not None:
             other = jnp.concatenate(others, axis=-1) if others else None
-            tokens = tokens.close(decide(self.token(tokens, other), trim.laid_out(rows, tokens.spread), keys[0]))
+            logits = self.token(tokens=tokens, other=other)
+            tokens = tokens.close(decide(logits, trim.laid_out(rows, tokens.spread), keys[0]))
         decided = {}
         if self.head is not None:
             decided["heads"] = decide(self.head(own), head_trim, keys[1])
@@ -221,4 +234,4 @@ class LayerTrimmers(nnx.Module):
             decided["cross_heads"] = decide(self.cross_head(own, others[0]), head_trim, keys[2])
         if self.twin_head is not None:
             decided["twin_heads"] = decide(self.twin_head(own, others[1]), head_trim, keys[3])
-        return tokens, dataclasses.replace(open_gates(tokens, self.heads, sources=self.sources), **decided)
+        return Decided(tokens, dataclasses.replace(open_gates(tokens, self.heads, sources=self.sources), **decided))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from smarttrim_jax import progress
 from smarttrim_jax.configuration import build
 from smarttrim_jax.data.builders.easy_vqa import EasyVQA
 from smarttrim_jax.data.config import DataConfig, DatasetName
@@ -68,7 +69,7 @@ def test_another_process_may_finish_first(
 
     def overtaken(self: EasyVQA, split: str, examples: Iterator[Any]) -> Iterator[Any]:
         if not target.exists():
-            shutil.copytree(dataset.builder.data_dir, target)
+            shutil.copytree(dataset.prepared.folder, target)
         yield from examples
 
     monkeypatch.setattr(EasyVQA, "_generate_examples", overtaken)
@@ -82,12 +83,30 @@ def test_a_folder_that_cannot_be_written_is_an_error(config: DataConfig, tmp_pat
         prepare(dataclasses.replace(config, data_dir=str(tmp_path / "file")))
 
 
-def test_a_damaged_folder_is_an_error(config: DataConfig, tmp_path: pathlib.Path) -> None:
-    config = dataclasses.replace(config, data_dir=str(tmp_path))
-    prepare(config)
-    (tmp_path / "easy_vqa" / "1.0.0" / "dataset_info.json").unlink()
-    with pytest.raises(DataError, match="cannot prepare easy_vqa"):
-        prepare(config)
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("gs://bucket/prepared", "a bucket; prepared data must be on a disk"),
+        ("a\0b", "cannot prepare easy_vqa"),
+        ("x" * 300, "File name too long"),
+        ("~nobody_of_this_name/x", "cannot prepare easy_vqa"),
+    ],
+)
+def test_a_place_that_is_none_is_an_error(config: DataConfig, place: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as error:
+        prepare(dataclasses.replace(config, data_dir=place))
+    assert "\n" not in str(error.value)
+
+
+def test_preparing_tells_what_is_left(
+    config: DataConfig, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
+    prepare(dataclasses.replace(config, data_dir=str(tmp_path)))
+    lines = capsys.readouterr().err.splitlines()
+    assert any(
+        line.startswith("preparing easy_vqa: 50 of 104 examples  ") and line.endswith("left") for line in lines
+    )
 
 
 def test_questions_that_are_no_json_are_an_error(

@@ -4,7 +4,6 @@ import pathlib
 
 import pytest
 
-from smarttrim_jax.data.builders.easy_vqa import _folder, _questions
 from smarttrim_jax.data.builders.easy_vqa_captions import CAPTIONS, EasyVQACaptions
 
 
@@ -36,12 +35,9 @@ def test_shape_and_color_are_what_the_answers_tell(builder, questions, caption) 
     assert list(found) == ([] if caption is None else [(caption, caption, 7)])
 
 
-def test_the_published_questions_tell_most_images(builder) -> None:
+def test_the_published_questions_tell_most_images(tmp_path: pathlib.Path) -> None:
     pytest.importorskip("easy_vqa", reason="the data comes with: pip install easy-vqa")
-    folder = _folder("")
-    found = {
-        split: list(builder._examples_of(_questions(folder / split / "questions.json")))
-        for split in ("train", "test")
-    }
+    published = EasyVQACaptions(data_dir=str(tmp_path))
+    found = {split: published.examples(split) for split in ("train", "test")}
     assert {split: len(examples) for split, examples in found.items()} == {"train": 3180 + 362, "test": 880}
     assert {caption for caption, *_ in found["train"]} == set(CAPTIONS)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from smarttrim_jax.data import images
+from smarttrim_jax.data.augment import clip_randaug
 from smarttrim_jax.errors import DataError
 
 
@@ -91,6 +92,53 @@ def test_resize_crop_is_square_for_any_shape(shape: tuple[int, int]) -> None:
     array = images.to_array(image, 20, "resize_crop")
     assert array.shape == (20, 20, 3)
     assert (array == 7).all()  # nothing from outside the picture
+
+
+def resized_then_cropped(image: Image.Image, size: int) -> np.ndarray:
+    short = min(image.size)
+    width, height = int(size * image.width / short), int(size * image.height / short)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    whole = image.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(whole.crop((left, top, left + size, top + size)))
+
+
+def test_resize_crop_is_a_resize_and_a_crop_at_every_size() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        width, height = (int(10 ** rng.uniform(0, 2.5)) for _ in range(2))
+        size = int(rng.integers(1, 100))
+        # Smooth: where a kernel overshoots 8 bits the order of its two passes shows.
+        small = Image.fromarray(rng.integers(60, 200, (3, 4, 3), np.uint8))
+        image = small.resize((width, height), Image.Resampling.BILINEAR)
+        expected = resized_then_cropped(image, size).astype(int)
+        ordinary = max(image.size) <= images.THIN * min(image.size)
+        assert abs(images.to_array(image, size, "resize_crop") - expected).max() <= (0 if ordinary else 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 2000), (2000, 1), (1, 30_000), (30_000, 1), (1, 65_535), (65_535, 1), (7, 9)])
+def test_thin_images_cost_no_more_than_what_is_made_of_them(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    resize = Image.Image.resize
+
+    def counted(self: Image.Image, size: tuple[int, int], *rest: object) -> Image.Image:
+        made.append(size[0] * size[1])
+        return resize(self, size, *rest)
+
+    monkeypatch.setattr(Image.Image, "resize", counted)
+    thin = Image.fromarray(np.full((*shape, 3), 7, np.uint8))
+    generator = np.random.default_rng(0)
+    for how in ("resize", "resize_crop"):
+        assert (images.to_array(thin, 64, how) == 7).all()
+        for _ in range(5):
+            images.to_array(clip_randaug(thin, generator), 64, how)
+    assert max(made) <= 2**16
+    for other in ((1, 2000), (30_000, 1), (5, 5)):
+        pair = images.side_by_side([thin, Image.fromarray(np.full((*other, 3), 7, np.uint8))])
+        assert pair.width * pair.height <= images.MOST_ENLARGED
+        assert max(pair.size) <= images.LONGEST_SIDE
+        assert (images.to_array(pair, 8, "resize_crop") == 7).all()
 
 
 def test_normalize_follows_each_preset() -> None:

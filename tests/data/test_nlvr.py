@@ -124,11 +124,11 @@ def test_an_official_train_is_train_and_calibration_stays_off_its_sentences(
         (lambda folder: (folder / "test" / "test.json").unlink(), "lacks test/test.json"),
         (
             lambda folder: (folder / "dev" / "dev.json").write_text('{"label": "true"}\n'),
-            "'dev/dev.json' is damaged",
+            "1 of 1 rows of 'dev/dev.json' cannot be used, row 1 first .it lacks directory, identifier",
         ),
         (
             lambda folder: next(folder.glob("dev/images/*/dev-84-0-3.png")).unlink(),
-            "'dev-84-0-3.png' is missing",
+            "NLVR image 'dev/images/./dev-84-0-3.png' is missing",
         ),
         (
             lambda folder: next(folder.glob("dev/images/*/dev-84-0-3.png")).write_bytes(b"\x89PNG"),

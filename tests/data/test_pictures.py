@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from smarttrim_jax.data.examples import grouped
-from smarttrim_jax.data.images import side_by_side
+from smarttrim_jax.data.images import grouped, side_by_side
 from smarttrim_jax.data.text import TextEncoder
 from smarttrim_jax.errors import DataError
 

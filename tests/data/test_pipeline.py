@@ -4,14 +4,15 @@ import collections
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterable
-from typing import Any
+import types
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 
 from smarttrim_jax.data.config import DataConfig
-from smarttrim_jax.data.dataset import Dataset, prepare
+from smarttrim_jax.data.dataset import Dataset
+from smarttrim_jax.data.examples import Examples
 from smarttrim_jax.data.pipeline import eval_batches, train_iterator
 from smarttrim_jax.errors import DataError
 
@@ -156,27 +157,14 @@ def test_the_index_is_the_record_and_a_second_pass_is_the_same(dataset: Dataset,
     assert_equal(first, list(batches))
 
 
-def test_a_truncated_image_is_an_error_that_names_the_example(
-    raw_makers: dict[str, Callable[..., Any]], config: DataConfig, tmp_path: Any
-) -> None:
-    source = raw_makers["easy_vqa"](tmp_path / "raw")
-    for path in (source / "train" / "images").iterdir():
-        path.write_bytes(path.read_bytes()[:50])
-    broken = dataclasses.replace(config, source=str(source), data_dir=str(tmp_path / "prepared"))
-    dataset = prepare(broken)
-    with pytest.raises(DataError, match=r"cannot read image 'train-\d+-\d+'"):
-        next(train_iterator(dataset, broken))
-    with pytest.raises(DataError, match=r"cannot read image 'train-\d+-\d+'"):
-        list(eval_batches(dataset, "train", broken))
-
-
-def test_an_empty_question_is_an_error_that_names_the_example(
-    raw_makers: dict[str, Callable[..., Any]], config: DataConfig, tmp_path: Any
-) -> None:
-    source = raw_makers["easy_vqa"](tmp_path / "raw")
-    questions = json.loads((source / "test" / "questions.json").read_text())
-    questions[3][0] = " "
-    (source / "test" / "questions.json").write_text(json.dumps(questions))
-    broken = dataclasses.replace(config, source=str(source), data_dir=str(tmp_path / "prepared"))
-    with pytest.raises(DataError, match="'test-1-3': the text is empty"):
-        list(eval_batches(prepare(broken), "test", broken))
+def test_damage_is_an_error_that_names_the_example(dataset: Dataset, config: DataConfig) -> None:
+    record = dataset.records("test")[3]
+    name = record["id"].decode()
+    damages = {
+        f"cannot read image '{name}': ": {"images": [record["images"][0][:50]]},
+        f"example '{name}': the text is empty": {"text": b" "},
+    }
+    for message, damage in damages.items():
+        stand_in = types.SimpleNamespace(records=lambda split, damage=damage: [record | damage], text=dataset.text)
+        with pytest.raises(DataError, match=message):
+            Examples(stand_in, "test", config).get(0)

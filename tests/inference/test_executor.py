@@ -156,7 +156,7 @@ def test_heads_that_nobody_opens_leave_the_weights_and_nothing_else_changes(cali
 
 
 def test_a_narrow_layer_serves_only_the_heads_it_has(tiny_meter):
-    layer = tiny_meter.model.bind(tiny_meter.params).stages()[0]
+    layer = tiny_meter.model.bind(tiny_meter.params).stages[0]
     key = ("image", "heads")
     narrow = narrow_layer(nnx.merge(*_first_layer(layer.layers)), {key: np.array([True, False, True, False])})
     assert narrow is not None

@@ -19,12 +19,42 @@ if [[ -s $RECORD/failures ]]; then
     exit "$status"
   fi
 fi
-if [[ $3 == queued-resources && $4 == describe ]]; then
-  state=$(head -n 1 "$RECORD/states")
-  sed -i '1{$!d}' "$RECORD/states"
-  [[ $state != ABSENT ]] || { echo 'ERROR: NOT_FOUND: no such resource' >&2; exit 1; }
-  echo "$state"
-fi
+
+here() { # where what the real one would read or write lies
+  case $1 in
+    gs://*) echo "$RECORD/bucket/${1#gs://}" ;;
+    *:smarttrim*) echo "$RECORD/home/${1#*:}" ;;
+    *) echo "$1" ;;
+  esac
+}
+
+next() { # line of a file, the last of which stays
+  head -n 1 "$RECORD/$1"
+  sed -i '1{$!d}' "$RECORD/$1"
+}
+
+case "$(basename "$0") $*" in
+  'xpk version') echo "xpk_version: ${XPK_VERSION:-1.16.0}" ;;
+  gcloud*' queued-resources describe '*failedData*) [[ ! -f $RECORD/reasons ]] || next reasons ;;
+  gcloud*' queued-resources describe '*)
+    state=$(next states)
+    [[ $state != ABSENT ]] || { echo 'ERROR: NOT_FOUND: no such resource' >&2; exit 1; }
+    echo "$state"
+    ;;
+  gcloud*' queued-resources scp '*) [[ ! -d $RECORD/home ]] || cp -r "$(here "$5")" "$(here "$6")" ;;
+  'gcloud storage cat '*)
+    for file in "${@:3}"; do
+      cat "$(here "$file")" 2>/dev/null || { echo 'ERROR: The following URLs matched no objects' >&2; exit 1; }
+    done
+    ;;
+  'gcloud storage cp '*)
+    [[ ${!#} != gs://* ]] || mkdir -p "$(here "${!#}")"
+    for ((i = 3; i < $#; i++)); do
+      [[ ! -d $RECORD/home ]] || cp $(here "${!i}") "$(here "${!#}")" # unquoted: its * are the shell's
+    done
+    exit 0
+    ;;
+esac
 for argument; do
   if [[ $argument == --command=* && -d $RECORD/home ]]; then
     cd "$RECORD/home" && bash -c "(${argument#--command=}) & wait \$!"
@@ -73,6 +103,10 @@ class Machine:
         """The states that the queued resource is in, one after another; the last one stays."""
         (self.folder / "states").write_text("\n".join(states) + "\n")
 
+    def explain(self, *reasons: str) -> None:
+        """Why the queued resource failed, time after time; the last one stays."""
+        (self.folder / "reasons").write_text("\n".join(reasons) + "\n")
+
     def fail(self, *failures: str) -> None:
         """Of lines "STATUS PATTERN": the next call with the pattern in its arguments ends so; then the next line."""
         (self.folder / "failures").write_text("\n".join(failures) + "\n")
@@ -91,9 +125,10 @@ class Machine:
     def outcome(self, process: subprocess.Popen[str]) -> Outcome:
         """Waits for a script that was started."""
         try:
-            stdout, stderr = process.communicate(timeout=30)
+            stdout, stderr = process.communicate(timeout=300)  # on a busy machine
         except subprocess.TimeoutExpired:
-            process.terminate()
+            process.kill()
+            process.communicate()
             raise
         return Outcome(process.returncode, stdout, stderr, self.calls())
 

@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 flags = dict(argument.removeprefix("--").split("=", maxsplit=1) for argument in sys.argv[1:])
 folder = pathlib.Path(flags["workdir"])
@@ -15,6 +16,10 @@ if flags.get("behaviour") == "stopped":
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     os.kill(os.getppid(), signal.SIGTERM)
     signal.pause()
+if flags.get("behaviour") == "meet":
+    print("devices", os.environ.get("CUDA_VISIBLE_DEVICES"))
+    while len((folder.parent / "started").read_text().split()) < 2:  # another is there at the same time
+        time.sleep(0.01)
 if flags["config.cost.target_speedup"] == flags.get("failing"):
     sys.exit(3)
 asked = float(flags["config.cost.target_speedup"])

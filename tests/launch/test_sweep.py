@@ -1,14 +1,23 @@
-"""Several runs one after another, and their table."""
+"""Several runs, one after another or at the same time, and their table."""
 
+import csv
 import importlib.util
 import json
+import os
 import pathlib
+import random
 import shlex
+import subprocess
 import sys
 from types import ModuleType
 
 import pytest
 from launch_scripts import LAUNCH, ROOT
+
+from smarttrim_jax.sweeps.plan import check_all, plan
+
+# ml_collections loads config files by a method that Python 3.12 takes away.
+pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -26,9 +35,13 @@ def get_config(argument=""):
 
 
 def sweep(argument=""):
+    if argument == "untrimmed":
+        yield {"model.trimming": None, "schedule.trim_steps": 0, "schedule.full_steps": 5}
+        return
     key = argument or "cost.target_speedup"
     yield from ({key: value} for value in (1.5, 2.0, 3.0))
 """
+MEMBERS = [f"cost.target_speedup={speedup}" for speedup in (1.5, 2.0, 3.0)]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +58,7 @@ def sweep() -> ModuleType:
 def flags(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Of a sweep in `tmp_path` / "runs" with a stand-in for the program."""
     monkeypatch.setenv("PYTHONPATH", str(pathlib.Path(__file__).parent))
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)  # ml_collections loads the next file into it
     (tmp_path / "config.py").write_text(CONFIG)
     return [f"--config={tmp_path}/config.py", f"--root={tmp_path}/runs", "--module=sweep_program"]
 
@@ -100,13 +114,13 @@ def test_commands_are_printed_as_a_shell_reads_them(
     sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     launcher = "--launcher=launch/local.sh --processes=2 --"
-    assert sweep.main([*flags, "--print", launcher, "--", "--config.text=it's two words"]) == 0
+    assert sweep.main([*flags, "--print", launcher, "--", "--config.init_from=it's two words"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert shlex.split(lines[0]) == [
         *["launch/local.sh", "--processes=2", "--", flags[0]],
         f"--workdir={tmp_path}/runs/cost.target_speedup=1.5",
-        *["--config.cost.target_speedup=1.5", "--config.text=it's two words"],
+        *["--config.cost.target_speedup=1.5", "--config.init_from=it's two words"],
     ]
     assert started(tmp_path / "runs") == []
 
@@ -116,7 +130,7 @@ def test_commands_are_printed_as_a_shell_reads_them(
     [
         ("cost.target_spedup", "unknown config key 'config.cost.target_spedup'; did you mean 'target_speedup'?"),
         ("kosts.x", "unknown config key 'config.kosts'; did you mean 'cost'?"),
-        ("seed.x", "'seed' is no group of settings"),
+        ("seed.x", "config.seed is 0, no group of settings"),
         ("seed", "config.seed is 1.5; it must be a whole number"),
     ],
 )
@@ -132,7 +146,7 @@ def test_overrides_that_cannot_be_taken_are_one_sentence_before_anything_runs(
     stderr = capsys.readouterr().err
     assert stderr.startswith("error: sweep() of ")
     assert sentence in stderr
-    assert stderr.count("\n") == 1
+    assert stderr.count("\n") == (3 if argument == "seed" else 1)  # a value each
     assert not (tmp_path / "runs").exists()
 
 
@@ -148,8 +162,242 @@ def test_a_file_without_a_sweep_is_one_sentence(
 
 
 @pytest.mark.parametrize("variant", ["", "trim", "quick", "finetune", "blip"])
-def test_easy_vqa_offers_a_sweep_of_what_its_variants_can_take(sweep: ModuleType, variant: str) -> None:
+def test_easy_vqa_offers_a_sweep_of_what_its_variants_can_take(variant: str) -> None:
     config = f"{ROOT}/configs/easy_vqa.py" + (f":{variant}" if variant else "")
-    runs = sweep.plan(config, "runs", [sys.executable], [])
+    runs = plan(config, "runs", [sys.executable], [])
+    check_all(runs, config, [], checks_all=True)
     key = "seed" if variant == "finetune" else "cost.target_speedup"
     assert [list(run.overrides) for run in runs] == 3 * [[key]]
+
+
+@pytest.mark.parametrize(
+    ("program", "sentence"),
+    [
+        (["--config.cost.target_spedup=2"], "did you mean --config.cost.target_speedup?"),
+        (["--config.schedule.log_every=0"], "log_every is 0"),
+        (["config.seed=3"], "unexpected argument 'config.seed=3'"),
+        (["--conect_timeout=3"], "conect_timeout"),
+        (["--connect_timeout=soon"], "connect_timeout"),
+    ],
+)
+def test_what_training_refuses_is_refused_once_before_anything_runs(
+    sweep: ModuleType,
+    flags: list[str],
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    program: list[str],
+    sentence: str,
+) -> None:
+    assert sweep.main([*flags[:2], "--", *program]) == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("error: ")
+    assert sentence in stderr
+    assert stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("import nowhere", "ModuleNotFoundError"),
+        ("get_config = None\ndef sweep(): raise KeyError('x')", "KeyError"),
+        ("get_config = None\ndef sweep(): yield 3", "must yield dicts"),
+        ("get_config = None\ndef sweep(): yield {1: 2}", "must yield dicts"),
+        ("get_config = None\ndef sweep(): yield {'seed': object()}", "must be a plain value"),
+        ("get_config = None\ndef sweep(): return 3", "TypeError"),
+        ("get_config = None\ndef sweep(): return []", "yields nothing"),
+        ("sweep = lambda: [{}]", "has no function get_config()"),
+        ("sweep = lambda: [{}]\ndef get_config(): raise ValueError('mine')", "mine"),
+        ("sweep = lambda: [{}]\ndef get_config(): return 3", "must return a ConfigDict"),
+        ("def sweep(:", "line 1: invalid syntax"),
+    ],
+)
+def test_a_config_file_that_fails_is_one_sentence(
+    sweep: ModuleType,
+    flags: list[str],
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+    sentence: str,
+) -> None:
+    (tmp_path / "config.py").write_text(source)
+    assert sweep.main(flags) == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("error: ")
+    assert sentence in stderr
+    assert stderr.count("\n") == 1
+
+
+def test_trimming_can_be_switched_off(
+    sweep: ModuleType, flags: list[str], capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+) -> None:
+    assert sweep.main([f"{flags[0]}:untrimmed", *flags[1:], "--print"]) == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert "--config.model.trimming=None" in words
+    assert f"--workdir={tmp_path}/runs/model.trimming=None,schedule.trim_steps=0,schedule.full_steps=5" in words
+
+
+def test_members_run_at_the_same_time_from_processes_of_their_own(flags: list[str], tmp_path: pathlib.Path) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(pathlib.Path(__file__).parent)])}
+    command = [sys.executable, str(LAUNCH / "sweep.py"), *flags]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    started_ones = [subprocess.Popen([*command, f"--index={index}"], **pipes) for index in (0, 1, 2, 1)]
+    for process in started_ones:
+        output = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+    root = tmp_path / "runs"
+    assert sorted(file.name for file in root.iterdir()) == [*MEMBERS, "started"]
+    for member in MEMBERS:
+        assert sorted(file.name for file in (root / member).iterdir()) == ["flags.json", "report.json"]
+
+
+@pytest.mark.parametrize(("index", "status"), [(0, 0), (1, 3), (3, 1), (-1, 1)])
+def test_an_index_runs_one_member_with_its_status(
+    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path, index: int, status: int
+) -> None:
+    assert sweep.main([*flags, f"--index={index}", "--", "--failing=2.0"]) == status
+    assert started(tmp_path / "runs") == (["1.5", "2.0"][index : index + 1] if index in (0, 1) else [])
+    assert not (tmp_path / "runs" / "sweep.json").exists()
+
+
+def test_gathering_runs_nothing_and_names_what_is_missing(
+    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, table = tmp_path / "runs", tmp_path / "tables" / "speedups.csv"
+    assert sweep.main([*flags, "--index=0"]) == 0
+    started(root)
+    (root / MEMBERS[2]).mkdir()
+    (root / MEMBERS[2] / "config.json").write_text('{"schedule": {"full_steps": 1000, "trim_steps": 500}}')
+    (root / MEMBERS[2] / "metrics.jsonl").write_text('{"step": 20}\n{"step": 40}\n')
+    assert sweep.main([*flags, "--gather", f"--csv={table}"]) == 1
+    assert started(root) == []
+    stdout, stderr = capsys.readouterr()
+    assert stderr == f"2 of 3 are not done: 1 {MEMBERS[1]}; 2 {MEMBERS[2]}\n"
+    assert [line.split()[-1] for line in stdout.splitlines()[-3:]] == ["done", "missing", "1,500"]
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] | {"folder": ""} == {
+        "cost.target_speedup": "1.5",
+        "accuracy_full": "0.9",
+        "accuracy_trimmed": "0.8",
+        "speedup_asked": "1.5",
+        "speedup_macs": "1.51",
+        "state": "done",
+        "folder": "",
+    }
+    assert rows[2]["state"] == "unfinished, step 40 of 1,500"
+    states = [entry["state"] for entry in json.loads((root / "sweep.json").read_text())]
+    assert states == ["done", "missing", "unfinished, step 40 of 1,500"]
+    assert sweep.main(flags) == 0
+    assert started(root) == ["2.0", "3.0"]
+    assert sweep.main([*flags, "--gather"]) == 0
+
+
+def test_several_run_at_the_same_time_on_devices_of_their_own(
+    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path
+) -> None:
+    parallel = [*flags, "--parallel=2", "--devices=4,5,6,7", "--", "--behaviour=meet"]
+    assert sweep.main([*parallel, "--failing=3.0"]) == 1
+    assert sorted(started(tmp_path / "runs")) == ["1.5", "2.0", "3.0"]
+    logs = [(tmp_path / "runs" / f"{member}.log").read_text() for member in MEMBERS]
+    assert {logs[0], logs[1]} == {"devices 4,5\n", "devices 6,7\n"}
+    entries = json.loads((tmp_path / "runs" / "sweep.json").read_text())
+    assert [entry["state"] for entry in entries] == ["done", "done", "status 3"]
+
+
+@pytest.mark.parametrize("words", [["--parallel=0"], ["--parallel=2", "--devices=0,1,2"], ["--devices="]])
+def test_places_that_do_not_go_together_are_refused(
+    sweep: ModuleType, flags: list[str], capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert sweep.main([*flags, *words]) == 1
+    assert capsys.readouterr().err.startswith("error: --")
+
+
+def test_a_signal_ends_all_that_run_at_the_same_time(
+    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path
+) -> None:
+    assert sweep.main([*flags, "--parallel=2", "--", "--behaviour=stopped"]) == 143
+    entries = json.loads((tmp_path / "runs" / "sweep.json").read_text())
+    assert [entry["state"] for entry in entries] == ["status 143", "status 143", "waiting"]
+
+
+def test_a_launcher_that_is_not_there_is_said(
+    sweep: ModuleType, flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep.main([*flags, "--launcher=/no/where", "--index=0"]) == 127
+    assert "cannot start /no/where: No such file or directory" in capsys.readouterr().err
+
+
+DAMAGES = [
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b"3",
+    b'"x"',
+    b"\xff\xfe",
+    b"\x00" * 9,
+    b"[" * 100_000,
+    b"9" * 5000,
+    b'{"accuracy": null}',
+    b'{"accuracy": []}',
+    b'{"accuracy": {"full": "x"}}',
+    b'{"accuracy": {"full": NaN}, "schedule": 3}',
+    b'{"speedup": {"macs": [1]}, "schedule": {"full_steps": null, "trim_steps": 1}}',
+    b'{"speedup": {"macs": true}, "step": {}}',
+    b'{"accuracy": {"full": 1' + b"0" * 400 + b'}, "step": Infinity, "schedule": {"full_steps": Infinity}}',
+    None,  # a folder in the file's place
+]
+
+
+def test_damaged_files_of_members_are_a_sentence_in_the_table(
+    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = random.Random(0)
+    names = ["report.json", "config.json", "metrics.jsonl", "flags.json"]
+    whole = {
+        "report.json": b'{"accuracy": {"full": 0.9}}',
+        "config.json": b'{"schedule": {"full_steps": 10, "trim_steps": 5}}',
+        "metrics.jsonl": b'{"step": 3}\n',
+        "flags.json": b"[]",
+    }
+    for round_number in range(60):
+        root = tmp_path / f"runs{round_number}"
+        for member in MEMBERS:
+            (root / member).mkdir(parents=True)
+            for name in rng.sample(names, rng.randint(1, 4)):
+                content = rng.choice(DAMAGES) if rng.random() < 0.7 else whole[name]
+                if content is None:
+                    (root / member / name).mkdir()
+                elif rng.random() < 0.3:
+                    (root / member / name).write_bytes(content[: rng.randint(0, len(content))])
+                else:
+                    (root / member / name).write_bytes(content)
+        table = ["--gather", f"--csv={tmp_path}/table.csv"]
+        assert sweep.main([flags[0], f"--root={root}", *table]) in (0, 1)
+        for run in plan(flags[0].removeprefix("--config="), str(root), [], []):
+            run.finished()
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 5
+        json.loads((root / "sweep.json").read_text())
+
+
+def test_a_damaged_report_is_made_anew(sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path) -> None:
+    assert sweep.main(flags) == 0
+    started(tmp_path / "runs")
+    (tmp_path / "runs" / MEMBERS[1] / "report.json").write_text('{"accuracy": 3}')
+    assert sweep.main([*flags, "--gather"]) == 1
+    entries = json.loads((tmp_path / "runs" / "sweep.json").read_text())
+    assert entries[1]["state"] == "report.json is damaged (accuracy.full is '3')"
+    assert sweep.main(flags) == 0
+    assert started(tmp_path / "runs") == ["2.0"]
+
+
+def test_a_folder_name_fits_on_a_disk(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "config.py").write_text(
+        "get_config = None\ndef sweep():\n    for end in 'ab':\n        yield {'task': 300 * 'é' + end}\n"
+    )
+    runs = plan(f"{tmp_path}/config.py", str(tmp_path), [], [])
+    names = [run.folder.name for run in runs]
+    assert len(set(names)) == 2
+    assert max(len(name.encode()) for name in names) < 255

@@ -26,7 +26,7 @@ def test_a_pass_in_two_parts_is_the_pass_in_one(
     @jax.jit
     def both(key: jax.Array) -> Any:
         meter, keys = model.bind(params), jax.random.split(key)
-        whole = fold_stages(meter.stages(), meter.embed(*tiny_meter.batch, key=keys[0]), trim, keys[1])
+        whole = fold_stages(meter.stages, meter.embed(*tiny_meter.batch, key=keys[0]), trim, keys[1])
         prefix = meter.prefix(*tiny_meter.batch, key=key)
         assert {name: len(gates[name].tokens) for name, gates in prefix.gates.items()} == {"image": 1, "text": 2}
         parts = meter.finish(prefix, trim=trim, key=key)

@@ -53,7 +53,7 @@ def image_run(tiny_meter: Any) -> Any:
     def loss(first: Any, trim: Trim, key: jax.Array) -> Any:
         model = meter.model.bind(meter.params | {"trimmers": first["trimmers"]})
         state = {"image": Padded(first["values"], jnp.ones((4, 17)))}
-        state, gates = model.stages()[0](state, trim, key)
+        state, gates = model.stages[0](state, trim, key)
         cost = jnp.mean(layer_macs(gates["image"], shape)) / 1e5
         return jnp.mean(state["image"].global_token * wanted) + (cost - 1.0) ** 2, gates["image"]
 

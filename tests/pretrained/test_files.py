@@ -5,6 +5,8 @@ import pathlib
 import pickle
 import sys
 import types
+import warnings
+import zipfile
 from typing import Any
 
 import ml_dtypes
@@ -122,7 +124,7 @@ def test_a_file_that_would_run_code_is_refused_and_nothing_runs(torch: Any, tmp_
 
 
 def test_a_program_is_no_weight_file(torch: Any, tmp_path: pathlib.Path) -> None:
-    with pytest.warns(DeprecationWarning, match="torch.jit"):
+    with pytest.warns((DeprecationWarning, FutureWarning), match="torch.jit"):
         torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "clip.pt"))
     with pytest.raises(CheckpointError, match=r"clip.pt' is a TorchScript program; save its weights"):
         read_weights(tmp_path / "clip.pt")
@@ -176,3 +178,47 @@ def test_weight_files_are_known_by_their_suffix() -> None:
     assert is_weight_file(pathlib.Path("model.safetensors"))
     assert not is_weight_file("runs/finetune")
     assert not is_weight_file("packages")
+
+
+def odd_tensors(torch: Any) -> dict[str, Any]:
+    dense = torch.ones(4, 4)
+    return {
+        "sparse": dense.to_sparse(),
+        "quantized": torch.quantize_per_tensor(dense, 0.1, 0, torch.qint8),
+        "on the 'meta' device": torch.empty(4, 4, device="meta"),
+        "larger than what its file holds": torch.ones(1).expand(2**40),
+        "float8_e4m3fn": dense.to(torch.float8_e4m3fn),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", ["sparse", "quantized", "on the 'meta' device", "larger than what its file holds", "float8_e4m3fn"]
+)
+def test_tensors_without_plain_numbers_are_named(torch: Any, tmp_path: pathlib.Path, kind: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of kinds that it will not keep
+        torch.save({"state_dict": {"odd.weight": odd_tensors(torch)[kind]}}, tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match=rf"weight 'odd.weight' is .*{kind}") as error:
+        read_weights(tmp_path / "model.pth")
+    assert "\n" not in str(error.value)
+
+
+def test_views_come_as_the_numbers_that_they_show(torch: Any, tmp_path: pathlib.Path) -> None:
+    whole = torch.arange(12.0).reshape(3, 4).requires_grad_()
+    views = {"turned": whole.T, "part": whole[1:, ::2], "empty": whole[:0]}
+    torch.save({"model_state_dict": {f"module.{name}": view for name, view in views.items()}}, tmp_path / "model.pth")
+    found = read_weights(tmp_path / "model.pth")
+    for name, view in views.items():
+        np.testing.assert_array_equal(found[name], view.detach().numpy())
+
+
+def test_an_archive_that_unpacks_to_more_than_it_is_is_refused(torch: Any, tmp_path: pathlib.Path) -> None:
+    torch.save({"weight": torch.zeros(1000, 1000)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for entry in plain.namelist():
+            bomb.writestr(entry, plain.read(entry))
+    with pytest.raises(CheckpointError, match=r"bomb.pth' is a compressed archive"):
+        read_weights(tmp_path / "bomb.pth")

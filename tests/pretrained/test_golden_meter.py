@@ -20,7 +20,7 @@ def ours(golden_meter: Any) -> dict[str, np.ndarray]:
     @jax.jit
     def run(*inputs: Any) -> dict[str, jax.Array]:
         output, meter = model.apply(params, *inputs), model.bind(params)
-        image_run = meter.stages()[:1]
+        image_run = meter.stages[:1]
         state, _ = fold_stages(image_run, meter.embed(*inputs), None, None)
         return {
             "vit": meter.image.last_norm(state["image"].values),

@@ -65,6 +65,7 @@ def test_a_folder_answers_elsewhere_as_before(
     picture = shutil.copy(image, tmp_path / "picture.png")
     home.mkdir(mode=0o500)
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     command = [sys.executable, "-c", ELSEWHERE, str(folder), str(picture), json.dumps(TEXTS)]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr

@@ -16,3 +16,4 @@ def test_the_bucket_is_the_lowest_that_holds_the_count(most, growth, multiple, d
     assert all(rung % multiple == 0 for rung in rungs[:-1])
     assert rungs[-1] == most
     assert list(rungs) == sorted(set(rungs))
+    assert rungs[0] >= 1

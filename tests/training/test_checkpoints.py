@@ -1,6 +1,8 @@
 """Checkpoints come back bit for bit, or say what is wrong with them."""
 
+import contextlib
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Iterator
@@ -12,7 +14,8 @@ import numpy as np
 import pytest
 import toy_run
 
-from smarttrim_jax.errors import CheckpointError, ConfigError
+from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
+from smarttrim_jax.training import checkpoints as checkpoints_module
 from smarttrim_jax.training.checkpoint_reading import metadata, restore, saved_steps
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.optimizer import OptimizerConfig, make_optimizer
@@ -42,9 +45,11 @@ def make_small_state(seed: int) -> toy_run.State:
     return {"params": {"kernel": jnp.full(4, float(seed))}, "count": jnp.int32(seed)}
 
 
-def damage(path: str) -> None:
-    for file in pathlib.Path(path).glob("params/**/d/*"):
-        file.write_bytes(b"")
+def damage(path: str, *names: str) -> None:
+    """Empties files of a checkpoint; by default those of its parameters' values."""
+    for name in names or ("params/**/d/*",):
+        for file in pathlib.Path(path).glob(name):
+            file.write_bytes(b"")
 
 
 def test_state_data_position_and_metadata_come_back_exactly(checkpoints):
@@ -93,11 +98,17 @@ def test_only_the_latest_are_kept_and_any_of_them_opens_in_host_memory(checkpoin
         restore(checkpoints.directory, step=5)
 
 
-def test_a_damaged_checkpoint_is_passed_over_aloud_and_written_anew(checkpoints, caplog):
-    for step in (5, 10):
-        checkpoints.save(step, make_small_state(step), {"next": step}, {})
-    checkpoints.wait()
-    damage(saved_steps(checkpoints.directory)[10])
+@pytest.mark.parametrize("names", [("params/**/d/*",), ("_CHECKPOINT_METADATA",), ("params/_METADATA",)])
+def test_a_damaged_checkpoint_is_passed_over_aloud_and_written_anew(tmp_path, names, caplog):
+    with contextlib.closing(Checkpoints(tmp_path, every=5, keep=2)) as checkpoints:
+        for step in (5, 10):
+            checkpoints.save(step, make_small_state(step), {"next": step}, {})
+    damage(saved_steps(tmp_path)[10], *names)
+    with contextlib.closing(Checkpoints(tmp_path, every=5, keep=2)) as checkpoints:
+        check_that_it_is_passed_over_and_written_anew(checkpoints, caplog)
+
+
+def check_that_it_is_passed_over_and_written_anew(checkpoints, caplog):
     step, state, data_state = checkpoints.restore_latest(make_small_state(0))
     assert (step, data_state) == (5, {"next": 5})
     chex.assert_trees_all_equal(state, make_small_state(5))
@@ -105,6 +116,132 @@ def test_a_damaged_checkpoint_is_passed_over_aloud_and_written_anew(checkpoints,
     assert "trying the checkpoint before it" in caplog.text
     checkpoints.save(10, make_small_state(11), {"next": 10}, {})
     chex.assert_trees_all_equal(checkpoints.restore_latest(make_small_state(0))[1], make_small_state(11))
+
+
+def change(path: str, **changes: object) -> None:
+    """Changes what was saved beside a checkpoint's arrays."""
+    file = pathlib.Path(path) / "_CHECKPOINT_METADATA"
+    content = json.loads(file.read_text())
+    content["custom_metadata"] |= changes
+    file.write_text(json.dumps(content))
+
+
+def exchange_arrays(path: str, other: str) -> None:
+    """Gives a checkpoint whole and readable arrays, but another's."""
+    for part in ("params", "training"):
+        shutil.rmtree(pathlib.Path(path) / part)
+        shutil.copytree(pathlib.Path(other) / part, pathlib.Path(path) / part)
+
+
+def test_other_arrays_than_were_saved_are_damage_and_passed_over(checkpoints, caplog):
+    for step in (5, 10):
+        checkpoints.save(step, make_small_state(step), {"next": step}, {})
+    checkpoints.wait()
+    exchange_arrays(*reversed(saved_steps(checkpoints.directory).values()))
+    with pytest.raises(CheckpointError, match=r"10' is damaged: other values than were saved in params/kernel$"):
+        restore(checkpoints.directory)
+    with pytest.raises(CheckpointError, match="in count, params/kernel"):
+        restore(checkpoints.directory, params_only=False)
+    step, state, _ = checkpoints.restore_latest(make_small_state(0))
+    assert step == 5
+    chex.assert_trees_all_equal(state, make_small_state(5))
+    assert "10' is damaged: other values than were saved" in caplog.text
+    # What was passed over is neither called good nor counted as one of those kept.
+    assert checkpoints.latest == str(pathlib.Path(checkpoints.directory) / "5")
+    checkpoints.save(7, make_small_state(7), {"next": 7}, {})
+    checkpoints.wait()
+    assert list(saved_steps(checkpoints.directory)) == [5, 7]
+
+
+@pytest.mark.parametrize("what", ["data_state", "metadata", "digests", "digest"])
+def test_a_change_beside_the_arrays_is_damage(checkpoints, what):
+    checkpoints.save(5, make_small_state(0), {"next": 5}, {"config": {}})
+    checkpoints.wait()
+    change(checkpoints.latest, **{what: {"next": 4}})
+    with pytest.raises(CheckpointError, match=r"5' is damaged .*what was saved beside its arrays was changed"):
+        restore(checkpoints.directory)
+
+
+def test_a_checkpoint_without_digests_is_taken_as_it_is_and_one_line_says_so(checkpoints, caplog):
+    checkpoints.save(5, make_small_state(3), {"next": 5}, {"config": {}})
+    checkpoints.wait()
+    file = pathlib.Path(checkpoints.latest) / "_CHECKPOINT_METADATA"
+    content = json.loads(file.read_text())
+    content["custom_metadata"] = {name: content["custom_metadata"][name] for name in ("data_state", "metadata")}
+    file.write_text(json.dumps(content))
+    assert checkpoints.restore_latest(make_small_state(0))[0] == 5
+    assert caplog.text.count("was saved without digests") == 1
+
+
+def test_a_state_that_is_not_finite_is_not_saved_and_named(checkpoints):
+    checkpoints.save(5, make_state(), None, {})
+    bad = make_state()
+    bad["params"]["head"]["kernel"] = bad["params"]["head"]["kernel"].at[1, 1].set(jnp.inf)
+    bad["multiplier"] = jnp.float32(jnp.nan)
+    with pytest.raises(TrainingError) as stopped:
+        checkpoints.save(10, bad, None, {})
+    good = pathlib.Path(checkpoints.directory) / "5"
+    assert str(stopped.value).startswith("step 10: not finite after the update: multiplier, params/head/kernel; ")
+    assert f"the last good checkpoint is {good}; " in str(stopped.value)
+    assert list(saved_steps(checkpoints.directory)) == [5]
+
+
+def test_a_checkpoint_of_before_that_is_not_finite_is_not_called_good(checkpoints, monkeypatch, caplog):
+    checkpoints.save(5, make_small_state(5), {"next": 5}, {})
+    monkeypatch.setattr(checkpoints_module, "not_finite", lambda summaries: [])
+    checkpoints.save(10, {"params": {"kernel": jnp.full(4, jnp.nan)}, "count": jnp.int32(10)}, {"next": 10}, {})
+    checkpoints.wait()
+    assert checkpoints.restore_latest(make_small_state(0))[0] == 5
+    assert "10' is of no use: not finite: params/kernel" in caplog.text
+
+
+def half_delete(path: pathlib.Path, names: tuple[str, ...]) -> None:
+    """Leaves of a checkpoint what a kill might."""
+    for name in names:
+        for found in list(path.glob(name)):
+            if found.is_dir():
+                shutil.rmtree(found)
+            else:
+                found.unlink()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("commit_success.txt",),
+        ("_CHECKPOINT_METADATA", "files.json"),
+        ("params",),
+        ("params/d",),
+        ("params/d/*", "files.json"),
+        ("*/array_metadatas",),
+        ("*",),
+    ],
+)
+def test_half_deleted_old_checkpoints_are_removed_at_the_next_start(tmp_path, names, caplog):
+    with contextlib.closing(Checkpoints(tmp_path, every=5, keep=3)) as checkpoints:
+        for step in (5, 10, 15):
+            checkpoints.save(step, make_small_state(step), None, {})
+    half_delete(tmp_path / "5", names)
+    theirs = tmp_path / "3"
+    theirs.mkdir()
+    (theirs / "notes.txt").write_text("not a checkpoint")
+    Checkpoints(tmp_path, every=5, keep=3).close()
+    assert sorted(os.listdir(tmp_path)) == ["10", "15", "3"]
+    assert (theirs / "notes.txt").exists()
+    assert "removing old checkpoints that were half deleted: 5\n" in caplog.text
+
+
+def test_the_only_good_checkpoint_and_later_ones_are_never_removed(tmp_path):
+    with contextlib.closing(Checkpoints(tmp_path, every=5, keep=3)) as checkpoints:
+        for step in (5, 10):
+            checkpoints.save(step, make_small_state(step), None, {})
+    half_delete(tmp_path / "10", ("params",))
+    with contextlib.closing(Checkpoints(tmp_path, every=5, keep=3)) as checkpoints:
+        assert list(saved_steps(tmp_path)) == [5, 10]
+        assert checkpoints.restore_latest(make_small_state(0))[0] == 5
+    half_delete(tmp_path / "5", ("params",))
+    Checkpoints(tmp_path, every=5, keep=3).close()
+    assert list(saved_steps(tmp_path)) == [5, 10]
 
 
 def test_when_all_are_damaged_the_run_stops_instead_of_starting_over(checkpoints):

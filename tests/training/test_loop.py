@@ -149,6 +149,31 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(tmp_path, ba
     assert lines(workdir)[-1] == {"step": bad_step, "loss": None, "log_loss": lines(workdir)[-1]["log_loss"]}
 
 
+@pytest.mark.parametrize("preempted", [False, True])
+def test_parameters_that_turn_bad_while_the_loss_is_good_are_never_saved(tmp_path, preempted):
+    @jax.jit
+    def overshoot(state, batch):
+        state, metrics = toy_run.train_step()(state, batch)
+        return {**state, "params": jax.tree.map(lambda x: x * jnp.inf, state["params"])}, metrics
+
+    def interrupt(step):
+        if preempted and step == 10:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(TrainingError) as stopped:
+        toy_run.run(
+            tmp_path,
+            every=6 if preempted else 5,
+            batches=toy_run.Batches(interrupt),
+            step_fn=lambda done: overshoot if done == 9 else toy_run.train_step(),
+        )
+    good = tmp_path / "checkpoints" / ("6" if preempted else "5")
+    assert "step 10: not finite after the update: params/head/bias, params/head/kernel, " in str(stopped.value)
+    assert f"the last good checkpoint is {good}; " in str(stopped.value)
+    assert list(saved_steps(tmp_path / "checkpoints").values()) == [str(good)]
+    chex.assert_tree_all_finite(restore(tmp_path / "checkpoints", params_only=False))
+
+
 def test_data_that_ends_early_is_said(tmp_path):
     def end(step: int) -> None:
         if step == 4:

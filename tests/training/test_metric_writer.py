@@ -35,6 +35,31 @@ def test_later_lines_and_a_line_cut_short_are_dropped_on_resume(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text().splitlines() == [*lines[:2], '{"step": 3, "loss": 0.5}']
 
 
+def test_damaged_lines_are_set_aside_and_writing_goes_on(tmp_path):
+    good = [b'{"step": 1, "loss": 3.0}', '{"step": 2, "name": "\u2028\u00e9"}'.encode()]
+    damaged = [
+        b'{"step": "2"}',
+        b'{"step": true}',
+        b'{"step": 2.5}',
+        b'{"step": null}',
+        b'{"loss": 1.0}',
+        b"[1]",
+        b"7",
+        b"\0\0\0\0",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"step": 4, "lo',
+    ]
+    file, beside = tmp_path / "metrics.jsonl", tmp_path / "metrics.jsonl.damaged"
+    for start in (2, 3):
+        file.write_bytes(b"\n".join([good[0], *damaged[:5], good[1], b"", *damaged[5:]]))
+        writer = MetricWriter(tmp_path, start_step=start)
+        writer.write(start + 1, {"loss": 0.5})
+        writer.close()
+        assert file.read_bytes() == b"\n".join([*good, b'{"step": %d, "loss": 0.5}' % (start + 1), b""])
+    assert beside.read_bytes() == b"\n".join([*damaged, *damaged, b""])
+
+
 def test_tensorboard_events_are_written_when_asked(tmp_path):
     writer = MetricWriter(tmp_path, tensorboard=True)
     writer.write(1, {"loss": 0.5})

@@ -1,6 +1,7 @@
 """Several processes train, stop and are taken up again as one run."""
 
 import json
+import os
 import pathlib
 import signal
 from typing import Any
@@ -11,6 +12,8 @@ import toy_run
 from processes import run_together
 
 from smarttrim_jax.training.checkpoint_reading import saved_steps
+from smarttrim_jax.training.distributed import LOST_PROCESS
+from smarttrim_jax.training.run_lock import RunLock
 
 
 def lines(folder: pathlib.Path) -> list[dict[str, float]]:
@@ -55,7 +58,7 @@ def test_sigterm_to_one_process_saves_once_and_stops_all(interrupted) -> None:
 def test_a_lost_process_ends_the_others_with_a_sentence(interrupted) -> None:
     kept, lost = interrupted[1]["lost"]
     assert lost.status == -signal.SIGKILL
-    assert kept.status != 0
+    assert kept.status in (LOST_PROCESS, -signal.SIGABRT)
     assert "run the same command on all of them again to go on from the last save" in kept.stderr.splitlines()[-1]
 
 
@@ -63,6 +66,30 @@ def test_a_loss_that_is_not_finite_stops_all_alike(interrupted) -> None:
     for end in interrupted[1]["diverged"]:
         assert end.status == 1
         assert "step 15: not finite: loss = nan; the last good checkpoint is " in end.stdout
+
+
+@pytest.mark.slow
+def test_a_folder_in_use_is_refused_to_all_processes(tmp_path: pathlib.Path) -> None:
+    with RunLock(tmp_path):
+        ends = run_together(toy_run.__file__, str(tmp_path), "locked")
+    for end in ends:
+        assert end.status == 1
+        assert f"'{tmp_path}' is in use: process {os.getpid()} on " in end.stdout + end.stderr
+    assert os.listdir(tmp_path) == []
+    ends = run_together(toy_run.__file__, str(tmp_path), "locked")
+    assert [end.status for end in ends] == [0, 0], ends
+    assert sorted(os.listdir(tmp_path)) == ["checkpoints", "metrics.jsonl"]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_damaged_for_one_process_is_passed_over_by_all(tmp_path: pathlib.Path) -> None:
+    toy_run.run(tmp_path, total=2 * toy_run.EVERY)
+    ends = run_together(toy_run.__file__, str(tmp_path), "damaged for one")
+    assert [end.status for end in ends] == [0, 0], ends
+    for end in ends:
+        assert "trying the checkpoint before it" in end.stderr
+    expected, _ = toy_run.run(tmp_path / "undisturbed")
+    chex.assert_trees_all_close(toy_run.run(tmp_path)[0], expected, atol=1e-6)
 
 
 def test_one_process_goes_on_where_several_were_stopped(interrupted, tmp_path: pathlib.Path) -> None:

@@ -16,16 +16,18 @@ from tiny_run import tiny_model
 
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.dataset import prepare
-from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
+from smarttrim_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig
+from smarttrim_jax.serving.evaluation import evaluate, open_data
+from smarttrim_jax.serving.trained_model import load_model
 from smarttrim_jax.training import run
 from smarttrim_jax.training.checkpoint_reading import restore
 from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.preemption import Preempted
 from smarttrim_jax.training.progress import Progress
-from smarttrim_jax.training.run import evaluate, train
+from smarttrim_jax.training.run import train
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.sharding import MeshConfig
 from smarttrim_jax.training.start import starting_params
@@ -109,11 +111,13 @@ def test_the_report_says_what_was_kept_and_what_it_cost(finished: str) -> None:
 
 
 def test_the_speed_dial_turns_one_model_faster_and_slower(finished: str) -> None:
-    slow, fast = (evaluate(finished, speedup=speedup) for speedup in (1.2, 2.2))
+    trained = load_model(finished)
+    data = open_data(trained)
+    slow, fast = (evaluate(trained, data, speedup=speedup) for speedup in (1.2, 2.2))
     assert slow["offset"] > fast["offset"]
     assert slow["macs"]["trimmed"]["mean"] > fast["macs"]["trimmed"]["mean"]
     with pytest.raises(ConfigError, match="beyond this model"):
-        evaluate(finished, speedup=1e6)
+        evaluate(trained, data, speedup=1e6)
 
 
 class _Reached(Exception):  # noqa: N818 (no error: what is looked for)
@@ -179,7 +183,7 @@ def test_a_folder_keeps_to_one_configuration(experiment: ExperimentConfig, finis
 
 def test_a_folder_without_a_run_is_named(tmp_path: pathlib.Path) -> None:
     with pytest.raises(CheckpointError, match="no run"):
-        evaluate(str(tmp_path / "nothing"))
+        load_model(tmp_path / "nothing")
 
 
 def test_a_workdir_that_cannot_be_written_is_named_before_anything_else(
@@ -241,6 +245,25 @@ def test_several_processes_evaluate_as_one(together: Any, finished: str) -> None
 @pytest.mark.slow
 def test_one_process_evaluates_what_several_trained(together: Any) -> None:
     folder, _ = together
-    written = report(folder)
-    evaluate(str(folder))
-    chex.assert_trees_all_close(report(folder), written, rtol=1e-5)
+    trained = load_model(folder)
+    ours = evaluate(trained, open_data(trained))
+    numbers = {name: value for name, value in ours.items() if not isinstance(value, str)}
+    chex.assert_trees_all_close(numbers, report(folder), rtol=1e-5)
+
+
+def test_other_data_than_it_was_trained_on_is_refused(
+    experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path
+) -> None:
+    raw = shutil.copytree(experiment.data.source, tmp_path / "raw")
+    (raw / "answers.txt").write_text("\n".join(reversed((raw / "answers.txt").read_text().split())))
+    trained = load_model(finished)
+    data = dataclasses.replace(trained.config.data, source=str(raw), data_dir=str(tmp_path / "other"))
+    with pytest.raises(DataError, match="not the data that this model was trained on"):
+        open_data(dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data)))
+
+
+def test_a_finished_run_answers_without_its_data(finished: str, experiment: ExperimentConfig) -> None:
+    image = next(pathlib.Path(experiment.data.source).rglob("*.png"))
+    (answer,) = load_model(finished).answer(image, "is it red?", speedup=2.0)
+    assert answer.answer in ("circle", "red", "yes", "no")
+    assert 0 <= answer.macs_saved < 1

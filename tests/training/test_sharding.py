@@ -1,5 +1,7 @@
 """Meshes and partition rules, on eight devices in a process of their own and on one here."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.training.sharding import (
     AXES,
     MeshConfig,
+    axis_sizes,
     make_mesh,
     partition_spec,
     place_batch,
@@ -122,6 +125,34 @@ def test_a_mesh_that_does_not_fit_is_refused():
         MeshConfig(data=0)
     with pytest.raises(ConfigError, match=r"MeshConfig.fsdp is 0; it must be at least 1"):
         MeshConfig(fsdp=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SliceDevice:
+    """Stands for a chip of one of several slices."""
+
+    id: int
+    slice_index: int
+    process_index: int = 0
+    platform: str = "cpu"
+    device_kind: str = "stand-in"
+
+
+def test_data_alone_crosses_slices() -> None:
+    devices = [SliceDevice(number, number % 2) for number in range(8)]
+    for config, shape in (
+        (MeshConfig(fsdp=4), (2, 4, 1)),
+        (MeshConfig(tensor=2), (4, 1, 2)),
+        (MeshConfig(data=8), (8, 1, 1)),
+    ):
+        arranged = make_mesh(config, devices).devices
+        assert arranged.shape == shape
+        slices = np.vectorize(lambda device: device.slice_index)(arranged)
+        assert (slices == slices[:, :1, :1]).all(), "fsdp and tensor stay within a slice"
+        assert {device.id for device in arranged.flat} == set(range(8))
+    with pytest.raises(ConfigError, match=r"mesh.data is 1, but there are 2 slices.*fsdp \* tensor at most 4"):
+        make_mesh(MeshConfig(fsdp=8), devices)
+    assert axis_sizes(MeshConfig(fsdp=8), 8) == (1, 8, 1)
 
 
 def test_eight_devices_compute_restore_and_refuse(tmp_path):

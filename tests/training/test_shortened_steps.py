@@ -56,7 +56,13 @@ def test_a_run_shortens_only_after_the_curriculum(
     assert chosen == ["full", "trim", "trim", last, last]
 
 
-def test_the_state_of_a_run_keeps_its_shapes(shortening: ExperimentConfig) -> None:
+@pytest.mark.parametrize("is_64_bit", [False, True])
+def test_the_state_of_a_run_keeps_its_shapes_and_types(shortening: ExperimentConfig, is_64_bit: bool) -> None:
+    with jax.enable_x64(is_64_bit):
+        _assert_steps_keep_shapes_and_types(shortening)
+
+
+def _assert_steps_keep_shapes_and_types(shortening: ExperimentConfig) -> None:
     task = task_without_data(shortening)
     abstract = jax.eval_shape(task.model.init, jax.random.key(0))
     steps = Steps(task, make_optimizer(shortening.optimizer, abstract, 5))
@@ -64,6 +70,8 @@ def test_the_state_of_a_run_keeps_its_shapes(shortening: ExperimentConfig) -> No
     state = jax.eval_shape(steps.initial_state, abstract)
     after, metrics = jax.eval_shape(steps.trim_shortened, state, batch)
     assert after == state
+    assert jax.eval_shape(steps.trim, state, batch)[0] == state
+    assert jax.eval_shape(steps.full, state, batch)[0] == state
     assert {leaf.shape for leaf in metrics.values()} == {()}
     assert "overflow" in metrics
 

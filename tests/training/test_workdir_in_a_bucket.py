@@ -10,9 +10,11 @@ import pytest
 from etils.epath.backend import fsspec_backend
 from fsspec.implementations.memory import MemoryFileSystem
 
-from smarttrim_jax.errors import CheckpointError, ConfigError
+from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
+from smarttrim_jax.training import run_lock
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.metric_writer import MetricWriter
+from smarttrim_jax.training.run_lock import RunLock
 from smarttrim_jax.training.workdir import Workdir
 
 RUN = "gs://bucket/runs/one"
@@ -79,6 +81,22 @@ def test_a_configuration_is_found_again(bucket: type[Bucket], experiment: Experi
     assert Workdir(RUN).config() == experiment
     workdir.write_report({"accuracy": 0.5})
     assert json.loads(bucket().cat("/bucket/runs/one/report.json")) == {"accuracy": 0.5}
+
+
+def test_a_bucket_has_a_lock_too(bucket: type[Bucket], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_lock, "_SETTLED_IN_BUCKET_AFTER", 0.01)
+    monkeypatch.setattr(run_lock, "_LOOK_EVERY", 0.01)
+    lock = "/bucket/runs/one/run.lock"
+    with RunLock(RUN) as held:
+        with pytest.raises(TrainingError, match=r"'gs://bucket/runs/one' is in use: process"), RunLock(RUN):
+            pass
+        held.check()
+        left = json.loads(bucket().cat(lock))
+    assert not bucket().exists(lock)
+    # Of a machine that was taken away: it has not been renewed for long.
+    bucket().pipe(lock, json.dumps(left | {"host": "gone", "renewed": left["renewed"] - 1000}).encode())
+    with RunLock(RUN):
+        assert json.loads(bucket().cat(lock))["host"] == left["host"]
 
 
 def test_what_reaches_buckets_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

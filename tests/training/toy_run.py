@@ -20,6 +20,8 @@ import optax
 
 import smarttrim_jax
 from smarttrim_jax.errors import TrainingError
+from smarttrim_jax.training import checkpoints
+from smarttrim_jax.training.checkpoint_reading import DamagedCheckpointError, saved_steps
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.distributed import Timeouts, joined
 from smarttrim_jax.training.loop import State, TrainStep, fit
@@ -27,6 +29,7 @@ from smarttrim_jax.training.metric_writer import MetricWriter
 from smarttrim_jax.training.optimizer import OptimizerConfig, make_optimizer
 from smarttrim_jax.training.preemption import Preempted
 from smarttrim_jax.training.progress import Progress
+from smarttrim_jax.training.run_lock import locked
 from smarttrim_jax.training.sharding import MeshConfig, held_rows, make_mesh, place, place_batch, state_shardings
 
 TOTAL, EVERY = 20, 5
@@ -105,9 +108,9 @@ def run(
     batches = batches or Batches()
     state, start = initial_state(), 0
     with contextlib.ExitStack() as stack:
-        checkpoints = checkpoints_class(workdir / "checkpoints", every=every, keep=2)
-        stack.enter_context(contextlib.closing(checkpoints))
-        restored = checkpoints.restore_latest(state)
+        saves = checkpoints_class(workdir / "checkpoints", every=every, keep=2)
+        stack.enter_context(contextlib.closing(saves))
+        restored = saves.restore_latest(state)
         if restored is not None:
             start, state, data_state = restored
             batches.set_state(data_state)
@@ -119,7 +122,7 @@ def run(
             batches,
             start_step=start,
             total_steps=total,
-            checkpoints=checkpoints,
+            checkpoints=saves,
             writer=writer,
             progress=progress,
             log_every=log_every,
@@ -153,6 +156,23 @@ class FullDiskCheckpoints(Checkpoints):
         super().save(step, state, data_state, metadata)
 
 
+class DamagedForOneCheckpoints(Checkpoints):
+    """The last process finds a bit flipped in the latest checkpoint, which the others read without fault."""
+
+    def restore_latest(self, abstract_state: State) -> Any:
+        latest = saved_steps(self.directory)[2 * EVERY]
+        read = checkpoints.load
+
+        def load(path: str, targets: State) -> State:
+            state = read(path, targets)
+            if path == latest and jax.process_index() == jax.process_count() - 1:
+                raise DamagedCheckpointError("one bit")
+            return state
+
+        checkpoints.load = load
+        return super().restore_latest(abstract_state)
+
+
 class NoRoomCheckpoints(Checkpoints):
     """From the save of step 10 on, the first process finds the disk full."""
 
@@ -163,12 +183,12 @@ class NoRoomCheckpoints(Checkpoints):
         super().save(step, state, data_state, metadata)
 
 
-def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_python(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Runs Python with this package in a process of its own."""
     root = pathlib.Path(smarttrim_jax.__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=environment)
 
 
 def run_in_process(workdir: pathlib.Path, how: str) -> subprocess.CompletedProcess[str]:
@@ -214,6 +234,11 @@ def train() -> None:
             run(workdir, batches=Batches(signal_at(8, signal.SIGTERM)))
         elif how == "all preempted":
             run(workdir, batches=Batches(signal_at(8, signal.SIGTERM, to_all=True)))
+        elif how == "locked":
+            with locked(workdir):
+                run(workdir)
+        elif how == "damaged for one":
+            run(workdir, checkpoints_class=DamagedForOneCheckpoints)
         elif how == "no room":
             run(workdir, checkpoints_class=NoRoomCheckpoints)
         elif how == "disk full":

@@ -1,16 +1,19 @@
 """easy-VQA (Victor Zhou, MIT licence): questions about one coloured shape in a 64x64 image."""
 
+import functools
 import importlib.util
-import json
-import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow_datasets as tfds
 
-from smarttrim_jax.data.builders.base import AnswerBuilder, Examples
-from smarttrim_jax.errors import DataError
+from smarttrim_jax.data.builders.base import AnswerBuilder, Examples, Split
+from smarttrim_jax.data.builders.rows import is_text, read_json, refuse_bad_rows
+from smarttrim_jax.data.images import decode
+from smarttrim_jax.errors import DataError, quoted, reason
 
 CALIBRATION_PERIOD = 10
+ANSWERS = "answers.txt"
 
 Question = tuple[str, str, int]
 
@@ -18,8 +21,8 @@ Question = tuple[str, str, int]
 class EasyVQA(AnswerBuilder):
     """easy-VQA: 5,000 images, 48,248 questions, 13 answers.
 
-    The files come with `pip install easy-vqa` (MIT licence, 3.2 MB, nothing is downloaded); a folder of the
-    same layout (`answers.txt`, `train/`, `test/`) may stand in as `source`. A sanity task, not a benchmark.
+    The files come with `pip install easy-vqa` (MIT licence, 3.2 MB, nothing is downloaded); a folder or .tar.gz of
+    the same layout (`answers.txt`, `train/`, `test/`) may stand in as `source`. A sanity task, not a benchmark.
 
     | split | images | questions | which |
     |---|---|---|---|
@@ -37,57 +40,111 @@ class EasyVQA(AnswerBuilder):
     name = "easy_vqa"
     VERSION = tfds.core.Version("1.0.0")
 
+    roots = (ANSWERS, "train", "test")
+
+    def __init__(self, *, source: str = "", **kwargs: Any) -> None:
+        """Makes the builder; see `AnswerBuilder`."""
+        super().__init__(source=source or _installed(), **kwargs)
+
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.describe(
-            _answers(_folder(self.source)), homepage="https://github.com/vzhou842/easy-VQA", license="MIT"
-        )
+        return self.describe(self.answers(), homepage="https://github.com/vzhou842/easy-VQA", license="MIT")
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Examples]:
-        folder = _folder(self.source)
-        splits = {
-            "train": self._examples(folder, "train", lambda image: image % CALIBRATION_PERIOD != 0),
-            "calibration": self._examples(folder, "train", lambda image: image % CALIBRATION_PERIOD == 0),
-            "test": self._examples(folder, "test", lambda image: True),
+    def splits(self) -> dict[str, Split]:
+        """Train without every tenth image, calibration of those, and test."""
+        train = self.examples("train")
+        test = self.examples("test")
+        return {
+            "train": self._split(train, "train", lambda image: image % CALIBRATION_PERIOD != 0),
+            "calibration": self._split(train, "train", lambda image: image % CALIBRATION_PERIOD == 0),
+            "test": self._split(test, "test", lambda image: True),
         }
-        return {split: self._generate_examples(split, examples) for split, examples in splits.items()}
 
-    def _examples(self, folder: pathlib.Path, split: str, wanted: Callable[[int], bool]) -> Examples:
+    def examples(self, raw_split: str) -> Sequence[Question]:
+        """Text, answer and image of every example of the raw `train` or `test`.
+
+        Raises:
+            DataError: Its questions are missing or damaged.
+        """
+        return self._examples_of(self._questions(raw_split))
+
+    def answers(self) -> list[str]:
+        """The names of the classes.
+
+        Raises:
+            DataError: The file is missing, damaged, empty or names one twice.
+        """
+        try:
+            lines = self._file(ANSWERS).decode("utf-8-sig").split("\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"easy-VQA's {ANSWERS} is damaged: {reason(error)}; fetch it again") from error
+        numbered = {number: line.strip() for number, line in enumerate(lines, 1) if line.strip()}
+        known: set[str] = set()
+        for number, answer in numbered.items():
+            if answer in known:
+                raise DataError(f"line {number} of easy-VQA's {ANSWERS} repeats {quoted(answer)}; remove it")
+            known.add(answer)
+        if not known:
+            raise DataError(f"easy-VQA's {ANSWERS} in {quoted(self.source)} is empty; fetch it again")
+        return list(numbered.values())
+
+    def _questions(self, split: str) -> list[Question]:
+        file = f"{split}/questions.json"
+        rows = read_json(self._file(file), file)
+        if not isinstance(rows, list):
+            raise DataError(f"'{file}' is damaged: it holds no list; fetch it again")
+        refuse_bad_rows(file, rows, self._problem, f"[question, an answer of {ANSWERS}, number of its image]")
+        return rows
+
+    def _problem(self, row: Any) -> str:
+        """What is wrong with a row of questions; "" if nothing is."""
+        if not isinstance(row, list) or len(row) != 3:
+            return "it is no list of three"
+        question, answer, image = row
+        if not is_text(question):
+            return "its question is no text"
+        if not isinstance(answer, str) or answer not in self._known_answers:
+            return f"{ANSWERS} lacks its answer {quoted(answer)}"
+        if type(image) is not int or image < 0:
+            return f"its image is {quoted(image)}"
+        return ""
+
+    @functools.cached_property
+    def _known_answers(self) -> frozenset[str]:
+        return frozenset(self.answers())
+
+    def _split(self, examples: Sequence[Question], raw_split: str, wanted: Callable[[int], bool]) -> Split:
         """The examples of one raw split about the wanted images; each carries its image's PNG bytes."""
-        examples = self._examples_of(_questions(folder / split / "questions.json"))
-        for number, (text, answer, image) in enumerate(examples):
-            if wanted(image):
-                path = folder / split / "images" / f"{image}.png"
-                name = f"{split}-{image}-{number}"
-                yield name, {"id": name, "images": [str(path)], "text": text, "answer": answer}
+        chosen = [(number, example) for number, example in enumerate(examples) if wanted(example[2])]
 
-    def _examples_of(self, questions: list[Question]) -> Iterable[Question]:
-        """Text, answer and image of every example."""
+        def records() -> Examples:
+            # The questions about an image follow each other.
+            image_file = functools.lru_cache(maxsize=1)(self._image)
+            for number, (text, answer, image) in chosen:
+                name = f"{raw_split}-{image}-{number}"
+                picture = image_file(f"{raw_split}/images/{image}.png")
+                yield name, {"id": name, "images": [picture], "text": text, "answer": answer}
+
+        return Split(len(chosen), records())
+
+    def _image(self, name: str) -> bytes:
+        content = self._file(name)
+        decode(content, name)  # a damaged one is found now, not in the middle of a training
+        return content
+
+    def _file(self, name: str) -> bytes:
+        content = self.read(name)
+        if content is None:
+            raise DataError(f"easy-VQA in {quoted(self.source)} lacks '{name}'; fetch it whole")
+        return content
+
+    def _examples_of(self, questions: list[Question]) -> Sequence[Question]:
+        """The examples that questions make."""
         return questions
 
 
-def _folder(source: str) -> pathlib.Path:
-    """The folder of the raw files, found without importing the package."""
-    if source:
-        return pathlib.Path(source).expanduser()
+def _installed() -> str:
+    """The folder of the raw files that came with the package, found without importing it."""
     package = importlib.util.find_spec("easy_vqa")
     if package is None or not package.submodule_search_locations:
         raise DataError("the easy-VQA data is not installed; run: pip install easy-vqa")
-    return pathlib.Path(package.submodule_search_locations[0]) / "data"
-
-
-def _answers(folder: pathlib.Path) -> list[str]:
-    return _read(folder / "answers.txt").split()
-
-
-def _questions(path: pathlib.Path) -> list[Question]:
-    try:
-        return json.loads(_read(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"easy-VQA file '{path}' is damaged: {error}; fetch it again") from error
-
-
-def _read(path: pathlib.Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"easy-VQA lacks '{path}'; fetch it whole") from None
+    return f"{package.submodule_search_locations[0]}/data"

@@ -1,7 +1,7 @@
 """What easy-VQA's questions tell about each image, as one caption."""
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
@@ -32,15 +32,17 @@ class EasyVQACaptions(EasyVQA):
     def _info(self) -> tfds.core.DatasetInfo:
         return self.describe(CAPTIONS, homepage="https://github.com/vzhou842/easy-VQA", license="MIT")
 
-    def _examples_of(self, questions: list[Question]) -> Iterable[Question]:
+    def _examples_of(self, questions: list[Question]) -> Sequence[Question]:
         told: dict[int, set[str]] = collections.defaultdict(set)
         for question, answer, image in questions:
             told[image] |= _told(question, answer)
+        captions = []
         for image, words in told.items():
             shapes, colors = ([word for word in known if word in words] for known in (SHAPES, COLORS))
             if len(shapes) == len(colors) == 1:
                 caption = f"a {colors[0]} {shapes[0]}"
-                yield caption, caption, image
+                captions.append((caption, caption, image))
+        return captions
 
 
 def _told(question: str, answer: str) -> set[str]:

@@ -1,41 +1,32 @@
 """NLVR v1 (Suhr et al. 2017, CC-BY-4.0): is a sentence true of three boxes of coloured shapes?"""
 
-import dataclasses
 import hashlib
 import io
 import json
+import re
 from typing import Any
 
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from smarttrim_jax.data.builders.base import AnswerBuilder, Examples
-from smarttrim_jax.data.builders.raw_files import Reader, open_source
+from smarttrim_jax.data.builders.base import AnswerBuilder, Examples, Split
+from smarttrim_jax.data.builders.rows import is_text, refuse_bad_rows
 from smarttrim_jax.data.images import decode
-from smarttrim_jax.errors import DataError
+from smarttrim_jax.errors import DataError, quoted
 
 ANSWERS = ("false", "true")
 ORDERS = 6
 SPLITS = ("train", "dev", "test")
 KEYS = {"identifier", "directory", "sentence", "label", "structured_rep"}
+# Identifiers and directories become parts of a path: neither may lead elsewhere.
+PLAIN = re.compile(r"[\w-]+")
+BOXES = 3
 # Columns where the boxes begin in the 400x100 picture; grey lies between them.
 BOX_STARTS = (0, 150, 300)
 BOX_SIZE = 100
+PICTURE_SIZE = (400, 100)
 
 Row = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class RawSplit:
-    """An official split: its name, the lines of its JSON file, and how to read the source's files."""
-
-    name: str
-    rows: list[Row]
-    read: Reader
-
-    def only(self, rows: list[Row]) -> "RawSplit":
-        """The same split with these rows."""
-        return dataclasses.replace(self, rows=rows)
 
 
 class NLVR(AnswerBuilder):
@@ -63,24 +54,65 @@ class NLVR(AnswerBuilder):
 
     name = "nlvr"
     VERSION = tfds.core.Version("1.0.0")
+    roots = SPLITS
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.describe(ANSWERS, homepage="https://github.com/lil-lab/nlvr", license="CC-BY-4.0")
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Examples]:
-        raw = _read_source(self.source)
-        test_sentences = {_sentence(row) for row in raw["test"].rows}
-        dev = [row for row in raw["dev"].rows if _sentence(row) not in test_sentences]
+    def splits(self) -> dict[str, Split]:
+        """See the class; sentences of test are in no other split."""
+        raw = self._raw_splits()
+        test_sentences = {_sentence(row) for row in raw["test"]}
+        dev = [row for row in raw["dev"] if _sentence(row) not in test_sentences]
         held_out = [row for row in dev if _held_out(row)]
         if "train" in raw:
-            rows = raw["train"].rows
-            train = raw["train"].only([row for row in rows if _sentence(row) not in test_sentences])
+            train = [row for row in raw["train"] if _sentence(row) not in test_sentences]
         else:
-            train = raw["dev"].only([row for row in dev if not _held_out(row)])
-        seen = {key for row in train.rows for key in (_sentence(row), _picture(row))}
-        calibration = raw["dev"].only([row for row in held_out if not seen & {_sentence(row), _picture(row)}])
-        splits = {"train": train, "calibration": calibration, "test": raw["test"]}
-        return {split: self._generate_examples(split, _examples(part)) for split, part in splits.items()}
+            train = [row for row in dev if not _held_out(row)]
+        seen = {key for row in train for key in (_sentence(row), _picture(row))}
+        calibration = [row for row in held_out if not seen & {_sentence(row), _picture(row)}]
+        return {
+            "train": self._split("train" if "train" in raw else "dev", train),
+            "calibration": self._split("dev", calibration),
+            "test": self._split("test", raw["test"]),
+        }
+
+    def _raw_splits(self) -> dict[str, list[Row]]:
+        """The rows of the official splits that the source holds: dev, test and perhaps train."""
+        if not self.source:
+            raise DataError(
+                "NLVR needs data.source, its folder nlvr/nlvr; run: git clone https://github.com/lil-lab/nlvr"
+            )
+        raw = {}
+        for split in SPLITS:
+            file = f"{split}/{split}.json"
+            content = self.read(file)
+            if content is not None:
+                raw[split] = _rows(content, file)
+            elif split != "train":
+                raise DataError(f"NLVR source {quoted(self.source)} lacks {file}; fetch it")
+        return raw
+
+    def _split(self, raw_split: str, rows: list[Row]) -> Split:
+        return Split(ORDERS * len(rows), self._examples(raw_split, rows))
+
+    def _examples(self, raw_split: str, rows: list[Row]) -> Examples:
+        for row in rows:
+            encoded: dict[bytes, bytes] = {}
+            for order in range(ORDERS):
+                name = f"{raw_split}-{row['identifier']}-{order}"
+                boxes = _boxes(self._image(f"{raw_split}/images/{row['directory']}/{name}.png"), encoded)
+                yield name, {"id": name, "images": boxes, "text": row["sentence"], "answer": row["label"]}
+
+    def _image(self, file: str) -> Image.Image:
+        content = self.read(file)
+        if content is None:
+            raise DataError(f"NLVR image '{file}' is missing; fetch the data set again")
+        picture = decode(content, file)
+        if picture.size != PICTURE_SIZE:
+            size = " x ".join(map(str, picture.size))
+            raise DataError(f"NLVR image '{file}' has {size} pixels instead of 400 x 100; fetch it again")
+        return picture
 
 
 def _sentence(row: Row) -> str:
@@ -100,44 +132,46 @@ def _held_out(row: Row) -> bool:
     return hashlib.sha256(number.encode()).digest()[0] % 10 == 0
 
 
-def _read_source(source: str) -> dict[str, RawSplit]:
-    """The raw splits that the source holds: dev, test and perhaps train."""
-    if not source:
-        raise DataError(
-            "NLVR needs data.source, its folder nlvr/nlvr; run: git clone https://github.com/lil-lab/nlvr"
-        )
-    read = open_source(source, SPLITS)
-    raw = {}
-    for split in SPLITS:
-        rows = read(f"{split}/{split}.json")
-        if rows is not None:
-            raw[split] = RawSplit(split, _rows(rows, f"{split}/{split}.json"), read)
-        elif split != "train":
-            raise DataError(f"NLVR source '{source}' lacks {split}/{split}.json; fetch it")
-    return raw
-
-
-def _rows(lines: bytes, name: str) -> list[Row]:
-    try:
-        rows = [json.loads(line) for line in lines.splitlines() if line.strip()]
-        complete = all(row.keys() >= KEYS and row["label"] in ANSWERS for row in rows)
-    except (ValueError, AttributeError):
-        complete = False
-    if not complete:
-        raise DataError(f"NLVR file '{name}' is damaged: each line must hold {', '.join(sorted(KEYS))}")
+def _rows(content: bytes, file: str) -> list[Row]:
+    lines = [line for line in content.split(b"\n") if line.strip()]
+    rows = [_row(line) for line in lines]
+    refuse_bad_rows(file, rows, _problem, f"a JSON object with {', '.join(sorted(KEYS))}")
+    first: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        if (known := first.setdefault(row["identifier"], number)) != number:
+            raise DataError(
+                f"rows {known} and {number} of '{file}' have the same identifier {quoted(row['identifier'])}; "
+                "fetch it again"
+            )
     return rows
 
 
-def _examples(raw: RawSplit) -> Examples:
-    for row in raw.rows:
-        encoded: dict[bytes, bytes] = {}
-        for order in range(ORDERS):
-            name = f"{raw.name}-{row['identifier']}-{order}"
-            picture = raw.read(f"{raw.name}/images/{row['directory']}/{name}.png")
-            if picture is None:
-                raise DataError(f"NLVR image '{name}.png' is missing; fetch the data set again")
-            boxes = _boxes(decode(picture, f"{name}.png"), encoded)
-            yield name, {"id": name, "images": boxes, "text": row["sentence"], "answer": row["label"]}
+def _row(line: bytes) -> Any:
+    """What a line holds; None where it is damaged."""
+    try:
+        return json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _problem(row: Any) -> str:
+    """What is wrong with a row; "" if nothing is."""
+    if not isinstance(row, dict):
+        return "it is no JSON object"
+    lacking = sorted(KEYS - row.keys())
+    if lacking:
+        return f"it lacks {', '.join(lacking)}"
+    if not is_text(row["sentence"]):
+        return "its sentence is no text"
+    if row["label"] not in ANSWERS:
+        return f"its label is {quoted(row['label'])}, not {' or '.join(ANSWERS)}"
+    for key in ("identifier", "directory"):
+        if not isinstance(row[key], str) or not PLAIN.fullmatch(row[key]):
+            return f"its {key} is {quoted(row[key])}"
+    boxes = row["structured_rep"]
+    if not isinstance(boxes, list) or len(boxes) != BOXES or not all(isinstance(box, list) for box in boxes):
+        return f"its structured_rep is no list of {BOXES} lists"
+    return ""
 
 
 def _boxes(picture: Image.Image, encoded: dict[bytes, bytes]) -> list[bytes]:

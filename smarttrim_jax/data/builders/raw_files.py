@@ -1,52 +1,138 @@
-"""The raw files of a data set by their path below its root, from a folder or from .tar.gz archives."""
+"""The raw files of a data set by their path below its root: from folders or archives, on a disk or in a bucket."""
 
+import contextlib
+import os
 import pathlib
 import re
-import tarfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from smarttrim_jax.errors import DataError
+import fsspec
+
+from smarttrim_jax.data.builders.archives import Archives
+from smarttrim_jax.errors import DataError, quoted, reason
+from smarttrim_jax.small_files import in_bucket, read_whole
 
 Reader = Callable[[str], bytes | None]
 
+MOST_BYTES = 2**28
+"""Of a raw file: an image's or a list of questions'."""
+_NOT_FETCHED = ("http", "https", "ftp")
 
-def open_source(source: str, root_folders: tuple[str, ...]) -> Reader:
+
+def open_source(source: str, roots: tuple[str, ...], workspace: str | None = None) -> Reader:
     """Opens a source.
 
     Args:
-        source: a folder that holds one of `root_folders`; a .tar.gz archive that does, at any depth; or a
-            folder of such archives. Archives are read into memory.
-        root_folders: names of the folders at the data set's root.
+        source: A folder that holds one of `roots`; a .tar.gz archive that does, at any depth; or a folder of such
+            archives. On a disk, or in a bucket (`gs://...`, or whatever else fsspec reaches).
+        roots: Names of the folders and files at the data set's root.
+        workspace: Folder for a temporary file with what archives hold; made where it is missing.
 
     Returns:
         A function from a path such as `dev/dev.json` to the file's bytes, None if there is no such file.
 
     Raises:
-        DataError: the source does not exist, holds none of the folders, or is a damaged archive.
+        DataError: The source does not exist, cannot be reached, holds none of `roots`, or is an archive that is
+            damaged or hostile.
     """
-    path = pathlib.Path(source).expanduser()
-    if any((path / folder).is_dir() for folder in root_folders):
-        return lambda name: (path / name).read_bytes() if (path / name).is_file() else None
-    archives = [path] if path.is_file() else sorted(path.glob("*.tar.gz"))
-    below_root = re.compile(rf"(?:.*?/)??((?:{'|'.join(root_folders)})/.+)")
-    files: dict[str, bytes] = {}
-    for archive in archives:
-        files |= _read_archive(archive, below_root)
+    place = _Bucket(source) if in_bucket(source) else _Disk(source)
+    with place.errors():
+        names = place.names()
+    if names is not None and not set(roots).isdisjoint(names):
+        return place.read
+    archives = [""] if names is None else sorted(name for name in names if name.endswith(".tar.gz"))
+    below_root = re.compile(rf"(?:.*?/)??((?:{'|'.join(map(re.escape, roots))})(?:/.+)?)")
+    files = Archives(workspace, below_root)
+    for name in archives:
+        with place.errors(), place.open(name) as archive:
+            files.add(archive, f"{source}/{name}" if name else source)
     if not files:
-        folders = ", ".join(root_folders)
-        raise DataError(f"no data at '{source}'; it must be a folder or .tar.gz that holds {folders}")
-    return files.get
+        raise DataError(f"no data at {quoted(source)}; it must be a folder or .tar.gz that holds {', '.join(roots)}")
+    return files.read
 
 
-def _read_archive(path: pathlib.Path, below_root: re.Pattern[str]) -> dict[str, bytes]:
-    files = {}
+class _Disk:
+    """A folder or file of the machine."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        with self.errors():
+            self._path = pathlib.Path(source).expanduser()
+
+    def names(self) -> list[str] | None:
+        """What the folder holds; None for a file."""
+        if self._path.is_dir():
+            return os.listdir(self._path)
+        return None if self._path.is_file() else []
+
+    def open(self, name: str) -> Any:
+        return open(self._path / name, "rb")
+
+    def read(self, name: str) -> bytes | None:
+        with self.errors(name):
+            try:
+                return read_whole(self._path / name, MOST_BYTES)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    @contextlib.contextmanager
+    def errors(self, name: str = "") -> Iterator[None]:
+        with _one_sentence(os.path.join(self._source, name) if name else self._source):
+            yield
+
+
+class _Bucket:
+    """A folder or object that fsspec reaches."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        scheme = source.split("://")[0]
+        if not scheme.isalnum() or scheme in _NOT_FETCHED:
+            raise DataError(f"data.source is {quoted(source)}, which is not fetched; download it and give its path")
+        with self.errors():
+            try:
+                self._files, self._root = fsspec.url_to_fs(source)
+            except ImportError as error:
+                extra = "pip install -e '.[gcs]' brings what reaches it" if scheme in ("gs", "gcs") else reason(error)
+                raise DataError(f"data.source is {quoted(source)}, a bucket; {extra}") from None
+
+    def names(self) -> list[str] | None:
+        """What the folder holds; None for an object."""
+        if self._files.isfile(self._root):
+            return None
+        if not self._files.isdir(self._root):
+            return []
+        return [path.rstrip("/").rsplit("/", 1)[-1] for path in self._files.ls(self._root, detail=False)]
+
+    def open(self, name: str) -> Any:
+        return self._files.open(self._below(name), "rb")
+
+    def read(self, name: str) -> bytes | None:
+        with self.errors(name):
+            try:
+                with self.open(name) as file:
+                    content = file.read(MOST_BYTES + 1)
+            except FileNotFoundError:
+                return None
+            if len(content) > MOST_BYTES:
+                raise DataError(f"it is larger than {MOST_BYTES:,} bytes")
+            return content
+
+    @contextlib.contextmanager
+    def errors(self, name: str = "") -> Iterator[None]:
+        with _one_sentence(f"{self._source}/{name}" if name else self._source):
+            yield
+
+    def _below(self, name: str) -> str:
+        return f"{self._root}/{name}" if name else self._root
+
+
+@contextlib.contextmanager
+def _one_sentence(path: str) -> Iterator[None]:
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                name, content = below_root.fullmatch(member.name), archive.extractfile(member)
-                if name and content:
-                    files[name[1]] = content.read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"cannot read the archive '{path}': {error}; fetch it again") from error
-    return files
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # what reaches a bucket raises types of its own
+        raise DataError(f"cannot read {quoted(path)}: {reason(error)}; check data.source") from error

@@ -75,7 +75,7 @@ def beam_search(
     batch, start = prompt.shape
     beams, divisors = config.num_beams, length_divisors(config)
     ids = jnp.repeat(begin(prompt, config)[:, None], beams, axis=1)
-    nothing = jnp.full((batch, beams), -jnp.inf)
+    nothing = jnp.full((batch, beams), -jnp.inf, jnp.float32)
 
     def is_running(search: _Search) -> Bool[Array, ""]:
         return (search.length < config.max_length) & jnp.any(search.improvable)

@@ -111,7 +111,7 @@ def _generate(
         _Texts(
             jnp.int32(prompt.shape[1]),
             ids,
-            jnp.zeros(batch),
+            jnp.zeros(batch, jnp.float32),
             jnp.zeros(batch, jnp.int32),
             jnp.zeros(batch, bool),
             read_prompt(step, cache, prompt),

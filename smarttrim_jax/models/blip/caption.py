@@ -24,12 +24,13 @@ class BlipCaption(Blip):
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
         """The image and its caption, which begins with [DEC] and the prompt."""
-        return {"image": self.embed_images(images), "target": self.decoder.embed(ids, mask, key=key)}
+        return self.embed_pair(images, "target", self.decoder, ids, mask, key)
 
+    @property
     def stages(self) -> list[Segment | Run]:
         """The image encoder, then the decoder."""
         reader = self.readers["decoder"]
-        return [*self.image_stages(), reader.run(self.decoder.layers, self.all_trimmers, self.config)]
+        return [*self.image_stages, reader.run(self.decoder.layers, self.all_trimmers, self.config)]
 
     def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
         """The language head on every token."""

@@ -11,10 +11,12 @@ from jaxtyping import Array, Float, Int
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.readers import Reader, readers
-from smarttrim_jax.models.layers import embed_images, encoder_run, existing, stack_trimmers
+from smarttrim_jax.models.layers import by_name, embed_images, encoder_run, existing, stack_trimmers
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Prefix, Run, Segment, State, fold_prefix, fold_stages
+from smarttrim_jax.nn.inputs import check_same_examples
 from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.nn.text import TextEmbedding
 from smarttrim_jax.nn.vision import VisionTransformer
 from smarttrim_jax.tokens import Padded
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
@@ -60,24 +62,28 @@ class Blip(nnx.Module):
         """
         if trim is not None:
             trim.check(ids.shape[0])
-        return self.finish(self.prefix(images, ids, mask, key=key), trim=trim, key=key)
+        return self.finish(prefix=self.prefix(images, ids, mask, key=key), trim=trim, key=key)
 
     def prefix(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> Prefix:
         """The first part of a call, the same whether it trims or not; arguments as in a call."""
         keys = split_key(key, 2)
-        return fold_prefix(self.stages(), self.embed(images, ids, mask, key=keys[0]), keys[1])
+        return fold_prefix(self.stages, self.embed(images, ids, mask, key=keys[0]), keys[1])
 
     def finish(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Output:
         """The other part of a call; arguments as in a call."""
-        return self.read_out(*self.fold(self.stages(), prefix, trim, split_key(key, 2)[1]))
+        return self.read_out(*self._fold(self.stages, prefix, trim, split_key(key, 2)[1]))
 
     @abc.abstractmethod
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
         """The first tokens of every side; each image is a row of its own."""
 
+    @property
     @abc.abstractmethod
     def stages(self) -> list[Segment | Run]:
-        """What runs between the embeddings and the heads, in order."""
+        """What runs between the embeddings and the heads, in order.
+
+        No method: `nnx.tabulate` runs every public method under `jit`, which returns nothing but arrays.
+        """
 
     @abc.abstractmethod
     def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
@@ -89,7 +95,7 @@ class Blip(nnx.Module):
             present: `[batch, tokens]` of every side before the first layer.
         """
 
-    def fold(
+    def _fold(
         self, stages: list[Segment | Run], prefix: Prefix, trim: Trim | None, key: jax.Array | None
     ) -> tuple[State, GatesByRun, dict[str, Array]]:
         """The state after the stages, their gates, and which tokens were present before them.
@@ -109,10 +115,31 @@ class Blip(nnx.Module):
         state, gates = fold_stages(stages, prefix.state, trim, key, done=prefix.gates)
         return state, gates, present
 
+    def embed_pair(
+        self, images: Array, side: str, text: TextEmbedding, ids: Array, mask: Array, key: jax.Array | None
+    ) -> State:
+        """The first tokens of images and of a text for each.
+
+        Args:
+            images: as in a call.
+            side: what the text is called in the state.
+            text: with its word table.
+            ids: as in a call.
+            mask: as in a call.
+            key: None for evaluation.
+
+        Raises:
+            ConfigError: inputs of other shapes, or not one text for each example's images.
+            DataError: numbers that are no normalised pixels, token ids or mask.
+        """
+        check_same_examples("examples of images", images.shape[0], "texts", ids.shape[0])
+        return {"image": self.embed_images(images), side: text.embed(ids, mask, key=key)}
+
     def embed_images(self, images: Float[Array, "batch *images height width 3"]) -> Padded:
         """Patches of all images; those of an example one after the other."""
         return embed_images(self.image, images, self.config.images)
 
+    @property
     def image_stages(self) -> list[Segment | Run]:
         """The image encoder and its last norm."""
         config, trimming = self.config, self.config.trimming or TrimmingConfig()
@@ -137,9 +164,9 @@ class Blip(nnx.Module):
         return readers(self.config)
 
     @property
-    def all_trimmers(self) -> Any:
+    def all_trimmers(self) -> dict[str, Any]:
         """The stacked trimmers by the name of their gates."""
-        return self.trimmers if self.config.trimming is not None else {}
+        return by_name(self.trimmers) if self.config.trimming is not None else {}
 
     def _make_trimmers(self, trimming: TrimmingConfig, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
         config, shape = self.config, trimming.trimmers

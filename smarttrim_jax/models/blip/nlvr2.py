@@ -36,13 +36,14 @@ class BlipNlvr2(Blip):
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
         """Both images, one after the other, and the statement, which begins with [ENC]."""
-        return {"image": self.embed_images(images), "text": self.text.embed(ids, mask, key=key)}
+        return self.embed_pair(images, "text", self.text, ids, mask, key)
 
+    @property
     def stages(self) -> list[Segment | Run]:
         """The image encoder on both images, then the text's layers that read both."""
         layers = {"fusion": self.text.layers, "merge": self.text.merge_layers}
         runs = [reader.run(layers[name], self.all_trimmers, self.config) for name, reader in self.readers.items()]
-        return [*self.image_stages(), *runs]
+        return [*self.image_stages, *runs]
 
     def join(self, state: State) -> State:
         """Each image on a side of its own."""

@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 
 from smarttrim_jax.models.blip.config import BlipConfig
+from smarttrim_jax.models.blip.text import Twin
 from smarttrim_jax.models.layers import decide_side, existing, stack_trimmers
 from smarttrim_jax.models.segments import GatesByRun, Run, State
 from smarttrim_jax.nn.regularization import split_key
@@ -114,13 +115,13 @@ class Reader:
     def compute(self, layers: dict[str, Any], state: State, gates: GatesByRun, key: jax.Array | None) -> State:
         """One layer."""
         own = gates[self.own_gates]
-        source, heads = tuple(state[side] for side in self.sources), (own.cross_heads, own.twin_heads)
-        has_one = len(source) == 1
+        sources = [state[side] for side in self.sources]
+        has_one = len(sources) == 1
         tokens = layers[self.own_gates](
-            state[self.own],
-            source[0] if has_one else source,
+            tokens=state[self.own],
+            source=sources[0] if has_one else Twin(*sources),
             head_gate=own.heads,
-            cross_head_gate=heads[0] if has_one else heads,
+            cross_head_gate=own.cross_heads if has_one else Twin(own.cross_heads, own.twin_heads),
             key=split_key(key, 1 + len(self.sides))[-1],
         )
         return state | {self.own: tokens}

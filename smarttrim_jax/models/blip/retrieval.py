@@ -12,6 +12,7 @@ from smarttrim_jax.models.blip.model import Blip, make_record
 from smarttrim_jax.models.layers import encoder_run
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Prefix, Run, Segment, State, fold_prefix
+from smarttrim_jax.nn.inputs import check_same_examples
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextTransformer
@@ -52,11 +53,12 @@ class BlipRetrieval(Blip):
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
         """The images and texts of pairs; a text begins with [ENC]."""
-        return {"image": self.embed_images(images), "text": self.text.embed(ids, mask, key=key)}
+        return self.embed_pair(images, "text", self.text, ids, mask, key)
 
+    @property
     def stages(self) -> list[Segment | Run]:
         """The image encoder, then the text's, which reads the image in every layer."""
-        return [*self.image_stages(), self._fusion]
+        return [*self.image_stages, self._fusion]
 
     def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
         """The judgement on the text's global token."""
@@ -67,15 +69,15 @@ class BlipRetrieval(Blip):
         self, images: Float[Array, "batch height width 3"], *, trim: Trim | None = None, key: jax.Array | None = None
     ) -> Encoded:
         """Images on their own; arguments as in a call."""
-        return self.finish_images(self.image_prefix(images, key=key), trim=trim, key=key)
+        return self.finish_images(prefix=self.image_prefix(images, key=key), trim=trim, key=key)
 
     def image_prefix(self, images: Float[Array, "batch height width 3"], *, key: jax.Array | None = None) -> Prefix:
         """The first part of `encode_images`, the same whether it trims or not."""
-        return fold_prefix(self.image_stages(), {"image": self.embed_images(images)}, key)
+        return fold_prefix(self.image_stages, {"image": self.embed_images(images)}, key)
 
     def finish_images(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Encoded:
         """The other part of `encode_images`."""
-        state, gates, present = self.fold(self.image_stages(), prefix, trim, key)
+        state, gates, present = self._fold(self.image_stages, prefix, trim, key)
         image = state["image"]
         return Encoded(self.image_features(image), image, make_record(gates, present))
 
@@ -92,7 +94,7 @@ class BlipRetrieval(Blip):
         key: jax.Array | None = None,
     ) -> Encoded:
         """Texts on their own, which begin with [CLS]; the encoder's layers without their cross-attention."""
-        return self.finish_texts(self.text_prefix(ids, mask, key=key), trim=trim, key=key)
+        return self.finish_texts(prefix=self.text_prefix(ids, mask, key=key), trim=trim, key=key)
 
     def text_prefix(
         self, ids: Int[Array, "batch tokens"], mask: Int[Array, "batch tokens"], *, key: jax.Array | None = None
@@ -103,7 +105,7 @@ class BlipRetrieval(Blip):
 
     def finish_texts(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Encoded:
         """The other part of `encode_texts`."""
-        state, gates, present = self.fold([self._text_alone], prefix, trim, split_key(key, 2)[1])
+        state, gates, present = self._fold([self._text_alone], prefix, trim, split_key(key, 2)[1])
         text = state["text"]
         features = _normalised(self.text_projection(text.global_token))
         return Encoded(features, text, make_record(gates, present))
@@ -121,9 +123,10 @@ class BlipRetrieval(Blip):
 
         Its record is that of the text's layers alone; beside that of `encode_images` it is the call's.
         """
+        check_same_examples("encoded images", image.shape[0], "texts", ids.shape[0])
         keys = split_key(key, 2)
         begin = Prefix({"image": image, "text": self.text.embed(ids, mask, key=keys[0])})
-        state, gates, present = self.fold([self._fusion], begin, trim, keys[1])
+        state, gates, present = self._fold([self._fusion], begin, trim, keys[1])
         return self.read_out(state, gates, present | {"image": jnp.ones_like(present["image"])})
 
     @property

@@ -1,6 +1,6 @@
 """BLIP's text models beside the fused encoder: a decoder with a language head, and layers that read two images."""
 
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextEmbedding, TextTransformer
 from smarttrim_jax.tokens import Tokens
+
+T = TypeVar("T")
 
 
 class TextDecoder(TextTransformer):
@@ -36,12 +38,24 @@ class TextDecoder(TextTransformer):
         )
         self.dense = Linear(text.width, text.width, dtype=dtype, rngs=rngs)
         self.norm = layer_norm(text.width, text.epsilon, dtype=dtype, rngs=rngs)
-        self.bias = nnx.Param(jnp.zeros(text.vocab_size))
+        self.bias = nnx.Param(jnp.zeros(text.vocab_size, jnp.float32))
 
     def logits(self, values: Float[Array, "... width"]) -> Float[Array, "... words"]:
         """float32 logits of the word behind each token."""
         hidden = self.norm(gelu(self.dense(values)))
         return self.word_embedding.attend(hidden).astype(jnp.float32) + self.bias[...]
+
+
+class Twin(NamedTuple, Generic[T]):
+    """What there is of each of two images.
+
+    Attributes:
+        first: of the first image.
+        second: of the second.
+    """
+
+    first: T
+    second: T
 
 
 class TwinLayer(PostNormLayer):
@@ -73,12 +87,12 @@ class TwinLayer(PostNormLayer):
         self.merge = Linear(2 * text.width, text.width, dtype=dtype, rngs=rngs) if merge else None
 
     def read(
-        self, tokens: Tokens, source: tuple[Tokens, Tokens], head_gate: tuple[Any, Any], key: jax.Array | None
+        self, tokens: Tokens, source: Twin[Tokens], head_gate: Twin[Array | None], key: jax.Array | None
     ) -> Array:
         """What the tokens take from both images, before dropout, residual and norm."""
         keys = split_key(key, 2)
-        first = self.cross_attention(tokens, source[0], head_gate=head_gate[0], key=keys[0])
-        second = self.twin_attention(tokens, source[1], head_gate=head_gate[1], key=keys[1])
+        first = self.cross_attention(tokens=tokens, source=source.first, head_gate=head_gate.first, key=keys[0])
+        second = self.twin_attention(tokens=tokens, source=source.second, head_gate=head_gate.second, key=keys[1])
         if self.merge is None:
             return (first + second) / 2
         return self.merge(jnp.concatenate([first, second], axis=-1))

@@ -10,6 +10,7 @@ from smarttrim_jax.models.blip.model import Blip, make_record
 from smarttrim_jax.models.blip.text import TextDecoder
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Prefix, Run, Segment, State
+from smarttrim_jax.nn.inputs import check_same_examples
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.objectives.language import sequence_loss
@@ -32,11 +33,12 @@ class BlipVqa(Blip):
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
         """The image and the question, which begins with [ENC]."""
-        return {"image": self.embed_images(images), "text": self.text.embed(ids, mask, key=key)}
+        return self.embed_pair(images, "text", self.text, ids, mask, key)
 
+    @property
     def stages(self) -> list[Segment | Run]:
         """The image encoder, then the question's, which reads the image in every layer."""
-        return [*self.image_stages(), self.readers["fusion"].run(self.text.layers, self.all_trimmers, self.config)]
+        return [*self.image_stages, self.readers["fusion"].run(self.text.layers, self.all_trimmers, self.config)]
 
     def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
         """The states as they are."""
@@ -64,12 +66,13 @@ class BlipVqa(Blip):
             `logits["answer"]`, `[batch, answers, tokens, words]`, of the word behind each token; the state with the
             answers as "target"; the record of both passes.
         """
+        check_same_examples("encoded questions", encoded.state["text"].shape[0], "rows of answers", ids.shape[0])
         batch, answers, tokens = ids.shape
         keys = split_key(key, 2)
         target = self.decoder.embed(ids.reshape(-1, tokens), mask.reshape(-1, tokens), key=keys[0])
         begin = Prefix({"target": target, "text": encoded.state["text"].repeat(answers)})
         run = self.readers["decoder"].run(self.decoder.layers, self.all_trimmers, self.config)
-        state, gates, present = self.fold([run], begin, trim, keys[1])
+        state, gates, present = self._fold([run], begin, trim, keys[1])
         present["text"] = jnp.repeat(encoded.record.present["fusion_text"], answers, axis=0)
         logits = self.decoder.logits(state["target"].values).reshape(batch, answers, tokens, -1)
         record = encoded.record | make_record(gates, present)

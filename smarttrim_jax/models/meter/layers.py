@@ -52,7 +52,9 @@ def fusion_layer(layers: dict[str, PostNormLayer], state: State, gates: GatesByR
 
     def compute(name: str, tokens: Tokens, source: Tokens, key: jax.Array | None) -> Tokens:
         gate = gates[name]
-        return layers[name](tokens, source, head_gate=gate.heads, cross_head_gate=gate.cross_heads, key=key)
+        return layers[name](
+            tokens=tokens, source=source, head_gate=gate.heads, cross_head_gate=gate.cross_heads, key=key
+        )
 
     return {
         "text": compute("fusion_text", state["text"], state["image"], keys[2]),

@@ -10,12 +10,13 @@ from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.heads import Pooler, TaskHead
-from smarttrim_jax.models.layers import embed_images, encoder_run
+from smarttrim_jax.models.layers import by_name, embed_images, encoder_run
 from smarttrim_jax.models.meter.config import MeterConfig
 from smarttrim_jax.models.meter.layers import fusion_decide, fusion_layer, make_trimmers
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import GatesByRun, Prefix, Run, Segment, State, fold_prefix, fold_stages
 from smarttrim_jax.nn.folding import stack
+from smarttrim_jax.nn.inputs import check_same_examples
 from smarttrim_jax.nn.layers import PostNormLayer
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
@@ -98,12 +99,12 @@ class Meter(nnx.Module):
         """
         if trim is not None:
             trim.check(ids.shape[0])
-        return self.finish(self.prefix(images, ids, mask, key=key), trim=trim, key=key)
+        return self.finish(prefix=self.prefix(images, ids, mask, key=key), trim=trim, key=key)
 
     def prefix(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> Prefix:
         """The first part of a call, the same whether it trims or not; arguments as in a call."""
         keys = split_key(key, 2)
-        return fold_prefix(self.stages(), self.embed(images, ids, mask, key=keys[0]), keys[1])
+        return fold_prefix(self.stages, self.embed(images, ids, mask, key=keys[0]), keys[1])
 
     def finish(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Output:
         """The other part of a call; arguments as in a call.
@@ -114,11 +115,17 @@ class Meter(nnx.Module):
         if trim is not None and self.config.trimming is None:
             raise ConfigError("this model has no trimmers; set `trimming` in its MeterConfig")
         present = {name: tokens.padded_gate for name, tokens in prefix.state.items()}
-        state, gates = fold_stages(self.stages(), prefix.state, trim, split_key(key, 2)[1], done=prefix.gates)
+        state, gates = fold_stages(self.stages, prefix.state, trim, split_key(key, 2)[1], done=prefix.gates)
         return self.read_out(state, gates, present)
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
-        """Both encoders' first tokens; each image is a row of its own."""
+        """Both encoders' first tokens; each image is a row of its own.
+
+        Raises:
+            ConfigError: inputs of other shapes, or not one text for each example's images.
+            DataError: numbers that are no normalised pixels, token ids or mask.
+        """
+        check_same_examples("examples of images", images.shape[0], "texts", ids.shape[0])
         if not self.config.share_text:
             ids, mask = (jnp.repeat(part, self.config.images, axis=0) for part in (ids, mask))
         return {
@@ -126,10 +133,14 @@ class Meter(nnx.Module):
             "text": self.text.embed(ids, mask, key=key),
         }
 
+    @property
     def stages(self) -> list[Segment | Run]:
-        """What runs between the embeddings and the heads, in order."""
+        """What runs between the embeddings and the heads, in order.
+
+        No method: `nnx.tabulate` runs every public method under `jit`, which returns nothing but arrays.
+        """
         config, trimming = self.config, self.config.trimming or TrimmingConfig()
-        trimmers = self.trimmers if config.trimming is not None else {}
+        trimmers = by_name(self.trimmers) if config.trimming is not None else {}
         fusion = {"fusion_text": self.fusion_text, "fusion_image": self.fusion_image}
         guides = {side: trimmers[side] for side in fusion if side in trimmers}
         switches: dict[str, Any] = {"scan": config.scan, "remat": config.remat}
@@ -174,7 +185,7 @@ class Meter(nnx.Module):
         image, text, images = state["image"], state["text"], self.config.images
         pooled = [self.text_pooler(text.global_token), self.image_pooler(image.global_token)]
         joint = jnp.concatenate(pooled, axis=-1).reshape(image.global_token.shape[0] // images, -1)
-        logits = {name: head(joint, text.pad(text.values)) for name, head in self.head.items()}
+        logits = {name: head(joint, text.pad(text.values)) for name, head in by_name(self.head).items()}
         fused_text = jnp.repeat(present["text"], self._text_copies, axis=0)
         by_run = present | {"fusion_image": present["image"], "fusion_text": fused_text}
         return Output(logits, state, TrimRecord(gates, by_run), joint)

@@ -23,7 +23,7 @@ def mix_gated(
     scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
     gate = gate[:, None, None, :]
     if causal:
-        gate = gate * jnp.tri(query.shape[1], key.shape[1])
+        gate = gate * jnp.tri(query.shape[1], key.shape[1], dtype=jnp.float32)
     weights = drop(gated_softmax(scores * query.shape[-1] ** -0.5, gate))
     return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
 

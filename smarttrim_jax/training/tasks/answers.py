@@ -57,7 +57,7 @@ class Answers(ChoosingTask):
 
     def loss(self, output: Output, batch: Batch, given: None) -> Float[Array, ""]:
         ids, mask = self._texts(batch["label"])
-        losses = answer_loss(output.logits["answer"], ids, mask, jnp.ones(ids.shape[:2]))
+        losses = answer_loss(output.logits["answer"], ids, mask, jnp.ones(ids.shape[:2], jnp.float32))
         return weighted_mean(losses, batch["weight"])
 
     def distance(self, full: Output, trimmed: Output, batch: Batch, given: None) -> Float[Array, ""]:

@@ -1,0 +1,46 @@
+"""A digest of what defines prepared data, wherever and however it is stored."""
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from smarttrim_jax.data.prepared import PreparedFolder
+from smarttrim_jax.data.text import TextEncoder
+
+RECORDS_OF_A_SPLIT = 256
+
+
+def fingerprint(prepared: PreparedFolder, text: TextEncoder) -> str:
+    """The digest of a data set as a model is trained on it.
+
+    Args:
+        prepared: Its name, version, split sizes and answer names count, and of every split up to
+            `RECORDS_OF_A_SPLIT` records, evenly spaced.
+        text: Its vocabulary counts, and the ids that those records' texts become.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        DataError: A record is damaged.
+    """
+    digest = hashlib.sha256()
+    for part in _parts(prepared, text):
+        # With its length before it, so that no two lists of parts are written alike.
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
+
+
+def _parts(prepared: PreparedFolder, text: TextEncoder) -> Iterator[bytes]:
+    yield repr(
+        (prepared.name, prepared.version, sorted(prepared.split_sizes.items()), prepared.answer_names)
+    ).encode()
+    yield repr(text.vocabulary()).encode()
+    for split, size in sorted(prepared.split_sizes.items()):
+        records = prepared.records(split)
+        for index in np.unique(np.linspace(0, size - 1, min(size, RECORDS_OF_A_SPLIT)).round().astype(int)):
+            record = records[index]
+            ids, _ = text.encode(record["text"].decode())
+            yield from (record["id"], record["text"], ids.tobytes(), str(record["answer"]).encode())
+            yield from (bytes(image) for image in record["images"])

@@ -1,0 +1,232 @@
+"""A prepared data set on disk: what TFDS wrote, opened with this library's own features.
+
+TFDS would import the classes that a folder's features.json names. Nothing here follows a name found in a file: shards
+are found by this library's names, and their records are read by the features that it wrote them with.
+"""
+
+import dataclasses
+import functools
+import itertools
+import os
+import pathlib
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, SupportsIndex
+
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from smarttrim_jax.data.builders.base import ENCODED_IMAGES, Record, record_features
+from smarttrim_jax.errors import DataError, quoted, reason
+from smarttrim_jax.small_files import read_json, read_whole
+
+INFO, FEATURES, LABELS = "dataset_info.json", "features.json", "answer.labels.txt"
+_CLASS_KEYS = ("pythonClassName", "type")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A file of records."""
+
+    path: str
+    records: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedFolder:
+    """The files of a prepared data set, checked to be whole.
+
+    Attributes:
+        name: Of the data set.
+        version: Of its preparation.
+        folder: Where it is.
+        answer_names: The classes in the order of their numbers.
+        shards: The files of each split.
+    """
+
+    name: str
+    version: str
+    folder: pathlib.Path
+    answer_names: tuple[str, ...]
+    shards: Mapping[str, Sequence[Shard]]
+
+    @functools.cached_property
+    def split_sizes(self) -> dict[str, int]:
+        """Records by split."""
+        return {split: sum(shard.records for shard in shards) for split, shards in self.shards.items()}
+
+    def records(self, split: str) -> "Records":
+        """The records of a split.
+
+        Raises:
+            DataError: No such split.
+        """
+        if split not in self.shards:
+            raise DataError(f"{self.name} has no split '{split}'; it has {', '.join(self.shards)}")
+        return Records(self, split)
+
+
+class Records(Sequence[Record]):
+    """Random access to a split: `id` and `text` (bytes), `images` (encoded), `answer` (its number).
+
+    Reading raises a DataError that names the file where a record is damaged.
+    """
+
+    def __init__(self, prepared: PreparedFolder, split: str) -> None:
+        self._prepared = prepared
+        self._split = split
+        self._ends = list(itertools.accumulate(shard.records for shard in prepared.shards[split]))
+        self._encoded = ArrayRecordDataSource([shard.path for shard in prepared.shards[split]])
+        self._features = record_features(prepared.answer_names)
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: SupportsIndex) -> Record:  # type: ignore[override]
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Iterable[SupportsIndex]) -> list[Record]:
+        """Several records at once, in the order of `indices`."""
+        positions = [index.__index__() for index in indices]
+        for position in positions:
+            if not 0 <= position < len(self):
+                raise IndexError(f"record {position} of {len(self)}")
+        if len(positions) < 2:
+            return [self._record(position) for position in positions]
+        try:
+            encoded = self._encoded.__getitems__(positions)
+        except Exception:  # one by one tells which is damaged
+            return [self._record(position) for position in positions]
+        return [self._record(position, content) for position, content in zip(positions, encoded, strict=True)]
+
+    def _record(self, index: int, encoded: bytes | None = None) -> Record:
+        try:
+            content = self._encoded[index] if encoded is None else encoded
+            record = self._features.deserialize_example_np(content, decoders=ENCODED_IMAGES)
+            record["text"].decode()
+            whole = isinstance(record["id"], bytes) and len(record["images"]) > 0
+        except Exception as error:  # of array_record, protobuf and TFDS, which have no type in common
+            raise self._damaged(index, reason(error)) from error
+        answers = len(self._prepared.answer_names)
+        if not (whole and isinstance(record["answer"], int) and 0 <= record["answer"] < answers):
+            raise self._damaged(
+                index, f"it has no id, no image or an answer that is none of the {answers} in {LABELS}"
+            )
+        return record
+
+    def _damaged(self, index: int, why: str) -> DataError:
+        shard = next(i for i, end in enumerate(self._ends) if index < end)
+        path = self._prepared.shards[self._split][shard].path
+        return DataError(f"record {index} in '{path}' is damaged: {why}; {remedy(self._prepared.folder)}")
+
+
+def remedy(folder: pathlib.Path) -> str:
+    """What to do about damaged prepared data."""
+    return f"delete the folder '{folder}' and run the same command again, which prepares it anew"
+
+
+def open_prepared(folder: pathlib.Path, name: str, version: str) -> PreparedFolder:
+    """Opens a prepared data set and makes sure that it is whole.
+
+    Args:
+        folder: Of the data set's version.
+        name: Of the data set.
+        version: Of its preparation.
+
+    Raises:
+        DataError: A file is missing, cut or damaged, does not fit the others, or is no file of this library's.
+    """
+    answer_names = _answer_names(folder)
+    _check_features(folder, len(answer_names))
+    info = _json(folder, INFO)
+    if (info.get("name"), info.get("version")) != (name, version):
+        raise DataError(f"'{folder / INFO}' is not of {name} {version}; {remedy(folder)}")
+    shards = {split: tuple(_shards(folder, name, split, sizes)) for split, sizes in _splits(folder, info).items()}
+    return PreparedFolder(name, version, folder, answer_names, shards)
+
+
+def inside(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """The path of a folder's file.
+
+    Raises:
+        DataError: It is a link to somewhere else.
+    """
+    path = folder / name
+    if not pathlib.Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise DataError(f"'{path}' is a link that leaves its folder; {remedy(folder)}")
+    return path
+
+
+def _json(folder: pathlib.Path, name: str) -> dict[str, Any]:
+    return read_json(inside(folder, name), remedy(folder), DataError)
+
+
+def _answer_names(folder: pathlib.Path) -> tuple[str, ...]:
+    path = inside(folder, LABELS)
+    try:
+        lines = read_whole(path).decode("utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:
+        raise DataError(f"'{path}' cannot be read ({reason(error)}); {remedy(folder)}") from None
+    names = [line.strip() for line in lines]
+    while names and not names[-1]:
+        names.pop()
+    known: set[str] = set()
+    for number, answer in enumerate(names, 1):
+        if not answer or answer in known:
+            raise DataError(f"line {number} of '{path}' is empty or there twice; {remedy(folder)}")
+        known.add(answer)
+    if not names:
+        raise DataError(f"'{path}' is empty; {remedy(folder)}")
+    return tuple(names)
+
+
+def _check_features(folder: pathlib.Path, answers: int) -> None:
+    """Refuses features that this library does not write; they are compared, never loaded."""
+    found = _json(folder, FEATURES)
+    own = record_features(["answer"]).to_json()
+    classes = set(_values(own, _CLASS_KEYS))
+    for foreign in (name for name in _values(found, _CLASS_KEYS) if name not in classes):
+        raise DataError(
+            f"'{folder / FEATURES}' names the class {quoted(foreign)}, which is not loaded; {remedy(folder)}"
+        )
+    counts = [str(count) for count in _values(found, ("numClasses",))]
+    if counts != [str(answers)]:
+        told = " and ".join(map(quoted, counts)) or "none"
+        raise DataError(f"'{folder / LABELS}' names {answers} answers, but {FEATURES} {told}; {remedy(folder)}")
+
+
+def _values(tree: Any, keys: Sequence[str]) -> Iterator[Any]:
+    """What stands under `keys` anywhere in a JSON tree, where it is no tree itself."""
+    left = [tree]
+    while left:
+        node = left.pop()
+        items: Iterable[tuple[Any, Any]] = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, value in items:
+            if isinstance(value, (dict, list)):
+                left.append(value)
+            elif key in keys:
+                yield value
+
+
+def _splits(folder: pathlib.Path, info: dict[str, Any]) -> dict[str, list[int]]:
+    """The records of each file, by split."""
+    try:
+        splits = {split["name"]: [int(length) for length in split["shardLengths"]] for split in info["splits"]}
+    except (LookupError, TypeError, ValueError):
+        splits = {}
+    if "train" not in splits or not all(split.isidentifier() and sizes for split, sizes in splits.items()):
+        raise DataError(f"'{folder / INFO}' is damaged (its splits cannot be read); {remedy(folder)}")
+    return splits
+
+
+def _shards(folder: pathlib.Path, name: str, split: str, sizes: Sequence[int]) -> Iterator[Shard]:
+    for number, size in enumerate(sizes):
+        path = inside(folder, f"{name}-{split}.array_record-{number:05}-of-{len(sizes):05}")
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise DataError("it is no regular file")
+            found = len(ArrayRecordDataSource([str(path)]))
+            if found != size:
+                raise DataError(f"it holds {found} records instead of {size}")
+        except Exception as error:  # array_record raises RuntimeError, and whatever it meets
+            raise DataError(f"'{path}' cannot be read ({reason(error)}); {remedy(folder)}") from None
+        yield Shard(str(path), size)

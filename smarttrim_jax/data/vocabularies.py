@@ -1,0 +1,218 @@
+"""Vocabularies of unknown origin to tokenizers: tokenizer.json, vocab.txt, or vocab.json with merges.txt."""
+
+import contextlib
+import itertools
+import json
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from smarttrim_jax.errors import DataError, SmartTrimError, quoted, reason
+from smarttrim_jax.small_files import read_whole
+
+Reader = Callable[..., Tokenizer]
+
+FILE_NAME = "tokenizer.json"
+BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+ROBERTA_SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
+
+# What BERT's and RoBERTa's vocabularies are made of. Others take patterns that can search for hours, or data on which
+# the library aborts.
+_ACCEPTED = {
+    "model": ("WordPiece", "BPE", "WordLevel"),
+    "normalizer": ("BertNormalizer", "Lowercase", "StripAccents", "NFC", "NFD", "NFKC", "NFKD"),
+    "pre_tokenizer": ("BertPreTokenizer", "ByteLevel", "Whitespace", "WhitespaceSplit", "Punctuation"),
+    "decoder": ("WordPiece", "ByteLevel"),
+}
+# Replaced by the encoder, whatever a file says.
+_REPLACED = ("post_processor", "truncation", "padding")
+_PROBE = "Is it a RED circle? \N{SLIGHTLY SMILING FACE}"
+
+
+def read_vocabulary(path: pathlib.Path) -> Tokenizer:
+    """Reads a vocabulary; nothing but its files is read.
+
+    Args:
+        path: A `tokenizer.json`; a `vocab.txt` (BERT's uncased WordPiece); or a folder that holds one of these or the
+            pair `vocab.json`, `merges.txt` (RoBERTa's byte-level BPE).
+
+    Raises:
+        DataError: There is none, or it is damaged: numbers twice or left out, lines twice, special tokens missing.
+    """
+    with _sentence(f"cannot read the tokenizer {quoted(path)}"):
+        found = _reader(path.expanduser())
+        if found is not None:
+            read, files = found
+            return read(*[read_whole(file) for file in files])
+    accepted = ", ".join(" with ".join(names) for names in _READERS)
+    raise DataError(f"no vocabulary at {quoted(path)}; accepted are {accepted}, or a folder that holds them")
+
+
+def from_json(content: bytes) -> Tokenizer:
+    """Reads a `tokenizer.json`.
+
+    Args:
+        content: Of the file.
+
+    Raises:
+        DataError: It is damaged, no tokenizer, or made of parts that are not accepted.
+    """
+    with _sentence("it is no tokenizer"):
+        tree = _json(content)
+        if not isinstance(tree, dict):
+            raise DataError("it holds no object")
+        for part, accepted in _ACCEPTED.items():
+            if not isinstance(tree.get(part), dict | None):
+                raise DataError(f"its {part} is no object")
+            if tree.get(part):
+                _check_part(part, tree[part], accepted)
+        tokenizer = Tokenizer.from_str(json.dumps(tree | dict.fromkeys(_REPLACED)))
+        return _checked(tokenizer)
+
+
+def wordpiece(vocabulary: Mapping[str, int]) -> Tokenizer:
+    """BERT's uncased tokenizer with a vocabulary."""
+    tokenizer = Tokenizer(models.WordPiece(dict(vocabulary), unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def special_tokens(tokenizer: Tokenizer) -> tuple[str, str, str, str]:
+    """Padding, unknown, start and end as a vocabulary writes them.
+
+    Raises:
+        DataError: It has neither BERT's nor RoBERTa's.
+    """
+    for tokens in (BERT_SPECIAL, ROBERTA_SPECIAL):
+        if all(tokenizer.token_to_id(token) is not None for token in tokens):
+            return tokens
+    accepted = " or ".join(", ".join(tokens) for tokens in (BERT_SPECIAL, ROBERTA_SPECIAL))
+    raise DataError(f"the vocabulary lacks the special tokens; it must hold {accepted}")
+
+
+def _reader(path: pathlib.Path) -> tuple[Reader, list[pathlib.Path]] | None:
+    """The function for the contents of the files at `path`, and the files."""
+    folder = path if path.is_dir() else path.parent
+    for names, read in _READERS.items():
+        files = [folder / name for name in names]
+        if all(file.exists() for file in files) and (path.is_dir() or path in files):
+            return read, files
+    if path.suffix in (".json", ".txt") and path.exists():
+        return (_from_lines if path.suffix == ".txt" else from_json), [path]
+    return None
+
+
+def _from_lines(content: bytes) -> Tokenizer:
+    """BERT's vocab.txt: a line's number from 0 is its entry's id."""
+    ids: dict[str, int] = {}
+    for number, entry in enumerate(_lines(content)):
+        if not entry:
+            raise DataError(f"line {number + 1} of its vocabulary is empty; fetch it again")
+        if entry in ids:
+            raise DataError(f"line {number + 1} repeats {quoted(entry)} of line {ids[entry] + 1}; fetch it again")
+        ids[entry] = number
+    return _checked(wordpiece(ids))
+
+
+def _from_pair(vocabulary: bytes, merges: bytes) -> Tokenizer:
+    """RoBERTa's vocab.json and merges.txt."""
+    ids = _json(vocabulary)
+    if not isinstance(ids, dict) or not all(type(number) is int for number in ids.values()):
+        raise DataError("its vocab.json is no object of entries and their ids")
+    _check_ids(ids)
+    pairs: dict[tuple[str, str], int] = {}
+    for number, line in enumerate(_lines(merges), 1):
+        if number == 1 and line.startswith("#version"):
+            continue
+        left, _, right = line.partition(" ")
+        if not (left in ids and right in ids and left + right in ids):
+            raise DataError(f"line {number} of its merges.txt, {quoted(line)}, joins no two entries to a third")
+        if (left, right) in pairs:
+            raise DataError(f"line {number} of its merges.txt repeats line {pairs[left, right]}; fetch it again")
+        pairs[left, right] = number
+    tokenizer = Tokenizer(models.BPE(ids, list(pairs)))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return _checked(tokenizer)
+
+
+_READERS: Mapping[tuple[str, ...], Reader] = {
+    (FILE_NAME,): from_json,
+    ("vocab.txt",): _from_lines,
+    ("vocab.json", "merges.txt"): _from_pair,
+}
+
+
+def _lines(content: bytes) -> list[str]:
+    """The lines without spaces at their ends; empty ones at the end are none."""
+    lines = [line.rstrip(" \t\r") for line in content.decode("utf-8-sig").split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _json(content: bytes) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for number, name in enumerate(names) if name in set(names[:number]))
+            raise DataError(f"{quoted(twice)} is in it twice; fetch it again")
+        return found
+
+    return json.loads(content.decode("utf-8-sig"), object_pairs_hook=unique)
+
+
+def _check_part(part: str, tree: dict[str, Any], accepted: tuple[str, ...]) -> None:
+    """Refuses what is not of the accepted types; sequences are checked part by part."""
+    name = tree.get("type")
+    if name == "Sequence" and part != "model":
+        for inner in itertools.chain.from_iterable(value for value in tree.values() if isinstance(value, list)):
+            if not isinstance(inner, dict) or inner.get("type") not in accepted:
+                raise DataError(f"its {part} has a part that is none of {', '.join(accepted)}")
+    elif name not in accepted and not (name is None and part == "model"):
+        raise DataError(f"its {part} is {quoted(name)}; accepted are {', '.join(accepted)}")
+
+
+def _checked(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer, once it is known to encode and decode."""
+    _check_ids(tokenizer.get_vocab())
+    special_tokens(tokenizer)
+    # What it lacks shows only when it is used.
+    tokenizer.decode(tokenizer.encode(_PROBE).ids)
+    return tokenizer
+
+
+def _check_ids(vocabulary: Mapping[str, int]) -> None:
+    """Makes sure that the ids are 0 to the number of entries: each is a row of the model's table."""
+    entries: dict[int, str] = {}
+    for entry, number in vocabulary.items():
+        if number in entries:
+            raise DataError(
+                f"{quoted(entries[number])} and {quoted(entry)} have the same id, {number}; fetch it again"
+            )
+        entries[number] = entry
+    missing = next((number for number in range(len(entries)) if number not in entries), None)
+    if missing is not None:
+        number = max(entries)
+        raise DataError(
+            f"no entry has the id {missing}, but {quoted(entries[number])} has {number}, "
+            "and ids must be without gaps; fetch it again"
+        )
+
+
+@contextlib.contextmanager
+def _sentence(beginning: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except SmartTrimError as error:
+        raise DataError(f"{beginning}: {error}") from error
+    except RecursionError:
+        raise DataError(f"{beginning}: it is nested too deep") from None
+    except BaseException as error:  # the library raises bare Exception, and what aborts inside it is no Exception
+        raise DataError(f"{beginning}: {reason(error)}") from error

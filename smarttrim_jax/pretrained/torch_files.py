@@ -1,0 +1,144 @@
+"""torch's weight files as arrays by name; nothing that they hold is run."""
+
+import pathlib
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from smarttrim_jax.errors import CheckpointError
+
+# Lightning's files mention classes of its own (callbacks, loggers) beside the weights.
+MENTIONED = ("pytorch_lightning.", "lightning.", "lightning_fabric.")
+
+
+def read_torch(path: pathlib.Path) -> Mapping[Any, Any]:
+    """The content of a file of `torch.save`, its tensors in torch's types.
+
+    Raises:
+        CheckpointError: torch is not installed; the file is damaged, a program, no mapping, or holds code.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise CheckpointError(
+            f"reading '{path}' needs torch; pip install 'smarttrim_jax[torch]', or save it as .safetensors"
+        ) from None
+    try:
+        _check_archive(path)
+        stand_ins: list[Any] = [(_StandIn, name) for name in _mentioned_classes(path)]
+        with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unusual pickles, which are refused where they cannot be read
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"'{path}' is damaged or holds more than weights ({first_sentence(error)}); nothing of it was run; "
+            "save its state_dict alone, best as .safetensors"
+        ) from None
+    except Exception as error:  # a damaged pickle ends in whatever its next byte asks for
+        raise CheckpointError(f"'{path}' is damaged ({first_sentence(error)}); fetch it again") from None
+    return content if isinstance(content, Mapping) else {}
+
+
+def is_torch(value: Any) -> bool:
+    """Whether a value is a tensor of torch, which need not be installed to ask."""
+    return type(value).__module__.split(".")[0] == "torch" and hasattr(value, "layout")
+
+
+def to_numpy(name: str, tensor: Any) -> np.ndarray:
+    """A tensor of torch as an array of its own type.
+
+    Args:
+        name: as errors call it.
+        tensor: of torch.
+
+    Raises:
+        CheckpointError: no plain numbers lie in it.
+    """
+    import torch
+
+    kind = next((word for word, is_so in _kinds(tensor).items() if is_so), None)
+    if kind is not None:
+        raise CheckpointError(f"weight '{name}' is {kind}; save it as a dense float32 tensor")
+    try:
+        tensor = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        if tensor.dtype == torch.bfloat16:  # which torch does not give to numpy
+            return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        return tensor.numpy()
+    except (TypeError, RuntimeError, MemoryError) as error:
+        raise CheckpointError(
+            f"weight '{name}' is {tensor.dtype}, which cannot be read ({first_sentence(error)}); save it as float32"
+        ) from None
+
+
+def first_sentence(error: BaseException) -> str:
+    """What an error of another library says, without its advice."""
+    return str(error).split("\n")[0].split(". ")[0] or type(error).__name__
+
+
+def _kinds(tensor: Any) -> dict[str, bool]:
+    """What a tensor may be that holds no plain numbers, and whether it is."""
+    import torch
+
+    is_dense = tensor.layout == torch.strided and not tensor.is_quantized
+    has_numbers = is_dense and not tensor.is_meta
+    return {
+        "on the 'meta' device, without numbers": tensor.is_meta,
+        "quantized": tensor.is_quantized,
+        "sparse": not is_dense,
+        # A view may repeat one number any number of times: a small file must not fill the memory.
+        "larger than what its file holds of it": has_numbers
+        and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes(),
+    }
+
+
+def _check_archive(path: pathlib.Path) -> None:
+    """Refuses what unpacks to more than it is: `torch.save` compresses nothing."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise CheckpointError(
+            f"'{path}' is a compressed archive, and no file of torch.save, which compresses nothing; save it anew"
+        )
+
+
+def _mentioned_classes(path: pathlib.Path) -> list[str]:
+    """The names in the file that may stand for nothing.
+
+    Raises:
+        CheckpointError: others are there, or the file is a program.
+    """
+    import torch
+
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except ValueError:
+        if zipfile.is_zipfile(path):
+            raise CheckpointError(
+                f"'{path}' is a TorchScript program; save its weights: "
+                "torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
+            ) from None
+        return []  # torch's format before 1.6, where whatever is not a weight is refused
+    refused = sorted(name for name in names if not name.startswith(MENTIONED))
+    if refused:
+        raise CheckpointError(
+            f"'{path}' holds more than weights: it would use {', '.join(refused)}; nothing of it was run; "
+            "save its state_dict alone, best as .safetensors"
+        )
+    return names
+
+
+class _StandIn:
+    """In the place of a class that a file mentions: takes whatever it is given, and does nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None: ...

@@ -1,0 +1,68 @@
+"""What training programs put around weights: entries beside them, and prefixes before their names."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from smarttrim_jax.errors import CheckpointError
+
+WRAPPERS = (
+    "state_dict",  # Lightning, MoCo
+    "model_state_dict",  # PyTorch's tutorials
+    "model",  # BLIP, DeiT, fairseq
+    "module",  # DeepSpeed
+    "net",
+    "network",
+    "params",
+    "weights",
+    # Averages last: the trained weights count where a file holds both.
+    "model_ema",
+    "ema_state_dict",
+    "state_dict_ema",
+    "ema",
+)
+"""Entries that hold the weights, beside the optimizer's state and the like; the first that is there counts."""
+
+PREFIXES = re.compile(r"^(?:(?:module|model|_forward_module|_orig_mod|_fsdp_wrapped_module)\.)+")
+"""Of DataParallel, Lightning, its strategies, `torch.compile` and FSDP, which may be nested."""
+
+INSIDE = re.compile(r"\.(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")
+"""Of modules that were compiled or wrapped on their own, anywhere in a name."""
+
+
+def unwrapped(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """The weights by the names that they have in the model alone.
+
+    Args:
+        content: weights by name, or what a training program saved them in.
+
+    Raises:
+        CheckpointError: some names have a prefix and some do not, or two are one without it.
+    """
+    weights = content
+    while (inner := _inner(weights)) is not None:
+        weights = inner
+    names = [str(name) for name in weights]
+    prefixed = [name for name in names if PREFIXES.match(name)]
+    if prefixed and len(prefixed) < len(names):
+        other = next(name for name in names if not PREFIXES.match(name))
+        raise CheckpointError(
+            f"{len(prefixed)} of {len(names)} weights have the prefix of a wrapper ('{prefixed[0]}'), others have "
+            f"none ('{other}'); save the state_dict of one model alone"
+        )
+    found: dict[str, Any] = {}
+    for name, weight in zip(names, weights.values(), strict=True):
+        bare = INSIDE.sub("", PREFIXES.sub("", name, count=1))
+        if bare in found:
+            raise CheckpointError(
+                f"two weights are called '{bare}' without the prefixes of wrappers, one of them '{name}'; save the "
+                "state_dict of one model alone"
+            )
+        found[bare] = weight
+    return found
+
+
+def _inner(content: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
+    """What a wrapper holds, if this is one."""
+    found = (content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping))
+    return next((inner for inner in found if inner), None)

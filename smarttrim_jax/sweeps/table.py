@@ -1,0 +1,211 @@
+"""What the runs of a sweep left in their folders, as a table: for a terminal, as JSON, Markdown and CSV."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from smarttrim_jax.errors import TrainingError
+from smarttrim_jax.reporting.table import aligned
+
+DONE = "done"
+# Columns of figures: head of the column, path in the report, and how a value is shown.
+FIGURES = (
+    ("full", ("accuracy", "full"), lambda value: f"{100 * value:.2f} %"),
+    ("trimmed", ("accuracy", "trimmed"), lambda value: f"{100 * value:.2f} %"),
+    ("asked", ("speedup", "asked"), lambda value: f"{value:.2f}x"),
+    ("MACs", ("speedup", "macs"), lambda value: f"{value:.2f}x"),
+)
+
+
+class DamagedFileError(ValueError):
+    """A file of a run that is there and does not hold what it should; the message is a sentence about it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One run of a sweep.
+
+    Attributes:
+        overrides: Its settings, by dotted config key.
+        folder: Where it is run.
+        state: "done", or what it lacks.
+        report: Its final report; None unless it is done.
+    """
+
+    overrides: Mapping[str, Any]
+    folder: epath.Path
+    state: str
+    report: Mapping[str, Any] | None = None
+
+
+def look_at(overrides: Mapping[str, Any], folder: epath.Path) -> Entry:
+    """Finds out how far a run is; whatever lies in its folder, this is an answer and no error.
+
+    Args:
+        overrides: The run's settings.
+        folder: Its folder.
+    """
+    try:
+        report = read_report(folder)
+        state = DONE if report is not None else _progress(folder)
+    except DamagedFileError as error:
+        return Entry(overrides, folder, str(error))
+    return Entry(overrides, folder, state, report)
+
+
+def read_report(folder: epath.Path) -> Mapping[str, Any] | None:
+    """A run's final report; None if it has not ended.
+
+    Raises:
+        DamagedFileError: There is one that cannot be used.
+    """
+    report = read_json(folder / "report.json")
+    if report is None:
+        return None
+    if not isinstance(report, dict):
+        raise DamagedFileError("report.json is damaged (no group of figures)")
+    for _, path, _ in FIGURES:
+        _figure(report, path)
+    return report
+
+
+def read_json(file: epath.Path) -> Any:
+    """The content of a JSON file; None if there is no such file.
+
+    Raises:
+        DamagedFileError: It cannot be read.
+    """
+    try:
+        if not file.exists():
+            return None
+        content = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DamagedFileError(f"{file.name} is damaged ({reason[:100]})") from None
+    if content is None:
+        raise DamagedFileError(f"{file.name} is damaged (it holds nothing)")
+    return content
+
+
+def write_whole(file: epath.Path, text: str) -> None:
+    """Writes a file whole or not at all, beside other processes that do the same.
+
+    Raises:
+        TrainingError: It cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.parent / f".{file.name}.{os.getpid()}.part"
+        part.write_text(text)
+        part.replace(file)
+    except OSError as error:
+        raise TrainingError(f"cannot write '{file}': {error.strerror or error}; choose another place") from None
+
+
+def lines_of(entries: Sequence[Entry]) -> list[str]:
+    """The table for a terminal."""
+    return aligned(_shown(entries))
+
+
+def write_tables(entries: Sequence[Entry], root: epath.Path) -> None:
+    """Saves sweep.json and sweep.md.
+
+    Args:
+        entries: The runs.
+        root: The folder of their folders.
+
+    Raises:
+        TrainingError: They cannot be written.
+    """
+    content = [dataclasses.asdict(entry) | {"folder": str(entry.folder)} for entry in entries]
+    write_whole(root / "sweep.json", json.dumps(content, indent=1) + "\n")
+    head, *body = _shown(entries)
+    rows = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in body)]
+    write_whole(root / "sweep.md", "".join(f"| {' | '.join(row)} |\n" for row in rows))
+
+
+def write_csv(entries: Sequence[Entry], file: epath.Path) -> None:
+    """Saves the table for other programs: plain numbers, accuracies as shares.
+
+    Args:
+        entries: The runs.
+        file: Where to.
+
+    Raises:
+        TrainingError: It cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    keys = _keys(entries)
+    writer.writerow([*keys, *("_".join(path) for _, path, _ in FIGURES), "state", "folder"])
+    for entry in entries:
+        figures = [_figure(entry.report or {}, path) for _, path, _ in FIGURES]
+        settings = [entry.overrides.get(key, "") for key in keys]
+        writer.writerow([*settings, *("" if each is None else each for each in figures), entry.state, entry.folder])
+    write_whole(file, text.getvalue())
+
+
+def _keys(entries: Sequence[Entry]) -> list[str]:
+    """What the runs differ in, in the order it appears."""
+    return list(dict.fromkeys(key for entry in entries for key in entry.overrides))
+
+
+def _shown(entries: Sequence[Entry]) -> list[list[str]]:
+    """Rows of cells, the first as their head."""
+    keys = _keys(entries)
+    rows = [[*keys, *(head for head, _, _ in FIGURES), "state"]]
+    for entry in entries:
+        figures = [(_figure(entry.report or {}, path), show) for _, path, show in FIGURES]
+        shown = ["" if value is None else show(value) for value, show in figures]
+        rows.append([*(str(entry.overrides.get(key, "")) for key in keys), *shown, entry.state])
+    return rows
+
+
+def _figure(report: Mapping[str, Any], path: tuple[str, str]) -> float | None:
+    """A number of a report; None if it has none.
+
+    Raises:
+        DamagedFileError: What stands there is no number.
+    """
+    group, name = path
+    figures = report.get(group, {})
+    value = figures.get(name) if isinstance(figures, dict) else figures
+    if isinstance(figures, dict) and value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and isinstance(figures, dict):
+        try:
+            if math.isfinite(value):
+                return float(value)
+        except OverflowError:
+            pass
+    raise DamagedFileError(f"report.json is damaged ({group}.{name} is {str(value)[:40]!r})")
+
+
+def _progress(folder: epath.Path) -> str:
+    """How far a run without a report is.
+
+    Raises:
+        DamagedFileError: What it has written cannot be read.
+    """
+    config = read_json(folder / "config.json")
+    if config is None:
+        return "missing"
+    try:
+        schedule = config["schedule"]
+        total = int(schedule["full_steps"]) + int(schedule["trim_steps"])
+    except (LookupError, TypeError, ValueError):
+        raise DamagedFileError("config.json is damaged (no schedule)") from None
+    file = folder / "metrics.jsonl"
+    try:
+        lines = file.read_text().splitlines() if file.exists() else []
+        step = int(json.loads(lines[-1])["step"]) if lines else 0
+    except (OSError, LookupError, TypeError, ValueError, RecursionError):
+        raise DamagedFileError("unfinished, and the end of metrics.jsonl is damaged") from None
+    return f"unfinished, step {step:,} of {total:,}"

@@ -1,0 +1,84 @@
+"""The list of a checkpoint's files on a disk: whether all are there, as they were written.
+
+The list is written when the files are complete and before the checkpoint gets its name, so that it is there whenever
+the checkpoint is. Buckets check their own objects, and reading these again would cost as much as loading them:
+checkpoints in buckets have no list.
+"""
+
+import os
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.small_files import in_bucket, read_json, write_json
+
+LIST = "files.json"
+CHECKPOINT_METADATA = "_CHECKPOINT_METADATA"
+COMMITTED = "commit_success.txt"
+
+_KEY = "size and crc32"
+# Orbax writes these after the list; the first holds a digest of its own.
+_UNLISTED = (CHECKPOINT_METADATA, COMMITTED, LIST)
+_BLOCK = 2**20
+
+
+def list_files(folder: str) -> None:
+    """Adds the list to a checkpoint on a disk that is complete but for its name.
+
+    Raises:
+        OSError: The checkpoint cannot be read, or the list not be written.
+    """
+    write_json(os.path.join(folder, LIST), {_KEY: dict(_measured(folder))})
+
+
+def has_list(path: str) -> bool:
+    """Whether a checkpoint lists its files."""
+    return not in_bucket(path) and os.path.exists(os.path.join(path, LIST))
+
+
+def missing_files(path: str) -> list[str]:
+    """The listed files that a checkpoint lacks; their content is not read."""
+    return [name for name in _listed(path) if not os.path.exists(os.path.join(path, name))]
+
+
+def changed_files(path: str, part: str = "") -> list[str]:
+    """The files of a checkpoint that are missing, added, or not as they were written.
+
+    Args:
+        path: One checkpoint with a list.
+        part: Folder in it that is looked at; all by default.
+
+    Returns:
+        Their names.
+    """
+    known, have = _listed(path), dict(_measured(path, part))
+    names = {name for name in known if name.startswith(part)} | have.keys()
+    return sorted(name for name in names if have.get(name) != known.get(name))
+
+
+def _listed(path: str) -> dict[str, Any]:
+    """The list; of itself alone where it is damaged."""
+    try:
+        listed = read_json(os.path.join(path, LIST), "")[_KEY]
+    except (CheckpointError, KeyError):
+        listed = None
+    return listed if isinstance(listed, dict) else {LIST: None}
+
+
+def _measured(path: str, part: str = "") -> Iterator[tuple[str, list[int]]]:
+    """Size and checksum of every file of a checkpoint by its name."""
+    for parent, _, names in os.walk(os.path.join(path, part)):
+        for name in sorted(names):
+            file = os.path.join(parent, name)
+            relative = os.path.relpath(file, path)
+            if relative not in _UNLISTED:
+                yield relative, [os.path.getsize(file), _crc32(file)]
+
+
+def _crc32(file: str) -> int:
+    checksum = 0
+    with open(file, "rb") as opened:
+        while block := opened.read(_BLOCK):
+            checksum = zlib.crc32(block, checksum)
+    return checksum

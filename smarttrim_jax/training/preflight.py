@@ -1,0 +1,67 @@
+"""What can be known of a run before anything is paid for: its configuration, folder, data and mesh."""
+
+from smarttrim_jax.data.dataset import prepare
+from smarttrim_jax.errors import TrainingError
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.run_checks import check_run
+from smarttrim_jax.training.run_data import fit_to_data
+from smarttrim_jax.training.sharding import axis_sizes, check_batch_size
+from smarttrim_jax.training.start import with_vocabulary
+from smarttrim_jax.training.workdir import Workdir
+
+PROBE = ".check"
+
+
+def preflight(config: ExperimentConfig, path: str, devices: int, slices: int = 1) -> str:
+    """Goes through everything that `training.run.train` needs before its first step, and leaves the folder as it was.
+
+    Data that is not prepared yet is prepared, which no later start has to repeat on this machine.
+
+    Args:
+        config: Run configuration.
+        path: Folder of the run.
+        devices: How many devices the run will have.
+        slices: TPU slices that these devices belong to.
+
+    Returns:
+        One line that says what was found.
+
+    Raises:
+        SmartTrimError: what `training.run.train` would refuse.
+    """
+    data, fsdp, tensor = axis_sizes(config.mesh, devices, slices)
+    check_batch_size(config.data.batch_size, data * fsdp)
+    workdir = Workdir(path)
+    _check_writable(workdir)
+    config = with_vocabulary(config)
+    dataset = prepare(config.data)
+    config = fit_to_data(config, dataset)
+    check_run(config, dataset)
+    workdir.check_same_run(config)
+    examples = ", ".join(f"{size:,} {name}" for name, size in dataset.split_sizes.items())
+    steps = config.schedule.total_steps
+    return (
+        f"ready: {steps:,} steps of {config.data.batch_size} examples on data={data} x fsdp={fsdp} x "
+        f"tensor={tensor} devices; {config.data.dataset} has {examples} examples; {path} can be written"
+    )
+
+
+def _check_writable(workdir: Workdir) -> None:
+    """Writes a file and takes it away again, with the folder if that is new.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    new = not workdir.path.exists()
+    workdir.create()
+    probe = workdir.path / PROBE
+    try:
+        probe.write_text("")
+        probe.unlink()
+        if new and workdir.path.exists():  # a bucket has no empty folders
+            workdir.path.rmdir()
+    except Exception as error:  # what reaches a bucket raises errors of its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TrainingError(
+            f"cannot write to workdir '{workdir.path}': {reason}; choose a writable --workdir"
+        ) from error
