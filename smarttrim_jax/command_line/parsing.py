@@ -58,9 +58,8 @@ def _closest(name: str) -> str | None:
     if name in known:
         return name
     # Of several keys with the same last part the one that lies nearest to the root.
-    ends: dict[str, str] = {}
-    for flag in sorted(known, key=lambda flag: flag.count(".")):
-        ends.setdefault(flag.rpartition(".")[2], flag)
+    deepest_first = sorted(known, key=lambda flag: flag.count("."), reverse=True)
+    ends = {flag.rpartition(".")[2]: flag for flag in deepest_first}
     end = name.rpartition(".")[2]
     if end in ends:
         return ends[end]

@@ -27,7 +27,7 @@ SAID = {
         ([*EASY, "--config.data=easy"], "--config.data is 'easy'; it must be a group of settings"),
         (
             [*EASY, "--config.model.features=3"],
-            "unknown config key 'config.model.features'; known keys: attention, dtype",
+            "unknown config key 'config.model.features'; known keys: attention",
         ),
         ([*EASY, "--config.evaluation.speedups=2,x"], "--config.evaluation.speedups[1] is 'x'; it must be a number"),
         (
