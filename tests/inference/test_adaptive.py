@@ -54,4 +54,4 @@ def test_texts_of_a_few_tokens_lower_for_every_platform(tiny_meter, rows, length
     images, ids, mask = (part[:rows] for part in tiny_meter.batch)
     adaptive = jax.jit(functools.partial(adaptive_apply, tiny_meter.model, AdaptiveConfig(), tiny_meter.params))
     exported = jax.export.export(adaptive, platforms=("cpu", "cuda", "tpu"))
-    assert exported(images[:, :8, :8], ids[:, :length], mask[:, :length], Trim()).serialize
+    assert exported(images[..., :8, :8, :], ids[:, :length], mask[:, :length], Trim()).serialize

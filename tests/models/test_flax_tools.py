@@ -54,5 +54,7 @@ def test_a_model_is_a_linen_module(case: Any) -> None:
 def test_what_runs_on_its_own_can_be_printed_too() -> None:
     tiny = fresh_blip("retrieval")
     model = tiny.model.bind(tiny.params)
-    assert "image_projection" in nnx.tabulate(model, tiny.inputs["images"], method="encode_images")
-    assert "text_projection" in nnx.tabulate(model, tiny.inputs["ids"], tiny.inputs["mask"], method="encode_texts")
+    wide = {"console_kwargs": {"width": 300}}
+    assert "image_projection" in nnx.tabulate(model, tiny.inputs["images"], method="encode_images", **wide)
+    texts = tiny.inputs["ids"], tiny.inputs["mask"]
+    assert "text_projection" in nnx.tabulate(model, *texts, method="encode_texts", **wide)

@@ -24,7 +24,7 @@ class BlipCaption(Blip):
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
         """The image and its caption, which begins with [DEC] and the prompt."""
-        return self.embed_pair(images, "target", self.decoder, ids, mask, key)
+        return self._embed_pair(images, "target", self.decoder, ids, mask, key)
 
     @property
     def stages(self) -> list[Segment | Run]:

@@ -115,7 +115,7 @@ class Blip(nnx.Module):
         state, gates = fold_stages(stages, prefix.state, trim, key, done=prefix.gates)
         return state, gates, present
 
-    def embed_pair(
+    def _embed_pair(
         self, images: Array, side: str, text: TextEmbedding, ids: Array, mask: Array, key: jax.Array | None
     ) -> State:
         """The first tokens of images and of a text for each.

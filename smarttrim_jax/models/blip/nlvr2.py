@@ -36,7 +36,7 @@ class BlipNlvr2(Blip):
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
         """Both images, one after the other, and the statement, which begins with [ENC]."""
-        return self.embed_pair(images, "text", self.text, ids, mask, key)
+        return self._embed_pair(images, "text", self.text, ids, mask, key)
 
     @property
     def stages(self) -> list[Segment | Run]:

@@ -53,7 +53,7 @@ class BlipRetrieval(Blip):
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
         """The images and texts of pairs; a text begins with [ENC]."""
-        return self.embed_pair(images, "text", self.text, ids, mask, key)
+        return self._embed_pair(images, "text", self.text, ids, mask, key)
 
     @property
     def stages(self) -> list[Segment | Run]:

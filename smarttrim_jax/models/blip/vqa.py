@@ -33,7 +33,7 @@ class BlipVqa(Blip):
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
         """The image and the question, which begins with [ENC]."""
-        return self.embed_pair(images, "text", self.text, ids, mask, key)
+        return self._embed_pair(images, "text", self.text, ids, mask, key)
 
     @property
     def stages(self) -> list[Segment | Run]:
