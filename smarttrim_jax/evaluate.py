@@ -16,6 +16,7 @@ from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.model_flags import SPEEDUP, SPLIT, WORKDIR, opened_data, opened_model
 from smarttrim_jax.reporting.table import format_report
 from smarttrim_jax.serving.evaluation import EVALUATORS, evaluate
+from smarttrim_jax.serving.folder import is_saved
 from smarttrim_jax.training.workdir import Workdir
 
 EXECUTION = flags.DEFINE_enum(
@@ -33,7 +34,7 @@ def main() -> None:
     trained = opened_model()
     speedup = SPEEDUP.value
     report = evaluate(trained, opened_data(trained), split=SPLIT.value, speedup=speedup, execution=EXECUTION.value)
-    if SPLIT.value is None and speedup is None:
+    if SPLIT.value is None and speedup is None and not is_saved(str(WORKDIR.value)):
         Workdir(str(WORKDIR.value)).write_report(report)
     if jax.process_index() == 0:
         print(json.dumps(report) if JSON.value else format_report(report))

@@ -3,12 +3,12 @@
 import dataclasses
 
 from smarttrim_jax.command_line import define
+from smarttrim_jax.command_line.workdir import WORKDIR
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.ranges import Name, Path, SpeedUp
 from smarttrim_jax.serving.evaluation import open_data
 from smarttrim_jax.serving.trained_model import TrainedModel, load_model
 
-WORKDIR = define("workdir", Path, None, "Folder of a trained run, or of a saved model.")
 SPEEDUP = define("speedup", SpeedUp, None, "Speed-up in MACs; by default the one that the model was trained for.")
 UNFINISHED = define("unfinished", bool, False, "Take a run's last checkpoint, trained to its end or not.")
 SPLIT = define("split", Name, None, "Split of its data set; the configured one by default.")

@@ -16,14 +16,14 @@ import jax
 
 from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.command_line.experiment_flags import explained_keys, opened_experiment
+from smarttrim_jax.command_line.workdir import WORKDIR
 from smarttrim_jax.memory import keep_freed_memory
-from smarttrim_jax.ranges import Path, PositiveInt
+from smarttrim_jax.ranges import PositiveInt
 from smarttrim_jax.reporting.table import format_report
 from smarttrim_jax.training.preemption import Preempted
 from smarttrim_jax.training.preflight import preflight
 from smarttrim_jax.training.run import train
 
-WORKDIR = define("workdir", Path, None, "Folder of the run: checkpoints, metrics, report.")
 CHECK = define("check", bool, False, "Only check configuration, folder, data and mesh; train nothing.")
 CHECK_DEVICES = define(
     "check_devices", PositiveInt, None, "Devices that the run will have, for --check; by default this machine's."

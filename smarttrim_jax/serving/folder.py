@@ -83,7 +83,7 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
         raise CheckpointError(f"'{path}' holds no run and no saved model ({CONFIG} is missing)")
     if "://" not in path:
         _check_contained(pathlib.Path(folder))
-    saved = (folder / WEIGHTS).exists()
+    saved = is_saved(path)
     if saved:
         _check_digests(pathlib.Path(folder))
     config = Workdir(path).config()
@@ -98,6 +98,11 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
     has_dial = (folder / DIAL).exists() if saved or unfinished else bool(config.schedule.trim_steps)
     dial = Workdir(path).dial() if has_dial else None
     return Contents(config, jax.device_put(params), language, dial, f"{path}@{_version(params)}")
+
+
+def is_saved(path: str) -> bool:
+    """Whether a folder is that of a saved model, not of a run."""
+    return (epath.Path(path).expanduser() / WEIGHTS).exists()
 
 
 def write_folder(path: str | os.PathLike[str], contents: Contents) -> None:
