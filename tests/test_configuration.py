@@ -23,7 +23,8 @@ from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.ranges import PositiveInt, Rule, ShareBelowOne, above, at_least, between
 from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
 
-COMMANDS = ("aot", "benchmark", "convert", "evaluate", "explain", "predict", "train")  # these define flags
+# These define flags, of which some have the same name.
+COMMANDS = ("aot", "benchmark", "convert", "evaluate", "explain", "model_flags", "predict", "train")
 NOT_FINITE = (math.nan, math.inf, -math.inf, np.float32("nan"), 1e300)
 
 
@@ -95,6 +96,9 @@ def test_no_number_is_nan_infinite_a_text_or_none(cls: type, name: str) -> None:
             r"heads are named 'a', 'a'; give each its own",
         ),
         (lambda: meter_base(heads=()), r"heads are named not at all"),
+        (lambda: DataConfig("nlvr", 8, 5, 2, data_dir="a\0b"), r"DataConfig\.data_dir is 'a.*b'; it must be a path"),
+        (lambda: DataConfig("nlvr", 8, 5, 2, source="s3://b"), r"DataConfig\.source is 's3://b'; it must be a path"),
+        (lambda: DataConfig("nlvr", 8, 5, 2, tokenizer="n" * 256), r"in names of at most 255 bytes"),
         (lambda: HeadConfig(""), r"HeadConfig\.name is ''; it must be a name"),
         (lambda: ScheduleConfig(0, 0), r"are 0 together; they must be between 1 and 2147483647"),
         (lambda: EvaluationConfig(calibration_examples=0), r"calibration_examples is 0; it must be at least 1"),

@@ -87,8 +87,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(config: DataConfig, tmp_pat
     ("place", "message"),
     [
         ("gs://bucket/prepared", "a bucket; prepared data must be on a disk"),
-        ("a\0b", "cannot prepare easy_vqa"),
-        ("x" * 300, "File name too long"),
+        ("/proc/nothing/x", "cannot prepare easy_vqa"),
         ("~nobody_of_this_name/x", "cannot prepare easy_vqa"),
     ],
 )
@@ -160,5 +159,5 @@ def test_settings_come_from_plain_values_too() -> None:
 
 
 def test_every_name_has_a_builder() -> None:
-    assert set(BUILDERS) == set(typing.get_args(DatasetName))
+    assert set(BUILDERS) == set(typing.get_args(DatasetName)) - {""}  # of which a loop of the user's own reads
     assert all(builder.name == name for name, builder in BUILDERS.items())
