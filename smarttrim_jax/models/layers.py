@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.segments import GatesByRun, Run, State
 from smarttrim_jax.nn.folding import Remat, stack
-from smarttrim_jax.nn.inputs import check_images
+from smarttrim_jax.nn.inputs import check_images, check_layout
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.nn.vision import VisionTransformer
@@ -165,10 +165,12 @@ def embed_images(
         count: of images that an example has.
 
     Raises:
-        ConfigError: another number of images; as `check_images`.
+        ConfigError: another number of images; as `check_images`; parameters laid out over an Explicit mesh.
         DataError: as `check_images`.
     """
     check_images(images)
+    for weight in jax.tree.leaves(nnx.state(encoder)):
+        check_layout("parameters", weight)
     if images.ndim == 4:
         images = images[:, None]
     if images.shape[1] != count:

@@ -39,7 +39,7 @@ def check_images(images: Array) -> None:
             f"images are {images.dtype}, but models take normalised floating-point pixels; "
             "smarttrim_jax.data.images.normalize makes these of 0 to 255"
         )
-    _check_layout("images", images)
+    check_layout("images", images)
 
 
 def check_texts(ids: Array, mask: Array, vocab_size: int) -> None:
@@ -60,7 +60,7 @@ def check_texts(ids: Array, mask: Array, vocab_size: int) -> None:
         raise ConfigError(
             f"the mask has the shape {list(mask.shape)}, but ids have {list(ids.shape)}; give one for each"
         )
-    _check_layout("ids", ids)
+    check_layout("ids", ids)
     tokens, present = _values(ids), _values(mask)
     if tokens is not None and tokens.size and not (tokens.min() >= 0 and tokens.max() < vocab_size):
         row, place = np.argwhere((tokens < 0) | (tokens >= vocab_size))[0]
@@ -98,15 +98,16 @@ def check_same_examples(first: str, first_count: int, second: str, second_count:
         )
 
 
-def _values(array: Any) -> np.ndarray | None:
-    """The values, unless they are still to come or lie in other processes."""
-    if isinstance(array, jax.core.Tracer) or (isinstance(array, jax.Array) and not array.is_fully_addressable):
-        return None
-    return np.asarray(array)
+def check_layout(name: str, array: Array) -> None:
+    """Refuses an array whose layout JAX would follow from operation to operation: the layers leave that to XLA.
 
+    Args:
+        name: as the error calls it.
+        array: an input, or a parameter.
 
-def _check_layout(name: str, array: Array) -> None:
-    """Refuses arrays whose layout JAX would follow from operation to operation: the layers leave that to XLA."""
+    Raises:
+        ConfigError: it is split over an Explicit axis of a mesh.
+    """
     layout = jax.typeof(array).sharding
     explicit = {
         axis
@@ -120,3 +121,10 @@ def _check_layout(name: str, array: Array) -> None:
             f"{name} are split over Explicit mesh axes ({axes}), but models are laid out by XLA; make the mesh with "
             "axis_types=(AxisType.Auto,) * number of axes"
         )
+
+
+def _values(array: Any) -> np.ndarray | None:
+    """The values, unless they are still to come or lie in other processes."""
+    if isinstance(array, jax.core.Tracer) or (isinstance(array, jax.Array) and not array.is_fully_addressable):
+        return None
+    return np.asarray(array)

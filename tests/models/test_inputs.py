@@ -17,7 +17,7 @@ from smarttrim_jax.trimming.gates import Trim
 @pytest.fixture(params=["meter", *TASKS])
 def case(request: Any, fresh_meter: Any) -> tuple[Functional, Any, list[np.ndarray]]:
     tiny = fresh_meter if request.param == "meter" else fresh_blip(request.param)
-    return tiny.model, tiny.params, [np.array(part) for part in tiny.batch]
+    return tiny.model, jax.tree.map(lambda leaf: leaf, tiny.params), [np.array(part) for part in tiny.batch]
 
 
 def changed(batch: list[np.ndarray], what: str) -> list[np.ndarray]:
@@ -93,6 +93,10 @@ def test_inputs_split_over_explicit_axes_are_refused_with_the_fix(case: Any) -> 
     split = [jax.device_put(part, NamedSharding(mesh, PartitionSpec("x"))) for part in batch]
     with pytest.raises(SmartTrimError, match=r"Explicit mesh axes \('x'\).*axis_types=\(AxisType.Auto,\)"):
         jax.eval_shape(lambda *inputs: model.apply(params, *inputs).result, *split)
+    kernel = params["image"]["patch_embedding"]["kernel"]
+    params["image"]["patch_embedding"]["kernel"] = jax.device_put(kernel, NamedSharding(mesh, PartitionSpec("x")))
+    with pytest.raises(SmartTrimError, match=r"parameters are split over Explicit mesh axes \('x'\)"):
+        model.apply(params, *batch)
 
 
 @pytest.mark.parametrize("key", [None, 0])
