@@ -211,8 +211,9 @@ class Killer:
         """Prints what happened so far."""
         figures = {
             "starts": len(self.waits),
+            "starts that went on": len(self.lost),
             "most steps lost": max(self.lost, default=0),
-            "starts that lost more than an interval": sum(lost > EVERY for lost in self.lost),
+            "lost more than an interval": sorted(lost for lost in self.lost if lost > EVERY),
             "longest wait for the lock": round(max(self.waits), 1),
         }
         print(json.dumps({**self.counts, **figures}), flush=True)
@@ -253,6 +254,7 @@ class Killer:
         assert left == {"checkpoints", "metrics.jsonl", *SMALL_FILES}, left
         assert sorted(os.listdir(folder / "checkpoints")) == [str(TOTAL - EVERY), str(TOTAL)]
         shutil.rmtree(folder)
+        self._reached.pop(folder, None)  # its name may come again
 
 
 def main() -> None:
