@@ -22,17 +22,18 @@ The same under the names of Hugging Face's BLIP, with the config.json that trans
 
 from absl import flags
 
-from smarttrim_jax.command_line import run_command
+from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.model_flags import SPEEDUP, opened_model
 from smarttrim_jax.pretrained import write_huggingface, write_official
+from smarttrim_jax.ranges import PositiveInt
 from smarttrim_jax.serving.export import PLATFORMS, export_model
 
 WRITERS = {"official": write_official, "huggingface": write_huggingface}
 
 SAVE = flags.DEFINE_string("save", None, "Folder to save the model to, so that it answers anywhere.")
 EXPORT = flags.DEFINE_string("export", None, "File to write a program to.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Examples of every call.", lower_bound=1)
+BATCH_SIZE = define("batch_size", PositiveInt, 1, "Examples of every call.")
 PLATFORM = flags.DEFINE_multi_enum("platform", PLATFORMS, PLATFORMS, "Where it shall run.")
 TO = flags.DEFINE_enum("to", None, list(WRITERS), "Whose names weights shall have.")
 OUTPUT = flags.DEFINE_string("output", None, "File to write weights to.")

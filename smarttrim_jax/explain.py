@@ -15,10 +15,11 @@ from typing import Any
 
 from absl import flags
 
-from smarttrim_jax.command_line import run_command
+from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.data.pipeline import eval_batches
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.model_flags import SPEEDUP, SPLIT, opened_data, opened_model
+from smarttrim_jax.ranges import NonNegativeInt, PositiveInt
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
 from smarttrim_jax.serving.explanation import BATCH_SIZE, asked_batches, explain
@@ -30,8 +31,8 @@ IMAGE = flags.DEFINE_multi_string(
     "image", [], "Image file (once per image of the example) to explain instead of data."
 )
 TEXT = flags.DEFINE_multi_string("text", [], "Question or statement about the image, once for each.")
-LIMIT = flags.DEFINE_integer("limit", None, "Only the first examples of the split; all by default.", lower_bound=1)
-PICTURES = flags.DEFINE_integer("pictures", 24, "Examples that get a picture of their own.", lower_bound=0)
+LIMIT = define("limit", PositiveInt, None, "Only the first examples of the split; all by default.")
+PICTURES = define("pictures", NonNegativeInt, 24, "Examples that get a picture of their own.")
 
 
 def main() -> None:

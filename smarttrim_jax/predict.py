@@ -19,12 +19,13 @@ from collections.abc import Iterator
 
 from absl import flags
 
-from smarttrim_jax.command_line import run_command
+from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.data.images import IMAGE_SUFFIXES
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.model_flags import SPEEDUP, opened_model
 from smarttrim_jax.progress import ProgressLine
+from smarttrim_jax.ranges import PositiveInt
 from smarttrim_jax.serving.predictor import Answer, Failure
 from smarttrim_jax.serving.question_file import AnswerFile, Asked, ask, read_questions, same_file
 
@@ -32,7 +33,7 @@ IMAGE = flags.DEFINE_multi_string("image", [], "Image file (once per image of th
 TEXT = flags.DEFINE_string("text", None, "Question or statement; a model that writes captions needs none.")
 INPUT = flags.DEFINE_string("input", None, "JSONL of many questions; - is standard input.")
 OUTPUT = flags.DEFINE_string("output", None, "JSONL to write, - for standard output; a table is printed without it.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Questions at a time.", lower_bound=1)
+BATCH_SIZE = define("batch_size", PositiveInt, 32, "Questions at a time.")
 
 
 def main() -> None:

@@ -3,15 +3,17 @@
 import dataclasses
 import pathlib
 
+import numpy as np
 import pytest
 
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import ConfigError, SmartTrimError, TrainingError
+from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.preflight import preflight
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.sharding import MeshConfig
-from smarttrim_jax.training.workdir import Workdir
+from smarttrim_jax.training.workdir import Workdir, describe
 
 
 def test_a_run_that_can_start_is_told_in_one_line_and_nothing_is_left(
@@ -44,7 +46,11 @@ def test_what_training_would_refuse_is_refused(experiment: ExperimentConfig, tmp
         preflight(dataclasses.replace(experiment, data=nowhere), str(tmp_path / "run"), devices=1)
     workdir = Workdir(str(tmp_path / "taken"))
     workdir.create()
-    workdir.claim(fit_to_data(experiment, prepare(experiment.data)))
+    config = fit_to_data(experiment, prepare(experiment.data))
+    workdir.claim(config)
+    checkpoints = Checkpoints(workdir.checkpoints, every=1, keep=1)
+    checkpoints.save(1, {"params": {"kernel": np.ones(1)}}, {}, describe(config))
+    checkpoints.close()
     assert preflight(experiment, str(workdir.path), devices=1).startswith("ready: ")
     with pytest.raises(ConfigError, match="seed"):
         preflight(dataclasses.replace(experiment, seed=77), str(workdir.path), devices=1)
