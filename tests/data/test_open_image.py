@@ -298,7 +298,7 @@ def test_files_arrays_and_pil_images_give_the_same(tmp_path: pathlib.Path) -> No
         ("\ud800.png", r"cannot read image '\\ud800\.png'"),
         ("line\nbreak.png", r"image 'line\\nbreak\.png' is missing"),
         ("x" * 5000, r"cannot read image 'x+\.\.\.': File name too long"),
-        ("", "cannot read image '': Is a directory"),
+        ("", "cannot read image '': it is no regular file"),
         (5, "of type int: give the path"),
         (None, "of type NoneType: give the path"),
         ([[1, 2]], "of type list: give the path"),

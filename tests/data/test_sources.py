@@ -15,6 +15,7 @@ import fsspec
 import numpy as np
 import pytest
 
+from smarttrim_jax import ranges
 from smarttrim_jax.data.builders import archives
 from smarttrim_jax.data.builders.nlvr import NLVR
 from smarttrim_jax.data.builders.raw_files import open_source
@@ -194,7 +195,9 @@ def bucket(easy_vqa_source: pathlib.Path) -> str:
     """The raw data in memory, as fsspec shows buckets."""
     files = fsspec.filesystem("memory")
     files.put(f"{easy_vqa_source}/", "/bucket/easy_vqa", recursive=True)
-    yield "memory://bucket/easy_vqa"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "BUCKETS", ("gs://", "memory://"))
+        yield "memory://bucket/easy_vqa"
     files.rm("/bucket", recursive=True)
 
 

@@ -234,7 +234,7 @@ class Killer:
             steps = [int(line.split()[1]) for line in (first, *said) if line.startswith("step ")]
             reached = self._reached.get(folder, 0)
             if steps:
-                self.lost.append(max(0, reached - (steps[0] - 1)))
+                self.lost.append(max(0, reached - 1 - (steps[0] - 1)))  # a step is announced when it begins
                 self._reached[folder] = max(reached, *steps)
             self._look(folder)
         return killed

@@ -259,7 +259,9 @@ def test_settings_are_of_the_model_that_knows_most_of_their_keys(sources: dict[s
     config = experiment("vqa", sources)
     settings = to_dict(config)
     assert build(ExperimentConfig, json.loads(json.dumps(settings))) == config
-    meter = ExperimentConfig(MeterConfig(trimming=TrimmingConfig()), dataclasses.replace(config.data, start=""))
+    meter = ExperimentConfig(
+        MeterConfig(trimming=TrimmingConfig()), dataclasses.replace(config.data, start="", image_size=288)
+    )
     assert build(ExperimentConfig, to_dict(meter)) == meter
     for model, hint in ((config.model, "'features'"), (meter.model, "'fusion'")):
         wrong = to_dict(model)
