@@ -5,12 +5,12 @@ import dataclasses
 import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
+from smarttrim_jax import small_files
 from smarttrim_jax.errors import TrainingError
 from smarttrim_jax.reporting.table import aligned
 
@@ -102,9 +102,7 @@ def write_whole(file: epath.Path, text: str) -> None:
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.parent / f".{file.name}.{os.getpid()}.part"
-        part.write_text(text)
-        part.replace(file)
+        small_files.write_whole(file, text)
     except OSError as error:
         raise TrainingError(f"cannot write '{file}': {error.strerror or error}; choose another place") from None
 

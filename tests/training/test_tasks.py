@@ -195,7 +195,7 @@ def test_fillers_teach_nothing(trained: Trained) -> None:
 def test_evaluation_judges_every_example(trained: Trained) -> None:
     task, batch = trained.task, trained.batches[0]
     if task.config.task in ("vqa", "retrieval"):
-        pytest.skip("runs the model again: tests/inference/test_finished_blip.py")
+        pytest.skip("runs the model again: tests/serving/test_blip_models.py")
     shapes = jax.eval_shape(lambda: task.model.apply(trained.params, *inputs(task.config, batch), trim=Trim()))
     output = drawn(shapes, 1)
     rows, record = task.judge(trained.params, output, batch, Trim())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from smarttrim_jax.errors import DataError
+from smarttrim_jax.small_files import write_whole
 
 SECTIONS = ("rows", "training", "attention", "torch", "left_out")
 """The lists of a report."""
@@ -54,9 +55,7 @@ class Report:
 
     def _write(self) -> None:
         self.values["seconds"] = round(time.monotonic() - self._start, 1)
-        whole = self._path.with_name(f"{self._path.name}.part")
         try:
-            whole.write_text(json.dumps(self.values, indent=1, allow_nan=False), encoding="utf-8")
-            whole.replace(self._path)
+            write_whole(self._path, json.dumps(self.values, indent=1, allow_nan=False))
         except OSError as error:
             raise DataError(f"cannot write '{self._path}': {error.strerror}; choose another --output") from None
