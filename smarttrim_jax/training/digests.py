@@ -5,21 +5,22 @@ depends on its place: a product of one odd number per axis. A product of odd num
 changes a word by plus or minus 2^k with k < 32, always changes both sums. Integer sums do not depend on their order:
 the digest is the same however an array is split over devices and processes.
 
-Arrays on accelerators, or of several processes, are summed where they lie; those in host memory by numpy, which
-neither compiles nor copies them.
+Every shard is summed where it lies: on accelerators by a program, in host memory by numpy, which neither compiles nor
+copies it. Processes then exchange sums once, for all arrays. A program that sums a whole array would let devices talk
+once per array, and hundreds of such programs under way at once can wait for each other for ever.
 """
 
 import functools
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jax.experimental import multihost_utils
 
 from smarttrim_jax.training.tree_paths import named_leaves
 
@@ -48,8 +49,14 @@ def summarize(tree: Any) -> dict[str, Summary]:
     Returns:
         Summaries in the order of the tree.
     """
-    sums = {name: _sums(leaf) for name, leaf in named_leaves(tree).items()}
-    return {name: _summary(np.asarray(values)) for name, values in jax.device_get(sums).items()}
+    leaves = named_leaves(tree)
+    parts = jax.device_get([_sums_of_parts(leaf) for leaf in leaves.values()])
+    sums = np.array([np.sum(part, axis=0, dtype=np.uint32) for part in parts]).reshape(-1, _SUMS + 1)
+    split = [isinstance(leaf, jax.Array) and not leaf.is_fully_addressable for leaf in leaves.values()]
+    if any(split):
+        everyones = np.asarray(multihost_utils.process_allgather(sums[split]))
+        sums[split] = everyones.sum(axis=0, dtype=np.uint32)
+    return {name: _summary(values) for name, values in zip(leaves, sums, strict=True)}
 
 
 def not_finite(summaries: Mapping[str, Summary]) -> list[str]:
@@ -69,32 +76,30 @@ def _summary(values: np.ndarray) -> Summary:
     return Summary("".join(f"{value:08x}" for value in sums), not bad)
 
 
-def _sums(leaf: Any) -> Any:
-    """The sums of an array's words, and whether it holds a number that is not finite, as uint32 [3]."""
+def _sums_of_parts(leaf: Any) -> list[Any]:
+    """Of every part of an array that this process answers for: the sums of its words, and whether it is not finite.
+
+    Returns:
+        uint32 [3] for each part. No parts at all are sums of 0.
+    """
     if not isinstance(leaf, jax.Array):
-        return _sum_words(np, np.asarray(leaf))
-    on_host = leaf.is_fully_addressable and all(device.platform == "cpu" for device in leaf.devices())
-    if on_host:
-        return _sum_words(np, np.asarray(leaf))
-    return _program(_everywhere(leaf.sharding))(leaf)
+        return [_sum_words(np, np.asarray(leaf), (0,) * np.ndim(leaf))]
+    sums = [np.zeros(_SUMS + 1, np.uint32)]
+    for shard in leaf.addressable_shards:
+        if shard.replica_id == 0:
+            first = tuple(part.start or 0 for part in shard.index)
+            on_host = shard.device.platform == "cpu"
+            sums.append(_sum_words(np, np.asarray(shard.data), first) if on_host else _program(shard.data, first))
+    return sums
 
 
-def _everywhere(sharding: Sharding) -> Sharding | None:
-    """The sharding of a result that every process shall have."""
-    return NamedSharding(sharding.mesh, PartitionSpec()) if isinstance(sharding, NamedSharding) else None
-
-
-@functools.cache
-def _program(sharding: Sharding | None) -> Any:
-    return jax.jit(functools.partial(_sum_words, jnp), out_shardings=sharding)
-
-
-def _sum_words(xp: Any, array: Any) -> Any:
+def _sum_words(xp: Any, array: Any, first: Sequence[Any]) -> Any:
     """The same for arrays of numpy (`xp` is numpy) and inside a program (`xp` is jax.numpy).
 
     Args:
         xp: The module of array functions.
         array: Any shape.
+        first: The place of its first element in the whole array, an integer per axis.
 
     Returns:
         uint32 [3].
@@ -102,7 +107,10 @@ def _sum_words(xp: Any, array: Any) -> Any:
     words = _words(xp, array)
     inexact = jnp.issubdtype(array.dtype, jnp.inexact)
     bad = (~_all(xp, xp.isfinite(array))).astype(xp.uint32) if inexact else xp.uint32(0)
-    return xp.stack([*(_weighted_sum(xp, words, number) for number in range(_SUMS)), bad])
+    return xp.stack([*(_weighted_sum(xp, words, first, number) for number in range(_SUMS)), bad])
+
+
+_program = jax.jit(functools.partial(_sum_words, jnp))
 
 
 def _words(xp: Any, array: Any) -> Any:
@@ -118,10 +126,11 @@ def _words(xp: Any, array: Any) -> Any:
     return jax.lax.bitcast_convert_type(array, _UNSIGNED[min(array.dtype.itemsize, 4)]).astype(jnp.uint32)
 
 
-def _weighted_sum(xp: Any, words: Any, number: int) -> Any:
+def _weighted_sum(xp: Any, words: Any, first: Sequence[Any], number: int) -> Any:
     """The sum of words times the weights of sum `number`, first axis first: so rows are added as wholes."""
     for axis in range(words.ndim):
-        weights = _weights(xp, words.shape[0], number * 32 + axis)
+        start = first[axis] if axis < len(first) else 0  # numbers of 64 bits have one axis more
+        weights = _weights(xp, start, words.shape[0], number * 32 + axis)
         if xp is np:
             shape = words.shape[1:]
             # einsum needs no copy of the weighted words.
@@ -131,9 +140,13 @@ def _weighted_sum(xp: Any, words: Any, number: int) -> Any:
     return words
 
 
-def _weights(xp: Any, size: int, seed: int) -> Any:
-    """`size` odd numbers below 2^32 without a pattern (the steps of a multiplicative hash)."""
-    mixed = xp.arange(size, dtype=xp.uint32) * np.uint32(0x9E3779B1) + np.uint32((seed * 0x85EBCA6B + 1) % 2**32)
+def _weights(xp: Any, start: Any, size: int, seed: int) -> Any:
+    """`size` odd numbers below 2^32 without a pattern, from number `start` on.
+
+    The steps are those of a multiplicative hash.
+    """
+    places = xp.arange(size, dtype=xp.uint32) + xp.asarray(start).astype(xp.uint32)
+    mixed = places * np.uint32(0x9E3779B1) + np.uint32((seed * 0x85EBCA6B + 1) % 2**32)
     mixed = (mixed ^ (mixed >> np.uint32(15))) * np.uint32(0x2C1B3C6D)
     mixed = (mixed ^ (mixed >> np.uint32(12))) * np.uint32(0x297A2D39)
     return (mixed ^ (mixed >> np.uint32(15))) | np.uint32(1)

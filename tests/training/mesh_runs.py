@@ -38,7 +38,7 @@ def train(config: ExperimentConfig, folder: pathlib.Path) -> int:
     """Goes on with the run in the folder, and says how many of the parameters are split."""
     dataset = prepare(config.data)
     config = fit_to_data(config, dataset)
-    params = trained_params(make_task(config, dataset), Workdir(str(folder)), dataset.language)
+    params = trained_params(make_task(config, dataset.language), Workdir(str(folder)), dataset)
     return sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(params))
 
 

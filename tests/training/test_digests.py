@@ -1,5 +1,6 @@
 """Every flipped bit changes an array's digest, which does not depend on where the array lies."""
 
+import itertools
 from typing import Any
 
 import jax
@@ -29,7 +30,7 @@ def draw(seed: int, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def in_program(array: np.ndarray) -> Any:
     """The summary as a program computes it, as on an accelerator."""
-    return digests._summary(np.asarray(digests._program(None)(jnp.asarray(array))))
+    return digests._summary(np.asarray(digests._program(jnp.asarray(array), (0,) * array.ndim)))
 
 
 @settings(max_examples=30, deadline=None)
@@ -39,6 +40,8 @@ def test_a_program_and_numpy_agree(seed: int, dtype: str, shape: tuple[int, ...]
     with np.errstate(invalid="ignore"):
         summary = summarize({"a": array})["a"]
         assert summary == in_program(array)
+        first = [seed % 1000 + axis for axis in range(array.ndim)]
+        assert (digests._program(jnp.asarray(array), first) == digests._sum_words(np, array, first)).all()
         assert summary == summarize({"a": jnp.asarray(array)})["a"]
         assert summary.finite == bool(np.isfinite(array.astype(np.float64)).all())
 
@@ -80,8 +83,24 @@ def test_where_an_array_lies_does_not_matter() -> None:
     mesh = make_mesh(MeshConfig())
     array = draw(5, "int32", (8 * mesh.size, 6))
     split = jax.device_put(array, NamedSharding(mesh, PartitionSpec("data")))
-    program = digests._program(digests._everywhere(split.sharding))
-    assert digests._summary(np.asarray(program(split))) == summarize([array])["0"]
+    everywhere = jax.device_put(array, NamedSharding(mesh, PartitionSpec()))
+    assert summarize([split]) == summarize([everywhere]) == summarize([array])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(TYPES), st.sampled_from(SHAPES), st.data())
+def test_the_sums_of_parts_add_up(seed: int, dtype: str, shape: tuple[int, ...], data: Any) -> None:
+    array = draw(seed, dtype, shape)
+    cuts = [data.draw(st.integers(0, size)) for size in shape]
+    halves = ([slice(0, cut), slice(cut, size)] for cut, size in zip(cuts, shape, strict=True))
+    with np.errstate(invalid="ignore"):
+        whole = digests._sum_words(np, array, (0,) * array.ndim)
+        parts = [
+            digests._sum_words(np, array[part], [axis.start for axis in part]) for part in itertools.product(*halves)
+        ]
+    total = np.sum(parts, axis=0, dtype=np.uint32)
+    assert (total[:2] == whole[:2]).all()
+    assert bool(total[2]) == bool(whole[2])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
