@@ -5,6 +5,7 @@ import functools
 import gc
 import os
 import pathlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,6 +87,14 @@ def golden() -> pathlib.Path:
     if not GOLDEN.is_dir():
         pytest.skip(f"the official code's golden outputs are not at {GOLDEN}")
     return GOLDEN
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time in seconds, moved by hand."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    return now
 
 
 @pytest.fixture(scope="session")

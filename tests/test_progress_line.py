@@ -1,26 +1,13 @@
 """What is left of a piece of work is readable on a terminal and in a log."""
 
 import io
-import time
 from collections.abc import Iterable, Iterator
 
 import jax
 import pytest
+from terminal import Terminal
 
 from smarttrim_jax.progress import ProgressLine, waiting
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time in seconds, moved by hand."""
-    now = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    return now
 
 
 def work(progress: ProgressLine, clock: list[float], parts: Iterable[int], seconds: float) -> None:

@@ -1,7 +1,6 @@
 """The training loop: whatever the step computes, it is logged, checked, saved and taken up again."""
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -74,9 +73,8 @@ def fit(
                     state, metrics = function(state, batch)
                 else:
                     report.flush()
-                    started = time.perf_counter()
-                    state, metrics = jax.block_until_ready(function(state, batch))
-                    progress.compiled(step, time.perf_counter() - started)
+                    with progress.compiling(step):
+                        state, metrics = jax.block_until_ready(function(state, batch))
                     compiled.add(function)
             report.add(step, metrics)
             signal_number = guard.requested(step)

@@ -1,10 +1,11 @@
 """How far a run is: one rewritten line on a terminal, plain lines every so often elsewhere."""
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
 
-from smarttrim_jax.progress import REDRAW_SECONDS, StatusLine, clock
+from smarttrim_jax.progress import REDRAW_SECONDS, StatusLine, clock, waiting
 
 
 class Progress:
@@ -21,15 +22,18 @@ class Progress:
         self, total_steps: int, shown: Sequence[str] = (), every: int = 50, stream: TextIO | None = None
     ) -> None:
         self._total, self._shown, self._every = total_steps, tuple(shown), every
-        self._display = StatusLine(stream)
+        self._stream, self._display = stream, StatusLine(stream)
         self._timed_steps, self._drawn = 0, 0.0
         self._mark: float | None = None
         self._seconds = 0.0
 
-    def compiled(self, step: int, seconds: float) -> None:
-        """Reports a step that compiled its program; its time counts in no average."""
+    @contextlib.contextmanager
+    def compiling(self, step: int) -> Iterator[None]:
+        """Says that a step compiles its program before it is taken; its time counts in no average."""
+        self._display.close()
+        with waiting(f"compiling step {step}", self._stream):
+            yield
         self._mark = None
-        self._display.finish(f"step {step}: compiled in {seconds:.1f} s")
 
     def update(self, step: int, metrics: Mapping[str, float]) -> None:
         """Reports a finished step and its metrics."""

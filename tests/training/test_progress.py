@@ -2,23 +2,9 @@
 
 import io
 
-import pytest
+from terminal import Terminal
 
-from smarttrim_jax.training import progress as progress_module
 from smarttrim_jax.training.progress import Progress
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time in seconds, moved by hand."""
-    now = [0.0]
-    monkeypatch.setattr(progress_module.time, "perf_counter", lambda: now[0])
-    return now
 
 
 def steps(progress: Progress, clock: list[float], first: int, last: int, seconds: float) -> None:
@@ -40,16 +26,19 @@ def test_a_log_gets_a_plain_line_every_so_many_steps(clock):
 def test_compilation_is_reported_apart_and_in_no_average(clock):
     stream = io.StringIO()
     progress = Progress(4000, every=2, stream=stream)
-    clock[0] += 60
-    progress.compiled(1, 60.0)
+    with progress.compiling(1):
+        assert stream.getvalue() == "compiling step 1 ...\n"
+        clock[0] += 60
     steps(progress, clock, 1, 2, 1.0)
-    clock[0] += 30
-    progress.compiled(3, 30.0)
+    with progress.compiling(3):
+        clock[0] += 30
     steps(progress, clock, 3, 4, 1.0)
     assert stream.getvalue().splitlines() == [
-        "step 1: compiled in 60.0 s",
+        "compiling step 1 ...",
+        "compiling step 1: 60.0 s",
         "step 2/4000  1000.0 ms/step  1:06:38 left",
-        "step 3: compiled in 30.0 s",
+        "compiling step 3 ...",
+        "compiling step 3: 30.0 s",
         "step 4/4000  1000.0 ms/step  1:06:36 left",
     ]
 
