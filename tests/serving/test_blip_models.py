@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from elsewhere import check_elsewhere
+from run_folders import write_run
 from tiny_run import decisive
 from tiny_tasks import BATCH, experiment, make_sources
 
@@ -121,6 +123,18 @@ def test_questions_are_answered_and_what_cannot_be_asked_is_named(trained: Train
             assert answer.answer in {"match", "no match", *dataset.answer_names}
     assert isinstance(failure, Failure)
     assert f"comes with {dataset.num_images + 1} images" in failure.error
+
+
+@pytest.mark.slow
+def test_a_folder_answers_elsewhere_as_before(
+    trained: TrainedModel, sources: dict[str, str], tmp_path: pathlib.Path
+) -> None:
+    trained.save(tmp_path / "saved")
+    folders = [write_run(tmp_path / "run", trained), tmp_path / "saved"]
+    image = str(next(pathlib.Path(trained.config.data.source).rglob("*.png")))
+    texts = None if trained.config.task == "caption" else ["is there a red box?", "what is the blue shape?"]
+    (tmp_path / "place").mkdir()
+    check_elsewhere(trained, folders, image, texts, tmp_path / "place")
 
 
 @pytest.mark.parametrize("task", ["vqa", "retrieval"])

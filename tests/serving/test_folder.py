@@ -3,12 +3,9 @@
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,65 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from elsewhere import answers, check_elsewhere, same_answers
 from run_folders import write_run
 
 import smarttrim_jax
 from smarttrim_jax.errors import CheckpointError, ConfigError, SmartTrimError
 from smarttrim_jax.serving.trained_model import TrainedModel, load_model
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEXTS = ["what shape is it?", "is it red?"]
 
-# Loads a model and answers; says which files it opened, and what it reached or wrote beyond them.
-ELSEWHERE = """
-import json, os, sys
-opened, forbidden = set(), []
-def watch(event, arguments):
-    if event == "open" and isinstance(arguments[0], str):
-        opened.add(os.path.abspath(arguments[0]))
-        if (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR) and arguments[0] != os.devnull:
-            forbidden.append(f"wrote {arguments[0]}")
-    elif event == "socket.connect":
-        forbidden.append(f"connected to {arguments[1]}")
-sys.modules["easy_vqa"] = None
-import smarttrim_jax
-folder, image, texts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-sys.addaudithook(watch)
-model = smarttrim_jax.load_model(folder)
-answers = [[each.answer, each.confidence, each.macs_saved] for each in model.answer(image, texts)]
-assert "tensorflow_datasets" not in sys.modules
-print(json.dumps({"answers": answers, "opened": sorted(opened), "forbidden": forbidden}))
-"""
 
-
-def same_answers(ours: Any, expected: Any) -> None:
-    assert [row[0] for row in ours] == [row[0] for row in expected]
-    np.testing.assert_allclose([row[1:] for row in ours], [row[1:] for row in expected], rtol=1e-5)
-
-
-def answers(trained: TrainedModel, image: str) -> list[list[Any]]:
-    return [[each.answer, each.confidence, each.macs_saved] for each in trained.answer(image, TEXTS)]
-
-
-@pytest.mark.parametrize("kind", ["run", "saved"])
 def test_a_folder_answers_elsewhere_as_before(
-    kind: str, trained: TrainedModel, image: str, request: Any, tmp_path: pathlib.Path
+    trained: TrainedModel, run_folder: pathlib.Path, saved_folder: pathlib.Path, image: str, tmp_path: pathlib.Path
 ) -> None:
-    folder, home = tmp_path / "elsewhere", tmp_path / "home"
-    shutil.copytree(request.getfixturevalue(f"{kind}_folder"), folder)
-    picture = shutil.copy(image, tmp_path / "picture.png")
-    home.mkdir(mode=0o500)
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    command = [sys.executable, "-c", ELSEWHERE, str(folder), str(picture), json.dumps(TEXTS)]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    same_answers(told["answers"], answers(trained, image))
-    assert told["forbidden"] == []
-    ours = [file for file in told["opened"] if file.startswith((str(tmp_path), trained.config.data.data_dir))]
-    assert all(file.startswith(str(folder)) or file == str(picture) for file in ours)
-    assert list(home.iterdir()) == []
+    check_elsewhere(trained, [run_folder, saved_folder], image, TEXTS, tmp_path)
 
 
 def test_a_saved_model_is_what_was_saved(
@@ -106,7 +58,7 @@ def test_a_model_of_a_loop_of_ones_own_is_saved_and_served(
         dial=trained.dial,
     )
     own.save(tmp_path / "own")
-    same_answers(answers(smarttrim_jax.load_model(tmp_path / "own"), image), answers(trained, image))
+    same_answers(answers(load_model(tmp_path / "own"), image, TEXTS), answers(trained, image, TEXTS))
 
 
 def flipped(file: pathlib.Path, place: int) -> None:
