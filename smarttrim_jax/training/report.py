@@ -1,9 +1,14 @@
 """The final report of a run, and the measurement of its speed dial."""
 
 import itertools
+from collections.abc import Sequence
 
 from smarttrim_jax.training.evaluation import Evaluator, Report
+from smarttrim_jax.training.forward import Batch
 from smarttrim_jax.trimming.calibration import SpeedDial, calibrate
+
+ROUGHLY = 8
+"""The part of the calibration examples with which offsets are searched, before all of them measure what was found."""
 
 
 def measure_dial(evaluator: Evaluator) -> SpeedDial:
@@ -15,14 +20,23 @@ def measure_dial(evaluator: Evaluator) -> SpeedDial:
     config = evaluator.task.config
     batches = list(evaluator.batches("calibration", limit=config.evaluation.calibration_examples))
     speedups = sorted({*config.evaluation.speedups, config.cost.target_speedup})
+    few = batches[: len(batches) // ROUGHLY]
+    near = _calibrated(evaluator, few, speedups, None) if few else None
+    return _calibrated(evaluator, batches, speedups, near)
+
+
+def _calibrated(
+    evaluator: Evaluator, batches: Sequence[Batch], speedups: Sequence[float], near: SpeedDial | None
+) -> SpeedDial:
     passes = itertools.count(1)
+    # Both find where the dial ends, and then each speed-up: a near dial knows about where.
+    about = 3 + 3 * len(speedups) if near is None else 3 + len(speedups)
 
     def ratio(offset: float) -> float:
-        # Three passes find where the dial ends, two or three more each speed-up: see `calibrate`.
-        what = f"calibrating {len(speedups)} speed-ups, pass {next(passes)} of about {3 + 3 * len(speedups)}"
+        what = f"calibrating {len(speedups)} speed-ups, pass {next(passes)} of about {about}"
         return evaluator.trimmed(batches, offset, what)["macs_ratio"]
 
-    return calibrate(ratio, speedups)
+    return calibrate(ratio, speedups, near=near)
 
 
 def build_report(evaluator: Evaluator, dial: SpeedDial | None, split: str, speedup: float) -> Report:

@@ -5,6 +5,8 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
 
@@ -49,19 +51,22 @@ class SpeedDial(Settings):
                 f"speedup {speedup:g} is beyond this model: its dial ends at {1 / self.ratios[0]:.2f}; "
                 "train with a larger target_speedup"
             )
-        pairs = list(zip(self.offsets, self.ratios, strict=True))
-        for (low, low_ratio), (high, high_ratio) in itertools.pairwise(pairs):
-            if low_ratio <= ratio <= high_ratio:
-                if high_ratio == low_ratio:
-                    return low
-                return low + (high - low) * (ratio - low_ratio) / (high_ratio - low_ratio)
-        return self.offsets[-1]
+        return self.offset_at(ratio)
+
+    def offset_at(self, ratio: float) -> float:
+        """The offset of a MAC ratio, interpolated between measured points, and the last one beyond them."""
+        return float(np.interp(ratio, self.ratios, self.offsets))
+
+    def ratio_at(self, offset: float) -> float:
+        """The MAC ratio of an offset, interpolated between measured points, and the last one beyond them."""
+        return float(np.interp(offset, self.offsets, self.ratios))
 
 
 def calibrate(
     measure: Callable[[float], float],
     speedups: Sequence[float],
     *,
+    near: SpeedDial | None = None,
     limit: float = 16.0,
     tolerance: float = 0.005,
     iterations: int = 12,
@@ -73,11 +78,21 @@ def calibrate(
     Args:
         measure: mean MAC ratio at an offset, never falling as the offset grows.
         speedups: where the dial shall be exact.
+        near: a dial of fewer examples, which says where to look: ratios of both are nearly proportional.
         limit: largest offset tried, either way.
         tolerance: relative miss of the MAC ratio at which a search ends.
         iterations: most measurements per speed-up.
     """
-    points = {offset: measure(offset) for offset in (-limit, 0.0, limit)}
+
+    def between(below: float, above: float, share: float) -> float:
+        if near is not None:
+            low, high = near.ratio_at(below), near.ratio_at(above)
+            offset = near.offset_at(low + share * (high - low))
+            if below < offset < above:
+                return offset
+        return below + share * (above - below)
+
+    points = {offset: measure(offset) for offset in ((-limit, 0.0, limit) if near is None else (-limit, limit))}
     for speedup in speedups:
         goal = 1.0 / speedup
         for turn in range(iterations):
@@ -85,8 +100,10 @@ def calibrate(
             above = min((o for o, r in points.items() if r > goal), default=None)
             if below is None or above is None or min(abs(r / goal - 1) for r in points.values()) <= tolerance:
                 break
-            share = 0.5 if turn % 2 == 0 else (goal - points[below]) / (points[above] - points[below])
-            offset = below + share * (above - below)
+            # Seen from a near dial the ratio hardly bends.
+            halve = turn % 2 == 0 if near is None else turn % 3 == 2
+            share = 0.5 if halve else (goal - points[below]) / (points[above] - points[below])
+            offset = between(below, above, share)
             points[offset] = measure(offset)
     ordered = sorted(points.items())
     ratios = [ratio for _, ratio in ordered]

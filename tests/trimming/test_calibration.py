@@ -1,6 +1,7 @@
 """The speed dial finds the offset of an asked speed-up, on smooth and on stepped models."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,26 @@ def test_measurements_are_few_and_reused() -> None:
 
     calibrate(counted, [2.0, 2.0, 1.0], iterations=12)
     assert len(seen) == len(set(seen)) <= 3 + 12
+
+
+@pytest.mark.parametrize("model", [smooth, stepped])
+def test_a_near_dial_saves_measurements_and_changes_nothing_else(model: Any) -> None:
+    asked = [1.5, 2.0, 2.5, 3.0, 3.5]
+    # On fewer examples ratios are others; 3.5 was not asked.
+    near = calibrate(lambda offset: 0.98 * model(offset + 0.05), asked[:-1])
+    seen: list[float] = []
+
+    def counted(offset: float) -> float:
+        seen.append(offset)
+        return model(offset)
+
+    calibrate(counted, asked)
+    measured = len(seen)
+    dial, again = calibrate(counted, asked, near=near), len(seen) - measured
+    for speedup in asked:
+        miss = abs(model(dial.offset_for(speedup)) - 1 / speedup)
+        assert miss <= (0.006 / speedup if model is smooth else 1 / 16)
+    assert again < (measured if model is stepped else 2 / 3 * measured)
 
 
 def test_a_model_that_never_closes_has_a_dial_that_says_so() -> None:
