@@ -94,7 +94,7 @@ VARIANTS = {
     "": Variant(5000, 2500),
     "finetune": Variant(5000, 0),
     "trim": Variant(0, 2500, learning_rate=3e-4),
-    "quick": Variant(450, 220, speedup=2.1, calibration_examples=1536),
+    "quick": Variant(450, 220, speedup=2.1, calibration_examples=768),
     "blip": Variant(900, 450),
     "packages": SMALL._replace(init_from="packages"),
     "packages_trim": SMALL._replace(full_steps=0, trim_steps=150),

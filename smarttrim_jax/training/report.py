@@ -20,8 +20,8 @@ def measure_dial(evaluator: Evaluator) -> SpeedDial:
     config = evaluator.task.config
     batches = list(evaluator.batches("calibration", limit=config.evaluation.calibration_examples))
     speedups = sorted({*config.evaluation.speedups, config.cost.target_speedup})
-    few = batches[: len(batches) // ROUGHLY]
-    near = _calibrated(evaluator, few, speedups, None) if few else None
+    few = batches[: max(1, len(batches) // ROUGHLY)]
+    near = _calibrated(evaluator, few, speedups, None) if len(few) < len(batches) else None
     return _calibrated(evaluator, batches, speedups, near)
 
 
@@ -30,7 +30,7 @@ def _calibrated(
 ) -> SpeedDial:
     passes = itertools.count(1)
     # Both find where the dial ends, and then each speed-up: a near dial knows about where.
-    about = 3 + 3 * len(speedups) if near is None else 3 + len(speedups)
+    about = 3 + 3 * len(speedups) if near is None else 2 + 2 * len(speedups)
 
     def ratio(offset: float) -> float:
         what = f"calibrating {len(speedups)} speed-ups, pass {next(passes)} of about {about}"

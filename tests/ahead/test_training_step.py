@@ -40,6 +40,7 @@ def test_a_numbered_language_has_the_sizes_it_was_given(start, words):
     assert language.text.encode("5 1")[0].shape == (7,)
 
 
+@pytest.mark.slow
 def test_a_step_is_compiled_without_data(fitted: ExperimentConfig) -> None:
     plain = dataclasses.replace(fitted, schedule=ScheduleConfig(full_steps=1, trim_steps=0))
     step = compile_step(plain, jax.devices()[:1], 8)

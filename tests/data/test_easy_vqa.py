@@ -19,6 +19,7 @@ def easy_vqa(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return prepare(DataConfig(**vars(CONFIG) | {"data_dir": directory}))
 
 
+@pytest.mark.slow
 def test_counts_and_answers(easy_vqa: Dataset) -> None:
     assert easy_vqa.split_sizes == {"train": 34_676, "calibration": 3_899, "test": 9_673}
     assert easy_vqa.num_images == 1
@@ -29,6 +30,7 @@ def test_counts_and_answers(easy_vqa: Dataset) -> None:
     assert easy_vqa.text.tokens(ids)[1:7] == words
 
 
+@pytest.mark.slow
 def test_calibration_shares_no_image_with_train(easy_vqa: Dataset) -> None:
     pixels = {}
     for split in ("train", "calibration"):
@@ -38,6 +40,7 @@ def test_calibration_shares_no_image_with_train(easy_vqa: Dataset) -> None:
     assert not pixels["train"] & pixels["calibration"]
 
 
+@pytest.mark.slow
 def test_a_record_is_the_question_of_its_image(easy_vqa: Dataset) -> None:
     for record in easy_vqa.records("test").__getitems__(range(30)):
         assert decode(record["images"][0], "x").size == (64, 64)

@@ -171,6 +171,7 @@ def test_a_missing_source_and_a_truncated_archive_are_errors(tmp_path: pathlib.P
         open_nlvr(whole, tmp_path / "prepared")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ARCHIVES.is_dir(), reason="the official archives are not beside this checkout")
 def test_the_official_archives(tmp_path: pathlib.Path) -> None:
     nlvr = open_nlvr(ARCHIVES, tmp_path)

@@ -14,7 +14,7 @@ from smarttrim_jax.tokens import Padded
 from smarttrim_jax.trimming.gates import Trim
 
 
-@pytest.mark.parametrize("rows", [[2], [0, 1, 2, 3]])
+@pytest.mark.parametrize("rows", [pytest.param([2], marks=pytest.mark.slow), [0, 1, 2, 3]])
 def test_equals_the_padded_execution_at_every_turn_of_the_dial(tiny_meter, rows):
     config = AdaptiveConfig(shares=(0.3, 0.6), multiple=4)
     adaptive = jax.jit(functools.partial(adaptive_apply, tiny_meter.model, config))

@@ -97,6 +97,7 @@ def test_image_tokens_leave_memory_while_texts_read_them(executor, tiny):
     assert all(last[side] <= 8 for side in last if side.startswith("image")), sides
 
 
+@pytest.mark.slow
 def test_calibration_takes_heads_out_and_changes_no_result():
     tiny = tiny_blip("nlvr2")
     executor, few = PackedExecutor(tiny.model, tiny.params, COARSE), tuple(part[[0]] for part in tiny.batch)
@@ -120,7 +121,14 @@ def test_one_adaptive_program_gives_the_same():
     same(run(*tiny.batch), padded_call("vqa")(CLOSING))
 
 
-@pytest.mark.parametrize(("task", "batch"), [("nlvr2", 3), ("vqa", 16), ("retrieval", 1)])
+@pytest.mark.parametrize(
+    ("task", "batch"),
+    [
+        pytest.param("nlvr2", 3, marks=pytest.mark.slow),
+        pytest.param("vqa", 16, marks=pytest.mark.slow),
+        ("retrieval", 1),
+    ],
+)
 def test_equals_the_padded_execution_under_random_gates(task, batch):
     tiny, random = tiny_blip(task), np.random.default_rng(batch)
     inputs = make_inputs(tiny.config, random, random.integers(1, 11, batch))
@@ -164,6 +172,7 @@ def test_answers_are_the_same_from_packed_questions():
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pieces_of_a_batch_of_pairs_give_what_the_whole_gives() -> None:
     tiny = tiny_blip("nlvr2")
     executor = PackedExecutor(tiny.model, tiny.params, dataclasses.replace(COARSE, piece=2 * 17 * 24))

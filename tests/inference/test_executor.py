@@ -49,6 +49,7 @@ def test_equals_the_padded_execution_at_every_turn_of_the_dial(executor, tiny_me
     same(executor(*tiny_meter.batch, trim=trim), tiny_meter.run(trim))
 
 
+@pytest.mark.slow
 def test_pieces_of_a_batch_give_what_the_whole_gives(by_pairs, tiny_meter):
     trim = Trim(offset=np.asarray([-2.5, 9.0, -9.0, -2.0]))
     expected = tiny_meter.run(trim)
@@ -215,6 +216,7 @@ def _first_layer(layers):
     return graphdef, unstack(params)[0]
 
 
+@pytest.mark.slow
 def test_warming_up_compiles_for_every_rung_and_changes_no_result(tiny_meter, closing):
     executor = PackedExecutor(
         tiny_meter.model, tiny_meter.params, ExecutionConfig(line_growth=4.0, places_growth=8.0)

@@ -20,8 +20,8 @@ from smarttrim_jax.trimming.gates import Trim
     ("batch", "images", "rule", "dtype"),
     [
         (1, 1, "roberta", "float32"),
-        (3, 2, "bert", "float32"),
-        (16, 1, "bert", "bfloat16"),
+        pytest.param(3, 2, "bert", "float32", marks=pytest.mark.slow),
+        pytest.param(16, 1, "bert", "bfloat16", marks=pytest.mark.slow),
         pytest.param(64, 1, "roberta", "float32", marks=pytest.mark.slow),
     ],
 )

@@ -15,7 +15,7 @@ def first_logits(output: Any) -> Any:
     return next(iter(output.result.values()))
 
 
-@pytest.fixture(params=["meter", *TASKS], scope="module")
+@pytest.fixture(params=["meter", *(pytest.param(task, marks=pytest.mark.slow) for task in TASKS)], scope="module")
 def case(request: Any, fresh_meter: Any) -> tuple[Any, tuple[Any, ...]]:
     tiny = fresh_meter if request.param == "meter" else fresh_blip(request.param)
     return tiny.model.bind(tiny.params), tuple(map(np.asarray, tiny.batch))

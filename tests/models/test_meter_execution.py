@@ -59,8 +59,9 @@ def training_pass(tiny_meter, training_key) -> Any:
     return run
 
 
-@pytest.mark.parametrize(("scan", "remat"), [(True, "full"), pytest.param(True, "dots", marks=pytest.mark.slow)])
-def test_scan_and_remat_change_no_number(training_pass, scan, remat):
+@pytest.mark.slow
+@pytest.mark.parametrize("remat", ["full", "dots"])
+def test_scan_and_remat_change_no_number(training_pass, remat):
     (expected, (logits, gates)), gradients = training_pass(False, "none")
     (loss, (other_logits, other_gates)), other_gradients = training_pass(scan, remat)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
@@ -97,6 +98,7 @@ def two_images(fresh_meter) -> Any:
     return tiny.with_config(images=2)
 
 
+@pytest.mark.slow
 def test_a_text_shared_by_two_images_gives_the_same_logits(two_images):
     shared = two_images.run()
     repeated = two_images.with_config(share_text=False).run()

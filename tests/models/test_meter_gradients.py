@@ -35,7 +35,8 @@ def backward(fresh_meter: Any, training_key: jax.Array) -> Any:
     return lambda dtype, offset, **weights: compile(dtype)(Trim(jnp.float32(offset)), *weights.values())
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_with_all_but_the_global_tokens_closed_nothing_is_nan(backward, fresh_meter, dtype):
     gradients, output = backward(dtype, -1e3, task=1.0, cost=1.0)
     evaluated = fresh_meter.with_config(dtype=dtype).run(Trim(offset=-1e3))

@@ -47,7 +47,7 @@ def test_encoding_a_shared_text_once_saves_one_text_encoder():
     np.testing.assert_allclose(saved.item() / 1e9, 4.3, rtol=0.01)
 
 
-@pytest.mark.parametrize("trimmed", [False, True])
+@pytest.mark.parametrize("trimmed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_half_of_xlas_flops(trimmed):
     config = meter_base(384, trimming=TrimmingConfig() if trimmed else None)
     model, trim = Functional(config), Trim() if trimmed else None

@@ -13,7 +13,7 @@ from smarttrim_jax.trimming.trimmers import RunTrimming, TrimmingConfig
 UNTRIMMED = RunTrimming(tokens=False, heads=False)
 
 
-@pytest.mark.parametrize("trims", [True, False])
+@pytest.mark.parametrize("trims", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_pass_in_two_parts_is_the_pass_in_one(
     tiny_meter: Any, closing: Any, training_key: Any, trims: bool
 ) -> None:

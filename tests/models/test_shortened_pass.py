@@ -79,11 +79,13 @@ def keys(count: int) -> jax.Array:
     return jax.random.split(jax.random.key(1), count)
 
 
+@pytest.mark.slow
 def test_with_room_for_all_the_gradients_are_the_masked_ones(image_run: Any, masked: Any) -> None:
     ours, _ = image_run(CapacityConfig(image=1.0, after=0.7), keys(1))
     np.testing.assert_allclose(ours[0], masked[0], atol=1e-5 * np.abs(masked[0]).max())
 
 
+@pytest.mark.slow
 def test_with_less_room_they_are_on_average(image_run: Any, masked: Any) -> None:
     expected, gates = masked
     assert (gates.tokens[0, 1].sum(-1) < 14).all()  # of 14: some closed ones leave, some stay

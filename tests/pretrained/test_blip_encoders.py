@@ -67,6 +67,7 @@ def official(encoders: Any) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
+@pytest.mark.slow
 def test_images_and_texts_on_their_own_are_the_encoders(encoders: Any, official: dict[str, Any]) -> None:
     random, config = np.random.default_rng(1), blip("retrieval")
     images = random.normal(size=(3, 32, 32, 3)).astype(np.float32)

@@ -206,6 +206,7 @@ def test_random_damage_is_refused_or_leaves_the_weights_as_they_were(tmp_path: p
     assert "\n" not in "".join(messages)
 
 
+@pytest.mark.slow
 def test_random_changes_of_names_and_shapes_never_end_in_a_traceback(tmp_path: pathlib.Path) -> None:
     random, whole, messages = np.random.default_rng(1), blip_tensors(), []
     for _ in range(100):

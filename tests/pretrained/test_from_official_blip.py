@@ -109,6 +109,7 @@ def test_two_images_are_read_as_one_was():
     assert default.first_merge == config.text.depth  # six would be beyond these few layers
 
 
+@pytest.mark.slow
 def test_two_images_that_are_the_same_give_what_one_gives_and_each_is_read_by_its_own_attention():
     tensors = {name: 0.3 * tensor for name, tensor in official("pretraining").items()}
     single, one = from_official_blip(tensors, task="retrieval", **HEADS)

@@ -56,7 +56,9 @@ def made(task: str, sources: dict[str, str]) -> tuple[TrainedModel, Dataset]:
     return TrainedModel(config, params, dataset.language, SpeedDial((-20.0, 0.0), (0.4, 0.6))), dataset
 
 
-@pytest.fixture(scope="module", params=TASKS)
+@pytest.fixture(
+    scope="module", params=[pytest.param(task, marks=[] if task == "caption" else pytest.mark.slow) for task in TASKS]
+)
 def pair(request: Any, sources: dict[str, str]) -> tuple[TrainedModel, Dataset]:
     return made(request.param, sources)
 
@@ -137,6 +139,7 @@ def test_a_folder_answers_elsewhere_as_before(
     check_elsewhere(trained, folders, image, texts, tmp_path / "place")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["vqa", "retrieval"])
 def test_packed_evaluation_reports_what_padded_evaluation_reports(task: str, sources: dict[str, str]) -> None:
     trained, dataset = made(task, sources)
@@ -151,6 +154,7 @@ def test_packed_evaluation_reports_what_padded_evaluation_reports(task: str, sou
     assert json.dumps(padded)
 
 
+@pytest.mark.slow
 def test_an_exported_file_ranks_answers_as_the_run_does(sources: dict[str, str], tmp_path: pathlib.Path) -> None:
     trained, dataset = made("vqa", sources)
     file = tmp_path / "model.jaxexport"

@@ -23,6 +23,7 @@ from smarttrim_jax.serving.trained_model import TrainedModel, load_model
 TEXTS = ["what shape is it?", "is it red?"]
 
 
+@pytest.mark.slow
 def test_a_folder_answers_elsewhere_as_before(
     trained: TrainedModel, run_folder: pathlib.Path, saved_folder: pathlib.Path, image: str, tmp_path: pathlib.Path
 ) -> None:

@@ -134,6 +134,7 @@ def test_the_page_holds_every_example_and_the_picture_every_layer(examples):
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
+@pytest.mark.slow
 def test_an_exported_file_needs_only_jax_and_answers_as_the_model_does(trained, dataset, tmp_path):
     file = tmp_path / "model.jaxexport"
     export_model(trained, str(file), batch_size=2, platforms=("cpu",))
@@ -172,6 +173,7 @@ def test_more_examples_at_a_time_than_there_are_is_refused(trained, dataset):
         next(measured(trained, dataset, [2, 7]))
 
 
+@pytest.mark.slow
 def test_the_benchmark_quotes_every_execution_against_the_faster_reference(trained, dataset):
     rows = list(measured(trained, dataset, [2]))
     assert [row["execution"] for row in rows] == ["full", "padded", "packed"]
@@ -182,6 +184,7 @@ def test_the_benchmark_quotes_every_execution_against_the_faster_reference(train
     assert [format_speed(row).split()[0] for row in rows] == ["full", "padded", "packed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trimmed", [False, True])
 def test_packed_evaluation_reports_what_padded_evaluation_reports(trained, dataset, evaluators, trimmed):
     padded, packed = evaluators

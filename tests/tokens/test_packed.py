@@ -40,6 +40,7 @@ def same(packed: Packed, reference: Padded) -> None:
     np.testing.assert_array_equal(packed.pad(packed.values) * opened[..., None], reference.values * opened[..., None])
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(seeds, st.sampled_from([TIGHT, ROOMY]))
 def test_layouts_agree_through_compactions_closings_and_repetitions(seed, size):

@@ -31,6 +31,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path,
     return folder, ends
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_all_alike_and_leaves_the_earlier_checkpoint(interrupted) -> None:
     assert interrupted[1]["no room, saved"] == [toy_run.EVERY]
     for end in interrupted[1]["no room"]:

@@ -67,6 +67,7 @@ def train_until(step: int, experiment: ExperimentConfig, path: str, monkeypatch:
             train(experiment, path)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     assert [line["step"] for line in metrics(finished)] == list(range(1, TOTAL + 1))
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_run(
     experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +126,7 @@ class _Reached(Exception):  # noqa: N818 (no error: what is looked for)
     pass
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_parameters_of_another(
     experiment: ExperimentConfig, finished: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +150,7 @@ def test_a_run_starts_from_the_parameters_of_another(
         starting_params(wider, jax.eval_shape(Functional(wider.model).init, jax.random.key(0)))
 
 
+@pytest.mark.slow
 def test_a_plain_checkpoint_gets_fresh_open_trimmers(experiment: ExperimentConfig, tmp_path: pathlib.Path) -> None:
     plain = dataclasses.replace(
         experiment,

@@ -56,6 +56,7 @@ def test_a_run_shortens_only_after_the_curriculum(
     assert chosen == ["full", "trim", "trim", last, last]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_64_bit", [False, True])
 def test_the_state_of_a_run_keeps_its_shapes_and_types(shortening: ExperimentConfig, is_64_bit: bool) -> None:
     with jax.enable_x64(is_64_bit):

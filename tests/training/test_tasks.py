@@ -57,7 +57,7 @@ class Trained:
 
 
 # Every task's step is seconds of compilation; the two that differ most are tried each time.
-OFTEN = ("vqa", "retrieval")
+OFTEN = ("vqa",)
 MARKED = [task if task in OFTEN else pytest.param(task, marks=pytest.mark.slow) for task in TASKS]
 
 

@@ -54,7 +54,7 @@ def word_by_word(read: Any, prompt: np.ndarray) -> np.ndarray:
     return ids
 
 
-@pytest.mark.parametrize("trim", [None, CLOSING])
+@pytest.mark.parametrize("trim", [pytest.param(None, marks=pytest.mark.slow), CLOSING])
 def test_answers_are_those_of_reading_word_by_word(trim: Any) -> None:
     tiny = tiny_blip("vqa")
 
