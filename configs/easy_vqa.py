@@ -1,6 +1,6 @@
 """easy-VQA (4,000 images of one shape, 38,575 questions, 13 answers) with a METER of width 128.
 
-A taste of the method in minutes (two CPU cores, Python 3.12: 8 min 48 s with the installation, 3.3 GB):
+A taste of the method in minutes (two CPU cores: 9 with the installation on one machine, 16 on a slower one; 3.3 GB):
 
     python -m smarttrim_jax.train --config=configs/easy_vqa.py:quick --workdir=runs/quick
 

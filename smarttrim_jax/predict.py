@@ -49,7 +49,7 @@ def main() -> None:
         if output.done:
             print(f"'{output.path}' holds {output.done} answers; going on behind them", file=sys.stderr)
         for line in itertools.islice(asked, output.done):
-            output.check_next(line.record)
+            failed += not output.check_next(line.record)
             count += 1
         if count < output.done:
             raise DataError(f"'{output.path}' holds answers to {output.done} questions, but {count} are asked")

@@ -19,6 +19,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -93,8 +94,13 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
         _check_finished(config, path, unfinished)
     language = read_language(folder, config.data)
     _check_language(path, config, language)
-    params = _read_saved(pathlib.Path(folder)) if saved else restore(Workdir(path).checkpoints)
-    _check_sizes(path, config, params)
+    weights = (
+        read_weights(pathlib.Path(folder) / WEIGHTS)
+        if saved
+        else flatten_dict(restore(Workdir(path).checkpoints), sep="/")
+    )
+    _check_sizes(path, config, weights)
+    params = unflatten_dict(weights, sep="/")
     has_dial = (folder / DIAL).exists() if saved or unfinished else bool(config.schedule.trim_steps)
     dial = Workdir(path).dial() if has_dial else None
     return Contents(config, jax.device_put(params), language, dial, f"{path}@{_version(params)}")
@@ -126,7 +132,7 @@ def write_folder(path: str | os.PathLike[str], contents: Contents) -> None:
     bad = not_finite(summarize(weights))
     if bad:
         raise CheckpointError(f"{len(bad)} arrays are not finite and are not saved: {', '.join(bad[:10])}")
-    _check_sizes(os.fspath(path), contents.config, contents.params)
+    _check_sizes(os.fspath(path), contents.config, weights)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -231,13 +237,13 @@ def _check_finished(config: ExperimentConfig, path: str, unfinished: bool) -> No
         )
 
 
-def _check_sizes(path: str, config: ExperimentConfig, params: Params) -> None:
-    needed = jax.eval_shape(Functional(config.model).init, jax.random.key(0))
-    check_same_shapes(path, params, needed)
-    types = {name: leaf.dtype for name, leaf in flatten_dict(needed, sep="/").items()}
-    for name, leaf in flatten_dict(params, sep="/").items():
-        if leaf.dtype != types[name]:
-            raise CheckpointError(f"'{path}' holds {name} as {leaf.dtype}; the model's is {types[name]}")
+def _check_sizes(path: str, config: ExperimentConfig, weights: Mapping[str, Any]) -> None:
+    """Whether arrays by their whole names are those of a model; names in a file may clash or be endless as a tree."""
+    needed = flatten_dict(jax.eval_shape(Functional(config.model).init, jax.random.key(0)), sep="/")
+    check_same_shapes(path, weights, needed)
+    for name, leaf in weights.items():
+        if leaf.dtype != needed[name].dtype:
+            raise CheckpointError(f"'{path}' holds {name} as {leaf.dtype}; the model's is {needed[name].dtype}")
 
 
 def _check_language(path: str, config: ExperimentConfig, language: Language) -> None:
@@ -249,10 +255,6 @@ def _check_language(path: str, config: ExperimentConfig, language: Language) -> 
     for name, (have, need, what) in sizes.items():
         if have != need:
             raise CheckpointError(f"'{path}': {name} holds {have} {what}, but the model of {CONFIG} has {need}")
-
-
-def _read_saved(folder: pathlib.Path) -> Params:
-    return unflatten_dict(read_weights(folder / WEIGHTS), sep="/")
 
 
 def _version(params: Params) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import math
 import os
 import pathlib
 import stat
@@ -72,7 +73,7 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
 
 def _asked(line: bytes, number: int) -> Asked:
     try:
-        record = json.loads(line.decode(), parse_constant=_no_json)
+        record = json.loads(line.decode(), parse_constant=_no_json, parse_float=_number)
     except UnicodeDecodeError as error:
         reason = f"is not UTF-8 (byte {error.object[error.start]:#x} at {error.start}); save the file as UTF-8"
     except (ValueError, RecursionError) as error:
@@ -95,6 +96,14 @@ def _question(record: Record) -> Question | Failure:
 
 def _no_json(constant: str) -> None:
     raise ValueError(f"{constant} is no number of JSON")
+
+
+def _number(text: str) -> float:
+    """A number with a point or an exponent; one that is too large could be written on as Infinity only."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large a number")
+    return value
 
 
 class AnswerFile:
@@ -132,21 +141,30 @@ class AnswerFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._opened:
+        try:
+            with self._opened:
+                if kind is None:
+                    self._drop_cut_tail()
+        except OSError:
+            # What could not be written is said already; closing the file tries it once more.
             if kind is None:
-                self._drop_cut_tail()
+                raise
 
-    def check_next(self, record: Record) -> None:
+    def check_next(self, record: Record) -> bool:
         """Whether the next of the answers that are there already is that of a question.
 
         Args:
             record: The keys of the question.
 
+        Returns:
+            Whether the question was answered, and not failed.
+
         Raises:
             DataError: It is another's, or no answer.
         """
         try:
-            known = json.loads(next(self._earlier)).items()
+            answer = json.loads(next(self._earlier))
+            known = answer.items()
         except (ValueError, AttributeError):
             known = {}.items()
         if not all(item in known for item in (_passed_on(record) | self._label).items()):
@@ -154,6 +172,7 @@ class AnswerFile:
                 f"'{self.path}' holds other answers: not to these questions, or not by this model at this speed-up; "
                 "choose another --output, or remove it"
             )
+        return "error" not in answer
 
     def write(self, record: Record, result: Record) -> None:
         """Adds a line.
@@ -216,7 +235,14 @@ RESULT_KEYS = ("answer", "confidence", "macs_saved", "seconds", "error", "run", 
 
 def _passed_on(record: Record) -> Record:
     """A question's keys, those that its answer has too under other names."""
-    return {f"given_{key}" if key in RESULT_KEYS else key: value for key, value in record.items()}
+    passed = {key: value for key, value in record.items() if key not in RESULT_KEYS}
+    for key in RESULT_KEYS:
+        if key in record:
+            name = f"given_{key}"
+            while name in passed:
+                name = f"given_{name}"
+            passed[name] = record[key]
+    return passed
 
 
 def same_file(first: str, second: str) -> bool:

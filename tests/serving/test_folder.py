@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from elsewhere import answers, check_elsewhere, same_answers
 from run_folders import write_run
+from safetensors.numpy import load_file, save_file
 
 import smarttrim_jax
 from smarttrim_jax.errors import CheckpointError, ConfigError, SmartTrimError
@@ -88,6 +89,11 @@ def edited(folder: pathlib.Path, name: str, change: Callable[[Any], None]) -> No
     content = json.loads((folder / name).read_text())
     change(content)
     (folder / name).write_text(json.dumps(content))
+    digested(folder, name)
+
+
+def digested(folder: pathlib.Path, name: str) -> None:
+    """Writes the digest of a changed file."""
     digests = json.loads((folder / "digests.json").read_text())
     if name in digests:
         digests[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
@@ -119,6 +125,17 @@ def test_a_strangers_saved_model_is_refused(name: str, saved_folder: pathlib.Pat
     file, change, message = STRANGE[name]
     edited(folder, file, change)
     with pytest.raises(SmartTrimError, match=message):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["{first}/x", "/".join("a" * 3000), ""])
+def test_arrays_of_strange_names_are_refused(name: str, saved_folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    folder = shutil.copytree(saved_folder, tmp_path / "strange")
+    weights = load_file(folder / "model.safetensors")
+    weights[name.format(first=next(iter(weights)))] = np.zeros(3, np.float32)
+    save_file(weights, folder / "model.safetensors")
+    digested(folder, "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"1 arrays differ: .*is unexpected"):
         load_model(folder)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -121,6 +122,31 @@ def test_answers_of_others_are_not_taken_for_ones_own(
     with AnswerFile(str(path), label) as output, pytest.raises(DataError, match="holds other answers"):
         output.check_next(record)
     assert path.read_bytes() == before
+
+
+def test_every_key_of_a_question_is_passed_on_and_nothing_but_json_written(tmp_path: pathlib.Path) -> None:
+    asked, path = tmp_path / "asked.jsonl", tmp_path / "answers.jsonl"
+    asked.write_text(
+        '{"image": "a.png", "answer": 1, "given_answer": 2, "n": 1e308}\n{"image": "a.png", "n": 1e999}\n'
+    )
+    good, bad = read_questions(str(asked))
+    assert isinstance(bad.question, Failure)
+    assert "1e999 is too large" in bad.question.error
+    with AnswerFile(str(path), LABEL) as output:
+        output.write(good.record, {"answer": "red"})
+        output.write(bad.record, {"error": "no"})
+    with AnswerFile(str(path), LABEL) as output:
+        assert [output.check_next(line.record) for line in (good, bad)] == [True, False]
+    line = json.loads(path.read_text().splitlines()[0])
+    passed = {"given_answer": 2, "given_given_answer": 1, "answer": "red", "n": 1e308}
+    assert line == {"image": "a.png"} | passed | LABEL
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is always full")
+def test_a_full_disk_is_one_sentence() -> None:
+    said = r"cannot write '/dev/full'.*choose another"
+    with pytest.raises(DataError, match=said), AnswerFile("/dev/full", LABEL) as output:
+        output.write({"id": 0}, {"answer": "red"})
 
 
 def test_a_file_that_is_no_output_stays_as_it_is(tmp_path: pathlib.Path) -> None:
