@@ -94,10 +94,10 @@ def _sums_of_parts(leaf: Any) -> list[Any]:
 
 
 def _sum_words(xp: Any, array: Any, first: Sequence[Any]) -> Any:
-    """The same for arrays of numpy (`xp` is numpy) and inside a program (`xp` is jax.numpy).
+    """The sums of an array's words, and whether it is not finite, by numpy or inside a program.
 
     Args:
-        xp: The module of array functions.
+        xp: The module of array functions, numpy or jax.numpy.
         array: Any shape.
         first: The place of its first element in the whole array, an integer per axis.
 

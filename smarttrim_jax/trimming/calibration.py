@@ -54,8 +54,15 @@ class SpeedDial(Settings):
         return self.offset_at(ratio)
 
     def offset_at(self, ratio: float) -> float:
-        """The offset of a MAC ratio, interpolated between measured points, and the last one beyond them."""
-        return float(np.interp(ratio, self.ratios, self.offsets))
+        """The offset of a MAC ratio on the dial, interpolated between measured points; above them, the last one."""
+        pairs = list(zip(self.offsets, self.ratios, strict=True))
+        # Ratios may repeat, of which the lowest offset is taken; numpy's would be the highest.
+        for (low, low_ratio), (high, high_ratio) in itertools.pairwise(pairs):
+            if low_ratio <= ratio <= high_ratio:
+                if high_ratio == low_ratio:
+                    return low
+                return low + (high - low) * (ratio - low_ratio) / (high_ratio - low_ratio)
+        return self.offsets[-1]
 
     def ratio_at(self, offset: float) -> float:
         """The MAC ratio of an offset, interpolated between measured points, and the last one beyond them."""

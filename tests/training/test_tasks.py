@@ -56,9 +56,8 @@ class Trained:
         return self.states[-1]["params"]
 
 
-# Every task's step is seconds of compilation; the two that differ most are tried each time.
-OFTEN = ("vqa",)
-MARKED = [task if task in OFTEN else pytest.param(task, marks=pytest.mark.slow) for task in TASKS]
+# Every task's step is seconds of compilation; one is tried each time.
+MARKED = [task if task == "vqa" else pytest.param(task, marks=pytest.mark.slow) for task in TASKS]
 
 
 @pytest.fixture(scope="module", params=MARKED)

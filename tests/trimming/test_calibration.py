@@ -88,3 +88,7 @@ def test_speed_ups_below_one_and_beyond_reach_are_refused() -> None:
         dial.offset_for(4.5)
     assert dial.offset_for(4.0) == -1.0
     assert dial.offset_for(1.6) == pytest.approx(0.0)
+
+
+def test_of_offsets_with_the_same_ratio_the_lowest_is_taken() -> None:
+    assert SpeedDial((-1.0, 0.0, 8.0, 16.0), (0.5, 0.8, 1.0, 1.0)).offset_for(1.0) == 8.0
