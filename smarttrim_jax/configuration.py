@@ -191,7 +191,7 @@ def _conform_to_one(options: tuple[Any, ...], value: Any, path: str) -> Any:
             return conform(option, value, path)
         except ConfigError as error:
             errors.append(error)
-    raise errors[0] if len(options) == 1 else _wrong(path, value, " or ".join(map(described, options)))
+    raise errors[0] if len(options) == 1 else _wrong(path, value, described(typing.Union[options]))  # noqa: UP007 of what is only known here
 
 
 def _wrong(path: str, value: Any, expected: str) -> ConfigError:

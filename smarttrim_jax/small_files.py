@@ -15,6 +15,7 @@ from typing import Any
 from etils import epath
 
 from smarttrim_jax.errors import CheckpointError, SmartTrimError
+from smarttrim_jax.json_text import parse_json
 
 MOST_BYTES = 2**26
 """Larger files are not read: a run's and a model's own small files stay far below."""
@@ -74,15 +75,13 @@ def read_json(
         SmartTrimError: One sentence, of type `error`: the file is missing, cannot be read, or holds no JSON object.
     """
     try:
-        content = json.loads(read_whole(path).decode("utf-8-sig"))
+        content = parse_json(read_whole(path).decode("utf-8-sig"))
     except FileNotFoundError:
         raise error(f"'{path}' is missing; {remedy}") from None
     except OSError as problem:
         raise error(f"'{path}' cannot be read ({problem.strerror or problem}); {remedy}") from None
     except UnicodeDecodeError:
         raise error(f"'{path}' is damaged (it is not UTF-8); {remedy}") from None
-    except RecursionError:
-        raise error(f"'{path}' is damaged (it is nested too deep); {remedy}") from None
     except ValueError as problem:
         raise error(f"'{path}' is damaged (no JSON: {problem}); {remedy}") from None
     if not isinstance(content, dict):

@@ -20,8 +20,8 @@ ODD = {
     b"[1, 2]": "holds no object, but a list",
     b"3": "holds no object, but a int",
     b"null": "holds no object, but a NoneType",
-    b"[" * 100_000: "nested too deep",
-    b'{"a": ' * 100_000: "nested too deep",
+    b"[" * 100_000: "nested deeper than 100",
+    b'{"a": ' * 100_000: "nested deeper than 100",
     '{"a": "\u00e9"}'.encode("latin-1"): "not UTF-8",
     '{"a": 1}'.encode("utf-16"): "not UTF-8",
 }

@@ -1,6 +1,5 @@
 """Weight files as arrays by name, read without running anything that they hold, and written as safetensors."""
 
-import json
 import os
 import pathlib
 import stat
@@ -13,6 +12,7 @@ import safetensors
 import safetensors.numpy
 
 from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.json_text import parse_json
 from smarttrim_jax.pretrained.torch_files import first_sentence, is_torch, read_torch, to_numpy
 from smarttrim_jax.pretrained.wrapping import unwrapped
 
@@ -116,9 +116,9 @@ def _read_tensor(file: Any, name: str) -> np.ndarray:
 def _read_shards(index: pathlib.Path) -> Tensors:
     """The tensors of all files that an index names, each of which lies beside it."""
     try:
-        parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        parts = parse_json(index.read_text(encoding="utf-8"))["weight_map"]
         shards = sorted(set(map(os.fspath, parts.values())))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"'{index}' is no index of weight files ({first_sentence(error)}); fetch it again"
         ) from None

@@ -1,11 +1,11 @@
 """Hugging Face's config.json: what it tells of a model beside its weights, and one for a BLIP of ours."""
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.json_text import parse_json
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.nn.layers import ACTIVATIONS
 from smarttrim_jax.pretrained.files import Path
@@ -52,8 +52,8 @@ def read_hub(weights: Path) -> Hub:
     if not beside.is_file():
         return {}
     try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"'{beside}' is damaged ({error}); fetch it again or remove it") from None
     if not isinstance(content, dict):
         raise CheckpointError(

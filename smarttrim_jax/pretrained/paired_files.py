@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from smarttrim_jax.configuration import build, to_dict
 from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.json_text import parse_json
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.pretrained.files import Path, read_metadata, read_weights, write_weights
 from smarttrim_jax.pretrained.weight_table import Rule, WeightTable
@@ -65,8 +66,8 @@ def read_configuration(path: Path, kind: type[T]) -> T | None:
     if written is None:
         return None
     try:
-        return build(kind, json.loads(written))
-    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        return build(kind, parse_json(written))
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(
             f"the configuration in '{path}' cannot be read ({error}); write the file anew"
         ) from None

@@ -34,7 +34,7 @@ from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.pretrained.files import read_weights, write_weights
 from smarttrim_jax.serving.model_card import model_card
-from smarttrim_jax.small_files import read_json, write_json, write_whole
+from smarttrim_jax.small_files import MOST_BYTES, in_bucket, read_json, write_json, write_whole
 from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore, saved_steps
 from smarttrim_jax.training.digests import digest_json, not_finite, summarize
 from smarttrim_jax.training.experiment import ExperimentConfig
@@ -82,11 +82,12 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
     folder = epath.Path(path).expanduser()
     if not (folder / CONFIG).exists():
         raise CheckpointError(f"'{path}' holds no run and no saved model ({CONFIG} is missing)")
-    if "://" not in path:
+    if not in_bucket(path):
         _check_contained(pathlib.Path(folder))
     saved = is_saved(path)
-    if saved:
-        _check_digests(pathlib.Path(folder))
+    digests = _digests_of_files(path) if saved else {}
+    for name in digests.keys() - {WEIGHTS}:
+        _check_digest(pathlib.Path(folder, name), digests[name], MOST_BYTES)
     config = Workdir(path).config()
     if saved:
         _check_names_no_place(config, path)
@@ -94,16 +95,27 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
         _check_finished(config, path, unfinished)
     language = read_language(folder, config.data)
     _check_language(path, config, language)
+    needed = _needed(config)
+    if saved:
+        # Sizes first: a file can be said to be larger than any disk, and its digest would take hours.
+        arrays = sum(leaf.size * leaf.dtype.itemsize for leaf in needed.values())
+        _check_digest(pathlib.Path(folder, WEIGHTS), digests[WEIGHTS], arrays + MOST_BYTES)
     weights = (
-        read_weights(pathlib.Path(folder) / WEIGHTS)
+        read_weights(pathlib.Path(folder, WEIGHTS))
         if saved
         else flatten_dict(restore(Workdir(path).checkpoints), sep="/")
     )
-    _check_sizes(path, config, weights)
+    _check_sizes(path, needed, weights)
     params = unflatten_dict(weights, sep="/")
+    summaries = summarize(params)
+    bad = not_finite(summaries)
+    if bad:
+        raise CheckpointError(f"'{path}' holds {len(bad)} arrays that are not finite ({bad[0]}); train it again")
     has_dial = (folder / DIAL).exists() if saved or unfinished else bool(config.schedule.trim_steps)
     dial = Workdir(path).dial() if has_dial else None
-    return Contents(config, jax.device_put(params), language, dial, f"{path}@{_version(params)}")
+    # A short name of the parameters: others have another.
+    version = digest_json({name: summary.digest for name, summary in summaries.items()})[:12]
+    return Contents(config, jax.device_put(params), language, dial, f"{path}@{version}")
 
 
 def is_saved(path: str) -> bool:
@@ -123,7 +135,7 @@ def write_folder(path: str | os.PathLike[str], contents: Contents) -> None:
     Raises:
         CheckpointError: The folder holds something, cannot be written, or the weights are not finite.
     """
-    if "://" in os.fspath(path):
+    if in_bucket(path):
         raise CheckpointError(f"'{path}' is no folder on a disk; save the model there and copy it")
     folder = pathlib.Path(path).expanduser().absolute()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -132,7 +144,7 @@ def write_folder(path: str | os.PathLike[str], contents: Contents) -> None:
     bad = not_finite(summarize(weights))
     if bad:
         raise CheckpointError(f"{len(bad)} arrays are not finite and are not saved: {', '.join(bad[:10])}")
-    _check_sizes(os.fspath(path), contents.config, weights)
+    _check_sizes(os.fspath(path), _needed(contents.config), weights)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -156,7 +168,7 @@ def _write_files(part: pathlib.Path, weights: dict[str, np.ndarray], contents: C
     if contents.dial is not None:
         write_json(part / DIAL, to_dict(contents.dial))
         names.append(DIAL)
-    digests = {name: _digest(part / name) for name in names}
+    digests = {name: _sha256(part / name) for name in names}
     write_json(part / DIGESTS, digests)
     write_whole(part / CARD, model_card(contents.config, contents.language, contents.dial))
 
@@ -206,21 +218,38 @@ def _check_contained(folder: pathlib.Path) -> None:
                 )
 
 
-def _check_digests(folder: pathlib.Path) -> None:
-    """Whether a saved model's files are those that were written.
+def _digests_of_files(path: str) -> dict[str, Any]:
+    """The digest of each file of a saved model, by name; its speed dial may be absent.
 
     Raises:
-        CheckpointError: One is missing or has changed.
+        CheckpointError: Files are missing, or are none of a saved model's.
     """
+    if in_bucket(path):
+        raise CheckpointError(f"'{path}' is a saved model in a bucket; copy the folder to a disk, and name that")
+    folder = pathlib.Path(path).expanduser()
     known = read_json(folder / DIGESTS, "save the model again")
-    for name in {WEIGHTS, CONFIG, TOKENIZER, ANSWERS} | ({DIAL} if (folder / DIAL).exists() else set()) | set(known):
-        file = folder / name
-        if name not in (WEIGHTS, CONFIG, TOKENIZER, ANSWERS, DIAL) or not file.is_file():
-            raise CheckpointError(f"'{file}' is missing or none of a saved model's files; save the model again")
-        if _digest(file) != known.get(name):
+    needed = {WEIGHTS, CONFIG, TOKENIZER, ANSWERS}
+    for name in needed | ({DIAL} if (folder / DIAL).exists() else set()) | set(known):
+        if name not in needed | {DIAL} or name not in known or not (folder / name).is_file():
             raise CheckpointError(
-                f"'{file}' is not what was saved (its SHA-256 is not that of {DIGESTS}); copy or save the model again"
+                f"'{folder / name}' is missing or none of a saved model's files; save the model again"
             )
+    return known
+
+
+def _check_digest(file: pathlib.Path, digest: Any, most_bytes: int) -> None:
+    """Whether a file of a saved model is the one that was written.
+
+    Raises:
+        CheckpointError: It is another, or larger than it can be.
+    """
+    size = file.stat().st_size
+    if size > most_bytes:
+        raise CheckpointError(f"'{file}' has {size:,} bytes, more than it can need; copy or save the model again")
+    if _sha256(file) != digest:
+        raise CheckpointError(
+            f"'{file}' is not what was saved (its SHA-256 is not that of {DIGESTS}); copy or save the model again"
+        )
 
 
 def _check_finished(config: ExperimentConfig, path: str, unfinished: bool) -> None:
@@ -237,9 +266,13 @@ def _check_finished(config: ExperimentConfig, path: str, unfinished: bool) -> No
         )
 
 
-def _check_sizes(path: str, config: ExperimentConfig, weights: Mapping[str, Any]) -> None:
+def _needed(config: ExperimentConfig) -> dict[str, Any]:
+    """Shape and type of each of the model's arrays, by its whole name."""
+    return flatten_dict(jax.eval_shape(Functional(config.model).init, jax.random.key(0)), sep="/")
+
+
+def _check_sizes(path: str, needed: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
     """Whether arrays by their whole names are those of a model; names in a file may clash or be endless as a tree."""
-    needed = flatten_dict(jax.eval_shape(Functional(config.model).init, jax.random.key(0)), sep="/")
     check_same_shapes(path, weights, needed)
     for name, leaf in weights.items():
         if leaf.dtype != needed[name].dtype:
@@ -257,12 +290,7 @@ def _check_language(path: str, config: ExperimentConfig, language: Language) -> 
             raise CheckpointError(f"'{path}': {name} holds {have} {what}, but the model of {CONFIG} has {need}")
 
 
-def _version(params: Params) -> str:
-    """A short name of the parameters: others have another."""
-    return digest_json({name: summary.digest for name, summary in summarize(params).items()})[:12]
-
-
-def _digest(file: pathlib.Path) -> str:
+def _sha256(file: pathlib.Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 

@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import json
-import math
 import os
 import pathlib
 import stat
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
 from smarttrim_jax.errors import DataError
+from smarttrim_jax.json_text import parse_json
 from smarttrim_jax.serving.predictor import Failure
 from smarttrim_jax.serving.questions import Question
 
@@ -73,10 +73,10 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
 
 def _asked(line: bytes, number: int) -> Asked:
     try:
-        record = json.loads(line.decode(), parse_constant=_no_json, parse_float=_number)
+        record = parse_json(line.decode())
     except UnicodeDecodeError as error:
         reason = f"is not UTF-8 (byte {error.object[error.start]:#x} at {error.start}); save the file as UTF-8"
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         reason = "is longer than a question" if len(line) == LONGEST_LINE else f"is no JSON ({error})"
     else:
         if isinstance(record, dict):
@@ -92,18 +92,6 @@ def _question(record: Record) -> Question | Failure:
         return Failure(f"image is {images!r}; it must be a file's name, or a list of them")
     text = next((record[key] for key in TEXT_KEYS if record.get(key) is not None), "")
     return Question(tuple(images), text)
-
-
-def _no_json(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
-
-
-def _number(text: str) -> float:
-    """A number with a point or an exponent; one that is too large could be written on as Infinity only."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is too large a number")
-    return value
 
 
 class AnswerFile:
@@ -163,7 +151,7 @@ class AnswerFile:
             DataError: It is another's, or no answer.
         """
         try:
-            answer = json.loads(next(self._earlier))
+            answer = parse_json(next(self._earlier).decode())
             known = answer.items()
         except (ValueError, AttributeError):
             known = {}.items()

@@ -188,10 +188,10 @@ class TrainedModel:
         """Writes all that another machine needs to answer: see `serving.folder`.
 
         Args:
-            folder: On a disk; new, empty, or that of an earlier saved model, which is replaced.
+            folder: On a disk; new or empty.
 
         Raises:
-            CheckpointError: The folder holds something else or cannot be written, or the weights are not finite.
+            CheckpointError: The folder holds something or cannot be written, or the weights are not finite.
         """
         write_folder(folder, Contents(self.config, self.params, self.language, self.dial, self.origin))
 

@@ -12,6 +12,7 @@ from etils import epath
 
 from smarttrim_jax import small_files
 from smarttrim_jax.errors import TrainingError
+from smarttrim_jax.json_text import parse_json
 from smarttrim_jax.reporting.table import aligned
 
 DONE = "done"
@@ -85,8 +86,8 @@ def read_json(file: epath.Path) -> Any:
     try:
         if not file.exists():
             return None
-        content = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(file.read_text())
+    except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DamagedFileError(f"{file.name} is damaged ({reason[:100]})") from None
     if content is None:

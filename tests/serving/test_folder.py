@@ -139,6 +139,28 @@ def test_arrays_of_strange_names_are_refused(name: str, saved_folder: pathlib.Pa
         load_model(folder)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_file_of_an_endless_size_is_refused_before_it_is_read(
+    name: str, saved_folder: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    folder = shutil.copytree(saved_folder, tmp_path / "strange")
+    with open(folder / name, "r+b") as file:
+        file.truncate(2**40)  # a hole, which takes no room
+    with pytest.raises(CheckpointError, match=rf"{name}' has 1,099,511,627,776 bytes"):
+        load_model(folder)
+
+
+def test_weights_that_are_not_finite_are_refused(saved_folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    folder = shutil.copytree(saved_folder, tmp_path / "strange")
+    weights = load_file(folder / "model.safetensors")
+    name, array = next(iter(weights.items()))
+    weights[name] = np.where(np.arange(array.size).reshape(array.shape) == 0, np.float32("nan"), array)
+    save_file(weights, folder / "model.safetensors")
+    digested(folder, "model.safetensors")
+    with pytest.raises(CheckpointError, match=rf"1 arrays that are not finite \({name}\)"):
+        load_model(folder)
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "checkpoints"])
 @pytest.mark.parametrize("kind", ["run", "saved"])
 def test_a_link_that_leads_out_of_a_folder_is_refused(

@@ -13,6 +13,7 @@ from smarttrim_jax.data.builders.base import AnswerBuilder, Examples, Split
 from smarttrim_jax.data.builders.rows import is_text, refuse_bad_rows
 from smarttrim_jax.data.images import decode
 from smarttrim_jax.errors import DataError, quoted
+from smarttrim_jax.json_text import parse_json
 
 ANSWERS = ("false", "true")
 ORDERS = 6
@@ -149,8 +150,8 @@ def _rows(content: bytes, file: str) -> list[Row]:
 def _row(line: bytes) -> Any:
     """What a line holds; None where it is damaged."""
     try:
-        return json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
+        return parse_json(line.decode("utf-8-sig"))
+    except ValueError:
         return None
 
 

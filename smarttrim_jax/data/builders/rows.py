@@ -1,10 +1,10 @@
 """Rows of a data set's lists of questions: read with their damages named, or refused all at once."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from smarttrim_jax.errors import DataError, reason
+from smarttrim_jax.json_text import parse_json
 
 
 def read_json(content: bytes, file: str) -> Any:
@@ -18,8 +18,8 @@ def read_json(content: bytes, file: str) -> Any:
         DataError: It is damaged.
     """
     try:
-        return json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        return parse_json(content.decode("utf-8-sig"))
+    except ValueError as error:
         raise DataError(f"'{file}' is damaged: {reason(error)}; fetch it again") from error
 
 

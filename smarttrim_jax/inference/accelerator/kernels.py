@@ -24,7 +24,7 @@ def attention_errors() -> dict[str, dict[str, Any]]:
     gate = random.random((EXAMPLES, TOKENS)) < np.linspace(0.2, 0.9, EXAMPLES)[:, None]
     values = random.normal(size=(EXAMPLES, TOKENS, 3 * HEADS * HEAD_WIDTH))
     padded = Padded(jnp.asarray(values, jnp.bfloat16), jnp.asarray(gate, jnp.float32))
-    longest = int(gate.sum(axis=1).max())
+    longest = int(np.max(gate.sum(axis=1)))
     layouts = {"padded": padded, "packed": compact(padded, int(gate.sum()) + 7, longest)}
     return {name: _error(tokens) for name, tokens in layouts.items()}
 
