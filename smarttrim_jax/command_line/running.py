@@ -1,6 +1,7 @@
 """How every command runs: from its words to an exit status, whatever happens in between."""
 
 import contextlib
+import errno
 import io
 import os
 import select
@@ -98,7 +99,10 @@ def errors_as_sentences() -> Iterator[None]:
         _end("error: this machine's memory is full; choose a smaller batch or model")
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
-        _end(f"error: {reason}" + (f": '{error.filename}'" if error.filename is not None else ""))
+        if error.filename is not None:
+            _end(f"error: {reason}: '{error.filename}'")
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        _end(f"error: {reason}" + ("; make room where standard output goes" if is_full else ""))
     except jax.errors.JaxRuntimeError as error:
         if not str(error).startswith("RESOURCE_EXHAUSTED"):
             _end(_bug())

@@ -187,7 +187,7 @@ class Workdir:
     def _build(self, cls: type[Any], name: str) -> Any:
         settings = read_json(self.path / name, RENEW)
         try:
-            return build(cls, settings)
+            return build(cls, settings, name.removesuffix(".json"))
         except ConfigError as error:
             raise CheckpointError(
                 f"'{self.path / name}' is damaged or of another version of this library ({error}); {RENEW}, or use "

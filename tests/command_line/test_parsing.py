@@ -25,6 +25,7 @@ SAID = {
         ([*EASY, "--config.data.batch_size=1e3"], "--config.data.batch_size is '1e3'; it must be a whole number"),
         ([*EASY, "--config.seed=1", "--config.seed=1"], "--config.seed is given 2 times; give it once"),
         ([*EASY, "--config.data=easy"], "--config.data is 'easy'; it must be a group of settings"),
+        ([*EASY, "--config.model=None"], "--config.model is None; it must be a group of settings\n"),
         (
             [*EASY, "--config.model.features=3"],
             "unknown config key 'config.model.features'; known keys: attention",

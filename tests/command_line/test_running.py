@@ -84,7 +84,8 @@ def test_a_disk_that_is_full_is_one_sentence() -> None:
             text=True,
             check=False,
         )
-    assert (process.returncode, process.stderr) == (1, "error: No space left on device\n")
+    sentence = "error: No space left on device; make room where standard output goes\n"
+    assert (process.returncode, process.stderr) == (1, sentence)
 
 
 def test_a_terminal_that_knows_ascii_alone_is_printed_to() -> None:

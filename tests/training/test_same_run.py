@@ -151,6 +151,12 @@ def test_a_damaged_dial_is_said_with_what_renews_it(tmp_path: pathlib.Path, cont
         Workdir(str(tmp_path)).dial()
 
 
+def test_a_damaged_dial_is_called_a_dial(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "speed_dial.json").write_text('{"offsets": ["fast"], "ratios": [0.5]}')
+    with pytest.raises(CheckpointError, match=r"speed_dial\.offsets\[0\] is 'fast'; it must be a number"):
+        Workdir(str(tmp_path)).dial()
+
+
 def test_a_configuration_of_another_version_is_said(tmp_path: pathlib.Path) -> None:
     workdir = Workdir(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps(to_dict(CONFIG) | {"invention": 1}))
