@@ -1,5 +1,6 @@
 """Encoded images to arrays on the host, and arrays to the model's range on the device."""
 
+import functools
 import io
 import math
 import os
@@ -234,6 +235,7 @@ def to_array(image: Image.Image, size: int, how: Resize) -> UInt8[np.ndarray, "s
     return np.asarray(resize(image, size) if how == "resize" else resize_crop(image, size))
 
 
+@functools.partial(jax.jit, static_argnames="preset")
 def normalize(images: UInt8[Array, "*batch 3"], preset: Preset) -> Float[Array, "*batch 3"]:
     """Images for the model, computed on the device: images travel as uint8, a quarter of float32.
 

@@ -27,6 +27,8 @@ from smarttrim_jax.trimming.gates import Gates, Trim
 
 LayerGates = dict[str, list[Gates]]
 
+_unstack = jax.jit(unstack)  # one program, and not one for every array and layer
+
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
@@ -85,11 +87,11 @@ class RunPrograms:
         self.depth, self.first_layer = run.depth, run.first_layer if run.trimmers is not None else run.depth
         self._run = run
         self._layer_def, layers = nnx.split(run.layers)
-        self._layers = [store(layer) for layer in unstack(layers)]
+        self._layers = [store(layer) for layer in _unstack(layers)]
         self.narrow_layers: list[NarrowLayer | None] = [None] * run.depth
         self.compiled = 0
         self._trimmer_def, trimmers = nnx.split(run.trimmers)
-        self._trimmers = [None] * self.first_layer + (unstack(trimmers) if run.trimmers is not None else [])
+        self._trimmers = [None] * self.first_layer + (_unstack(trimmers) if run.trimmers is not None else [])
         self._inputs = [jax.tree.map(lambda leaf, index=index: leaf[index], run.inputs) for index in range(run.depth)]
         self._decide_program = jax.jit(self._decide_and_count)
         self._advance_programs = functools.cache(lambda first: jax.jit(functools.partial(self._advance, first)))

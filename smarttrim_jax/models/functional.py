@@ -59,11 +59,16 @@ class Functional:
 
     def macs(self, record: TrimRecord, *, trimmed: bool = True) -> jax.Array:
         """MACs of every example; see `meter_macs` and `blip_macs`."""
-        return BACKBONES[type(self.config)].macs(self.config, record, trimmed=trimmed)
+        return _macs(self.config, record, trimmed)
 
 
 def _make(config: ModelConfig, rngs: nnx.Rngs) -> nnx.Module:
     return BACKBONES[type(config)].make(config, rngs=rngs)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))  # outside of programs its many sums would each be compiled
+def _macs(config: ModelConfig, record: TrimRecord, trimmed: bool) -> jax.Array:
+    return BACKBONES[type(config)].macs(config, record, trimmed=trimmed)
 
 
 @functools.cache

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-import jax.numpy as jnp
 import numpy as np
 
 from smarttrim_jax.data.images import normalize
@@ -106,7 +105,7 @@ class Predictor:
     def _answer(self, prepared: Sequence[PreparedQuestion], trim: Trim | None, size: int) -> list[Answer | Failure]:
         start = time.perf_counter()
         filled = [*prepared, *[prepared[0]] * (size - len(prepared))]
-        images = normalize(jnp.stack([each.images for each in filled]), self._task.config.pixels)
+        images = normalize(np.stack([each.images for each in filled]), self._task.config.pixels)
         ids = np.stack([each.ids for each in filled])
         mask = np.stack([each.mask for each in filled])
         texts, confidences, record = self._answering(images, ids, mask, trim)
