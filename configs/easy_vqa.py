@@ -73,6 +73,7 @@ class Variant(NamedTuple):
     learning_rate: float = 5e-4
     trimmer: float = 5.0
     batch_size: int = 64
+    image_size: int = 64
     speedup: float = 2.0
     calibration_examples: int = 4096
     examples: int = 0
@@ -86,6 +87,7 @@ SMALL = Variant(
     learning_rate=1e-4,
     trimmer=20.0,
     batch_size=16,
+    image_size=112,
     calibration_examples=256,
     examples=2048,
     packages=True,
@@ -94,7 +96,16 @@ VARIANTS = {
     "": Variant(5000, 2500),
     "finetune": Variant(5000, 0),
     "trim": Variant(0, 2500, learning_rate=3e-4),
-    "quick": Variant(450, 220, speedup=2.1, calibration_examples=768),
+    "quick": Variant(
+        420,
+        180,
+        learning_rate=3e-4,
+        trimmer=8.0,
+        image_size=48,
+        speedup=2.1,
+        calibration_examples=512,
+        examples=4096,
+    ),
     "blip": Variant(900, 450),
     "packages": SMALL._replace(init_from="packages"),
     "packages_trim": SMALL._replace(full_steps=0, trim_steps=150),
@@ -109,7 +120,7 @@ def get_config(argument: str = "") -> ConfigDict:
     if argument not in VARIANTS:
         raise ConfigError(f"configs/easy_vqa.py has no variant '{argument}'; it has: {NAMES}, or none")
     variant = VARIANTS[argument]
-    blip, size = argument.startswith("blip"), 112 if variant.packages else 64
+    blip, size = argument.startswith("blip"), variant.image_size
     model: MeterConfig | BlipConfig
     if variant.packages:
         trimming = TrimmingConfig()
