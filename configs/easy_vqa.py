@@ -97,8 +97,8 @@ VARIANTS = {
     "finetune": Variant(5000, 0),
     "trim": Variant(0, 2500, learning_rate=3e-4),
     "quick": Variant(
-        420,
-        180,
+        400,
+        160,
         learning_rate=3e-4,
         trimmer=8.0,
         image_size=48,

@@ -44,7 +44,7 @@ def main() -> None:
     asked = [flag.value is not None for flag in (SAVE, EXPORT, TO)]
     if sum(asked) != 1 or (OUTPUT.value is None) != (TO.value is None):
         raise ConfigError(
-            "say what to write: --export=FILE, or --to=official|huggingface --output=FILE.safetensors, "
+            "say one thing to write: --export=FILE, or --to=official|huggingface --output=FILE.safetensors, "
             "or --save=FOLDER"
         )
     trained = opened_model()

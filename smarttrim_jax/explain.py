@@ -20,13 +20,15 @@ from smarttrim_jax.data.pipeline import eval_batches
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.model_flags import SPEEDUP, SPLIT, opened_data, opened_model
 from smarttrim_jax.ranges import NonNegativeInt, PositiveInt
-from smarttrim_jax.reporting.page import build_page
+from smarttrim_jax.reporting.page import build_page, is_page
 from smarttrim_jax.reporting.picture import draw
 from smarttrim_jax.serving.explanation import BATCH_SIZE, asked_batches, explain
 from smarttrim_jax.serving.questions import Question
 from smarttrim_jax.serving.trained_model import TrainedModel
 
-OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
+PAGE = "index.html"
+
+OUTPUT = flags.DEFINE_string("output", None, "Folder to write: new, empty, or of an earlier page, which is replaced.")
 IMAGE = flags.DEFINE_multi_string(
     "image", [], "Image file (once per image of the example) to explain instead of data."
 )
@@ -41,19 +43,23 @@ def main() -> None:
         raise ConfigError("--split and --limit choose from the data; leave them out with --image")
     if TEXT.value and not IMAGE.value:
         raise ConfigError("--text asks about an --image; give both")
-    trained = opened_model()
     folder = pathlib.Path(str(OUTPUT.value))
+    if folder.exists() and not (folder.is_dir() and (is_page(folder / PAGE) or not any(folder.iterdir()))):
+        raise ConfigError(f"'{folder}' holds something else than this command's pages; choose another --output")
+    trained = opened_model()
     source, batches = _asked(trained) if IMAGE.value else _data(trained)
     examples = list(explain(trained, batches, SPEEDUP.value))
     title = f"{source}, asked for {trained.speedup(SPEEDUP.value):g}x fewer MACs"
     try:
         (folder / "examples").mkdir(parents=True, exist_ok=True)
+        for earlier in (folder / "examples").glob("[0-9]" * 6 + ".png"):
+            earlier.unlink()
         for example in itertools.islice(examples, PICTURES.value):
             draw(example).save(folder / "examples" / f"{example.index:06d}.png")
-        (folder / "index.html").write_text(build_page(examples, title), encoding="utf-8")
+        (folder / PAGE).write_text(build_page(examples, title), encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot write to '{folder}': {error.strerror}; choose another --output") from None
-    print(f"wrote {folder / 'index.html'} ({len(examples)} examples)")
+    print(f"wrote {folder / PAGE} ({len(examples)} examples)")
 
 
 def _asked(trained: TrainedModel) -> tuple[str, Iterator[dict[str, Any]]]:

@@ -7,8 +7,9 @@
 
 A folder asks the same of each of its images; a model of captions says what it sees, without --text. A line of JSONL
 in is `{"image": FILE or [FILE, ...], "text": ...}` ("images" and "question" are taken too) with any other keys, which
-its line out has again, with `answer`, `confidence`, `macs_saved` and `seconds`, or `error` where the question could
-not be asked, and `run` and `speedup`. The same command again goes on where an output ends.
+its line out has again, with `answer`, `confidence`, `macs_saved`, `seconds` and `text_cut` (whether the text is
+longer than the model reads), or `error` where the question could not be asked, and `run` and `speedup`. The same
+command again goes on where an output ends.
 """
 
 import dataclasses
@@ -45,14 +46,15 @@ def main() -> None:
     label = {"run": trained.origin, "speedup": trained.speedup(SPEEDUP.value)}
     count = 0
     failed = 0
+    cut = 0
     with AnswerFile(OUTPUT.value or "-", label) as output, ProgressLine("answering", unit="questions") as progress:
-        if output.done:
-            print(f"'{output.path}' holds {output.done} answers; going on behind them", file=sys.stderr)
         for line in itertools.islice(asked, output.done):
             failed += not output.check_next(line.record)
             count += 1
         if count < output.done:
             raise DataError(f"'{output.path}' holds answers to {output.done} questions, but {count} are asked")
+        if count:
+            print(f"'{output.path}' holds {count} answers; going on behind them", file=sys.stderr)
         asked, ahead = itertools.tee(asked)
         answers = trained.predictor((line.question for line in ahead), trim, BATCH_SIZE.value)
         for line, answer in progress.over(zip(asked, answers, strict=True)):
@@ -60,14 +62,20 @@ def main() -> None:
             if isinstance(answer, Failure):
                 failed += 1
                 print(f"error: {answer.error}", file=sys.stderr)
+            else:
+                cut += answer.text_cut
             if OUTPUT.value is not None:
                 output.write(line.record, dataclasses.asdict(answer))
             elif isinstance(answer, Answer):
                 print(_row(answer, line), flush=True)
+    if cut:
+        length = trained.config.data.text_length
+        print(f"{cut} texts are longer than the {length} tokens that this model reads", file=sys.stderr)
     if not count:
         raise DataError(f"'{INPUT.value}' holds no question")
     if failed:
-        raise DataError(f"{failed} of {count} questions could not be asked; the others are answered")
+        others = "; the others are answered" if failed < count else ""
+        raise DataError(f"{failed} of {count} questions could not be asked{others}")
 
 
 def _row(answer: Answer, asked: Asked) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from forked_commands import ROOT
 
+from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.training.experiment import ExperimentConfig
 
 EASY = "--config=configs/easy_vqa.py:quick"
@@ -75,11 +76,22 @@ def test_a_folder_without_a_run_is_named_by_every_command_that_wants_one(fork: A
         assert "no run" in stderr, stderr
 
 
+def test_explain_writes_over_nothing_but_its_own_pages(fork: Any, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "index.html").write_text("<title>mine</title>")
+    flags = [f"--workdir={tmp_path}", f"--output={tmp_path}", "--image=a.png", "--text=is it red?"]
+    status, stderr = fork("smarttrim_jax.explain", flags, "explain")
+    assert (status, stderr.count("\n")) == (1, 1)
+    assert "holds something else than this command's pages; choose another --output" in stderr
+    (tmp_path / "index.html").write_text(build_page([], "before"))
+    _, stderr = fork("smarttrim_jax.explain", flags, "again")
+    assert "no run" in stderr
+
+
 def test_convert_asks_for_what_it_shall_write(fork: Any, tmp_path: pathlib.Path) -> None:
     for index, flags in enumerate(([], ["--to=official"], ["--export=a", "--to=official", "--output=b.safetensors"])):
         status, stderr = fork("smarttrim_jax.convert", [f"--workdir={tmp_path}", *flags], f"convert{index}")
         assert status == 1
-        assert stderr.startswith("error: say what to write: --export=FILE, or --to=official"), stderr
+        assert stderr.startswith("error: say one thing to write: --export=FILE, or --to=official"), stderr
 
 
 def test_importing_the_package_brings_no_other_framework() -> None:

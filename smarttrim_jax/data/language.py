@@ -60,6 +60,8 @@ def read_language(folder: epath.PathLike, config: DataConfig) -> Language:
     names = read_json(folder / ANSWERS, RENEW).get("answers")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise CheckpointError(f"'{folder / ANSWERS}' holds no list of names under \"answers\"; {RENEW}")
+    if len(set(names)) < len(names):
+        raise CheckpointError(f"'{folder / ANSWERS}' holds a name twice; {RENEW}")
     try:
         text = TextEncoder.from_json(read_whole(folder / TOKENIZER), config.text_length, config.start)
     except (OSError, DataError) as error:

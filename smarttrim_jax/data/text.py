@@ -83,6 +83,10 @@ class TextEncoder:
         encoding = self._tokenizer.encode(text)
         return np.array(encoding.ids, np.int32), np.array(encoding.attention_mask, np.int32)
 
+    def is_cut(self, text: str) -> bool:
+        """Whether a text has more tokens than are encoded, so that its end is not read."""
+        return bool(self._tokenizer.encode(text).overflowing)
+
     def id_of(self, token: str) -> int:
         """The id of an entry of the vocabulary.
 

@@ -12,6 +12,9 @@ from PIL import Image
 
 TEMPLATE = pathlib.Path(__file__).with_name("page.html")
 
+_TITLE = b"<title>smarttrim_jax</title>"
+_HEAD = 1000
+
 
 def build_page(examples: Iterable[Any], title: str) -> str:
     """The page: distribution of MACs, and a card for every example, sortable by cost and by error.
@@ -41,6 +44,14 @@ def build_page(examples: Iterable[Any], title: str) -> str:
     data = json.dumps({"title": title, **names, "examples": records}, separators=(",", ":"))
     # "</script>" would end the element that holds the data, "<!--<script>" would begin one that never ends.
     return TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", data.replace("<", "\\u003c"))
+
+
+def is_page(file: pathlib.Path) -> bool:
+    """Whether a file is such a page, of this version or another."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return _TITLE in opened.read(_HEAD)
 
 
 def _encoded(image: np.ndarray) -> str:

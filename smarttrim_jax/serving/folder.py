@@ -7,14 +7,13 @@
 | `tokenizer.json` | the words |
 | `answers.json` | the names of the answers, in the order of their numbers |
 | `speed_dial.json` | measured offsets and MAC ratios, of a model that trims |
-| `digests.json` | the SHA-256 of each of these files, of a saved model |
+| `digests.json` | the SHA-256 of each of these files (a checkpoint has digests of its own) |
 | `README.md` | a model card, of a saved model |
 
 Whatever comes from a folder is data: nothing is imported by a name in it, and no file outside it is opened.
 """
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 import shutil
@@ -28,8 +27,9 @@ from etils import epath
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from smarttrim_jax.configuration import to_dict
-from smarttrim_jax.data.language import ANSWERS, TOKENIZER, Language, read_language, write_language
+from smarttrim_jax.data.language import ANSWERS, RENEW, TOKENIZER, Language, read_language, write_language
 from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.file_digests import DIGESTS, check_digest, read_digests, record_digests
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.pretrained.files import read_weights, write_weights
@@ -44,8 +44,9 @@ from smarttrim_jax.trimming.calibration import SpeedDial
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 DIAL = "speed_dial.json"
-DIGESTS = "digests.json"
 CARD = "README.md"
+
+SAVE_AGAIN = "copy or save the model again"
 
 ELSEWHERE = ("data.data_dir", "data.source", "data.tokenizer", "init_from")
 """Keys of a configuration that name places on the machine it was trained on; a saved model names none."""
@@ -85,9 +86,10 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
     if not in_bucket(path):
         _check_contained(pathlib.Path(folder))
     saved = is_saved(path)
-    digests = _digests_of_files(path) if saved else {}
-    for name in digests.keys() - {WEIGHTS}:
-        _check_digest(pathlib.Path(folder, name), digests[name], MOST_BYTES)
+    digests = _digests_of_saved(path) if saved else read_digests(folder, RENEW)
+    for name in (CONFIG, TOKENIZER, ANSWERS, DIAL):
+        if name in digests and (folder / name).exists():
+            check_digest(folder / name, digests[name], MOST_BYTES, SAVE_AGAIN if saved else RENEW)
     config = Workdir(path).config()
     if saved:
         _check_names_no_place(config, path)
@@ -97,9 +99,8 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
     _check_language(path, config, language)
     needed = _needed(config)
     if saved:
-        # Sizes first: a file can be said to be larger than any disk, and its digest would take hours.
         arrays = sum(leaf.size * leaf.dtype.itemsize for leaf in needed.values())
-        _check_digest(pathlib.Path(folder, WEIGHTS), digests[WEIGHTS], arrays + MOST_BYTES)
+        check_digest(folder / WEIGHTS, digests[WEIGHTS], arrays + MOST_BYTES, SAVE_AGAIN)
     weights = (
         read_weights(pathlib.Path(folder, WEIGHTS))
         if saved
@@ -113,8 +114,9 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
         raise CheckpointError(f"'{path}' holds {len(bad)} arrays that are not finite ({bad[0]}); train it again")
     has_dial = (folder / DIAL).exists() if saved or unfinished else bool(config.schedule.trim_steps)
     dial = Workdir(path).dial() if has_dial else None
-    # A short name of the parameters: others have another.
-    version = digest_json({name: summary.digest for name, summary in summaries.items()})[:12]
+    # A short name of the model: other parameters, words or answers have another.
+    arrays_digests = {name: summary.digest for name, summary in summaries.items()}
+    version = digest_json([arrays_digests, language.text.to_json(), language.answer_names])[:12]
     return Contents(config, jax.device_put(params), language, dial, f"{path}@{version}")
 
 
@@ -168,8 +170,7 @@ def _write_files(part: pathlib.Path, weights: dict[str, np.ndarray], contents: C
     if contents.dial is not None:
         write_json(part / DIAL, to_dict(contents.dial))
         names.append(DIAL)
-    digests = {name: _sha256(part / name) for name in names}
-    write_json(part / DIGESTS, digests)
+    record_digests(part, names)
     write_whole(part / CARD, model_card(contents.config, contents.language, contents.dial))
 
 
@@ -208,17 +209,18 @@ def _check_contained(folder: pathlib.Path) -> None:
     Raises:
         CheckpointError: A link leads out of it.
     """
-    root = folder.resolve()
+    root = os.path.realpath(folder)
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
             entry = pathlib.Path(parent, name)
-            if entry.is_symlink() and not entry.resolve().is_relative_to(root):
+            # Not Path.resolve, which fails on links in a circle.
+            if entry.is_symlink() and not pathlib.Path(os.path.realpath(entry)).is_relative_to(root):
                 raise CheckpointError(
                     f"'{entry}' is a link that leads out of the model's folder; replace it by a copy"
                 )
 
 
-def _digests_of_files(path: str) -> dict[str, Any]:
+def _digests_of_saved(path: str) -> dict[str, Any]:
     """The digest of each file of a saved model, by name; its speed dial may be absent.
 
     Raises:
@@ -227,29 +229,12 @@ def _digests_of_files(path: str) -> dict[str, Any]:
     if in_bucket(path):
         raise CheckpointError(f"'{path}' is a saved model in a bucket; copy the folder to a disk, and name that")
     folder = pathlib.Path(path).expanduser()
-    known = read_json(folder / DIGESTS, "save the model again")
+    known = read_json(folder / DIGESTS, SAVE_AGAIN)
     needed = {WEIGHTS, CONFIG, TOKENIZER, ANSWERS}
     for name in needed | ({DIAL} if (folder / DIAL).exists() else set()) | set(known):
         if name not in needed | {DIAL} or name not in known or not (folder / name).is_file():
-            raise CheckpointError(
-                f"'{folder / name}' is missing or none of a saved model's files; save the model again"
-            )
+            raise CheckpointError(f"'{folder / name}' is missing or none of a saved model's files; {SAVE_AGAIN}")
     return known
-
-
-def _check_digest(file: pathlib.Path, digest: Any, most_bytes: int) -> None:
-    """Whether a file of a saved model is the one that was written.
-
-    Raises:
-        CheckpointError: It is another, or larger than it can be.
-    """
-    size = file.stat().st_size
-    if size > most_bytes:
-        raise CheckpointError(f"'{file}' has {size:,} bytes, more than it can need; copy or save the model again")
-    if _sha256(file) != digest:
-        raise CheckpointError(
-            f"'{file}' is not what was saved (its SHA-256 is not that of {DIGESTS}); copy or save the model again"
-        )
 
 
 def _check_finished(config: ExperimentConfig, path: str, unfinished: bool) -> None:
@@ -288,11 +273,6 @@ def _check_language(path: str, config: ExperimentConfig, language: Language) -> 
     for name, (have, need, what) in sizes.items():
         if have != need:
             raise CheckpointError(f"'{path}': {name} holds {have} {what}, but the model of {CONFIG} has {need}")
-
-
-def _sha256(file: pathlib.Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _umask() -> int:

@@ -27,12 +27,14 @@ class Answer:
         confidence: Its probability; see `Answered`.
         macs_saved: Share of the full model's MACs that was not spent.
         seconds: Time of the batch it was in, per question.
+        text_cut: Whether the question has more tokens than the model reads, so that its end was not read.
     """
 
     answer: str
     confidence: float
     macs_saved: float
     seconds: float
+    text_cut: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +116,8 @@ class Predictor:
         saved = np.asarray(1 - model.macs(record, trimmed=trim is not None) / full)
         seconds = (time.perf_counter() - start) / len(prepared)
         return [
-            Answer(text, float(confidence), float(share), seconds)
+            Answer(text, float(confidence), float(share), seconds, each.text_cut)
             if math.isfinite(confidence)
             else Failure("the model's confidence is not a number: its weights are damaged, or its sizes do not fit")
-            for text, confidence, share, _ in zip(texts, confidences, saved, prepared, strict=False)
+            for text, confidence, share, each in zip(texts, confidences, saved, prepared, strict=False)
         ]

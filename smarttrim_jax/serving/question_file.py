@@ -217,7 +217,7 @@ class AnswerFile:
         return DataError(f"cannot write '{self.path}': {error.strerror or error}; choose another --output")
 
 
-RESULT_KEYS = ("answer", "confidence", "macs_saved", "seconds", "error", "run", "speedup")
+RESULT_KEYS = ("answer", "confidence", "macs_saved", "seconds", "text_cut", "error", "run", "speedup")
 """What a line of answers adds to its question's keys."""
 
 

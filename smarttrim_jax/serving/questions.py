@@ -33,11 +33,13 @@ class PreparedQuestion:
         images: Pixels, not yet normalised.
         ids: Token ids of its text.
         mask: 1 for tokens, 0 for padding.
+        text_cut: Whether its text goes on behind these tokens.
     """
 
     images: UInt8[np.ndarray, "images size size 3"]
     ids: Int32[np.ndarray, " tokens"]
     mask: Int32[np.ndarray, " tokens"]
+    text_cut: bool
 
 
 class QuestionReader:
@@ -70,13 +72,13 @@ class QuestionReader:
         pictures = map(side_by_side, grouped(images, data.images))
         return np.stack([to_array(picture, data.image_size, data.resize) for picture in pictures])
 
-    def _encode(self, text: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _encode(self, text: Any) -> tuple[np.ndarray, np.ndarray, bool]:
         if isinstance(self._task, Captions):
             prompt = self._task.prompt.astype(np.int32)
-            return prompt, np.ones(len(prompt), np.int32)
+            return prompt, np.ones(len(prompt), np.int32), False
         if not isinstance(text, str):
             raise DataError(f"the text is {text!r}; it must be a string")
         try:
-            return self._text.encode(text)
+            return *self._text.encode(text), self._text.is_cut(text)
         except DataError as error:
             raise DataError(f"text '{text}': {error}") from None

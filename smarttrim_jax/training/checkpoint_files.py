@@ -37,9 +37,18 @@ def has_list(path: str) -> bool:
     return not in_bucket(path) and os.path.exists(os.path.join(path, LIST))
 
 
-def missing_files(path: str) -> list[str]:
-    """The listed files that a checkpoint lacks; their content is not read."""
-    return [name for name in _listed(path) if not os.path.exists(os.path.join(path, name))]
+def misfits(path: str, part: str = "") -> list[str]:
+    """The listed files that a checkpoint lacks, or that have another size; their content is not read.
+
+    Args:
+        path: One checkpoint with a list.
+        part: Folder in it that is looked at; all by default.
+
+    Returns:
+        Their names. None where the list itself is damaged: arrays have digests too.
+    """
+    listed = _listed(path).items()
+    return [name for name, known in listed if known and name.startswith(part) and not _has_size(path, name, known[0])]
 
 
 def changed_files(path: str, part: str = "") -> list[str]:
@@ -61,9 +70,15 @@ def _listed(path: str) -> dict[str, Any]:
     """The list; of itself alone where it is damaged."""
     try:
         listed = read_json(os.path.join(path, LIST), "")[_KEY]
-    except (CheckpointError, KeyError):
-        listed = None
-    return listed if isinstance(listed, dict) else {LIST: None}
+        is_list = all(isinstance(known, list) and len(known) == 2 for known in listed.values())
+    except (CheckpointError, KeyError, AttributeError):
+        is_list = False
+    return listed if is_list else {LIST: None}
+
+
+def _has_size(path: str, name: str, size: int) -> bool:
+    file = os.path.join(path, name)
+    return os.path.isfile(file) and os.path.getsize(file) == size
 
 
 def _measured(path: str, part: str = "") -> Iterator[tuple[str, list[int]]]:

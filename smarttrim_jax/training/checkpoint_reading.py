@@ -1,17 +1,18 @@
 """Reading checkpoints: which there are, what they hold, and whether it fits."""
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.errors import CheckpointError, reason
 from smarttrim_jax.small_files import in_bucket
-from smarttrim_jax.training.checkpoint_files import COMMITTED, changed_files, has_list
+from smarttrim_jax.training.checkpoint_files import CHECKPOINT_METADATA, COMMITTED, changed_files, has_list, misfits
 from smarttrim_jax.training.digests import Summary, digest_json, not_finite, summarize
 from smarttrim_jax.training.tree_paths import named_leaves
 
@@ -79,15 +80,15 @@ def restore(directory: str | os.PathLike[str], step: int | None = None, params_o
     Raises:
         CheckpointError: there is no such checkpoint, it cannot be read, or its arrays are not those that were saved.
     """
-    path = checkpoint_path(directory, step)
-    with _alone():
-        shapes, beside = contents(path)
+    path, part = checkpoint_path(directory, step), "params" if params_only else ""
+    with _alone(), _remedied():
+        shapes, beside = contents(path, part)
         if params_only:
             shapes = {"params": shapes["params"]}
         # Numpy targets, so that a checkpoint of eight devices opens on one.
         state = load(path, jax.tree.map(lambda a: np.broadcast_to(np.zeros((), a.dtype), a.shape), shapes))
-    check_arrays(path, summarize(state), beside["digests"])
-    warn_of_changed_files(path, "params" if params_only else "")
+        check_arrays(path, summarize(state), beside["digests"])
+    warn_of_changed_files(path, part)
     return state["params"] if params_only else state
 
 
@@ -97,12 +98,17 @@ def metadata(directory: str | os.PathLike[str], step: int | None = None) -> dict
     Raises:
         CheckpointError: there is no such checkpoint, or it cannot be read.
     """
-    with _alone():
-        return contents(checkpoint_path(directory, step))[1]["metadata"]
+    path = checkpoint_path(directory, step)
+    with _alone(), _remedied():
+        return contents(path)[1]["metadata"]
 
 
-def contents(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def contents(path: str, part: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
     """What the checkpoint at `path` holds, without reading its arrays.
+
+    Args:
+        path: one checkpoint.
+        part: folder in it whose files must be there, in their sizes; all by default.
 
     Returns:
         The tree of its arrays' shapes and types, and what was saved beside: `data_state`, `metadata` and `digests`,
@@ -111,10 +117,16 @@ def contents(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         DamagedCheckpointError: it cannot be read.
     """
+    # Known before Orbax opens anything: it says in many lines what it cannot open.
+    bad = misfits(path, part) if has_list(path) else []
+    if not ocp.path.Path(path, CHECKPOINT_METADATA).exists():
+        bad.append(CHECKPOINT_METADATA)
+    if bad:
+        raise DamagedCheckpointError(f"checkpoint '{path}' is damaged: files are missing or cut: {listing(bad)}")
     try:
         saved = ocp.checkpointables_metadata(path)
         # None stands for a part whose files could not be opened.
-        if None in saved.metadata.values():
+        if "params" not in saved.metadata or None in saved.metadata.values():
             raise ValueError("its arrays cannot be listed")
         shapes = {"params": saved.metadata["params"], **saved.metadata.get("training", {})}
         return shapes, _unsealed(saved.custom_metadata)
@@ -241,9 +253,15 @@ def _shape(array: jax.ShapeDtypeStruct) -> str:
     return str(list(array.shape))
 
 
-def reason(error: Exception) -> str:
-    """The first line of an error, or its type where it says nothing."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+@contextlib.contextmanager
+def _remedied() -> Iterator[None]:
+    """Adds to what is damaged how it is mended; only for those who do not go back to an earlier checkpoint."""
+    try:
+        yield
+    except DamagedCheckpointError as error:
+        raise DamagedCheckpointError(
+            f"{error}; run the same train command again, which goes on from the checkpoint before, or copy it again"
+        ) from error
 
 
 def _alone() -> ocp.Context:

@@ -13,7 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
+from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError, reason
 from smarttrim_jax.small_files import in_bucket
 from smarttrim_jax.training.checkpoint_files import list_files
 from smarttrim_jax.training.checkpoint_reading import (
@@ -24,7 +24,6 @@ from smarttrim_jax.training.checkpoint_reading import (
     contents,
     listing,
     load,
-    reason,
     saved_steps,
     sealed,
     split_params,

@@ -9,8 +9,9 @@ import jax
 from etils import epath
 
 from smarttrim_jax.configuration import build, to_dict
-from smarttrim_jax.data.language import Language, write_language
+from smarttrim_jax.data.language import ANSWERS, TOKENIZER, Language, write_language
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
+from smarttrim_jax.file_digests import record_digests
 from smarttrim_jax.small_files import in_bucket, read_json, remove_halves, write_json
 from smarttrim_jax.training.checkpoint_reading import metadata, saved_steps
 from smarttrim_jax.training.experiment import ExperimentConfig
@@ -155,6 +156,7 @@ class Workdir:
         if jax.process_index() == 0:
             try:
                 write_language(self.path, language)
+                record_digests(self.path, [TOKENIZER, ANSWERS])
             except OSError as error:
                 raise self._unwritable(error) from None
 
@@ -225,6 +227,7 @@ class Workdir:
             return
         try:
             write_json(self.path / name, content)
+            record_digests(self.path, [name])
         except OSError as error:
             raise self._unwritable(error) from None
 

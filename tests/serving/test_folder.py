@@ -176,6 +176,52 @@ def test_a_link_that_leads_out_of_a_folder_is_refused(
         load_model(folder)
 
 
+@pytest.mark.parametrize("kind", ["run", "saved"])
+def test_a_link_to_itself_is_a_sentence(kind: str, request: Any, tmp_path: pathlib.Path) -> None:
+    source = request.getfixturevalue(f"{kind}_folder")
+    for name in ("tokenizer.json", "config.json", "checkpoints" if kind == "run" else "model.safetensors"):
+        folder = shutil.copytree(source, tmp_path / name)
+        (folder / name).rename(tmp_path / f"{name}-away")
+        (folder / name).symlink_to(name)
+        with pytest.raises(CheckpointError):
+            load_model(folder)
+
+
+# Other values that could be as well.
+OTHERS = {
+    "config.json": ('"quick_gelu"', '"gelu"'),
+    "answers.json": ('"red"', '"pink"'),
+    "tokenizer.json": ('"red"', '"pink"'),
+    "speed_dial.json": ("0.", "0.0"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_changed_file_of_a_run_is_noticed(name: str, run_folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    before = (folder / name).read_text()
+    assert OTHERS[name][0] in before
+    (folder / name).write_text(before.replace(*OTHERS[name]))
+    with pytest.raises(CheckpointError, match=rf"{name}' was changed since it was written.*the same train command"):
+        load_model(folder)
+
+
+def test_a_run_of_before_is_read_and_other_words_make_another_model_of_it(
+    run_folder: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    (folder / "digests.json").unlink()
+    before = load_model(folder).origin
+    assert before.partition("@")[2] == load_model(run_folder).origin.partition("@")[2]
+    answers = (folder / "answers.json").read_text()
+    (folder / "answers.json").write_text(answers.replace(*OTHERS["answers.json"]))
+    assert load_model(folder).origin != before
+    names = json.loads(answers)["answers"]
+    (folder / "answers.json").write_text(json.dumps({"answers": [names[0], *names[:-1]]}))
+    with pytest.raises(CheckpointError, match="a name twice"):
+        load_model(folder)
+
+
 def test_a_missing_file_is_named_with_what_renews_it(run_folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     for name in ("tokenizer.json", "answers.json", "speed_dial.json"):
         folder = shutil.copytree(run_folder, tmp_path / name)

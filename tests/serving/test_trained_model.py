@@ -71,6 +71,12 @@ def test_answers_come_in_order_and_do_not_depend_on_the_batch(trained, image):
             np.testing.assert_allclose([getattr(answer, name) for answer in answers], getattr(answers[0], name), 1e-5)
 
 
+def test_a_text_that_is_longer_than_the_model_reads_is_marked(trained, image):
+    length = trained.config.data.text_length
+    fits, longer = " ".join(["red"] * (length - 2)), " ".join(["red"] * (length - 1))
+    assert [answer.text_cut for answer in trained.answer(image, [fits, longer])] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("question", "error"),
     [

@@ -24,7 +24,8 @@ import toy_run
 from test_same_run import CONFIG
 
 from smarttrim_jax.configuration import build
-from smarttrim_jax.small_files import read_json
+from smarttrim_jax.file_digests import DIGESTS, check_digest, read_digests
+from smarttrim_jax.small_files import MOST_BYTES, read_json
 from smarttrim_jax.training import checkpoints as checkpoints_module
 from smarttrim_jax.training import run_lock
 from smarttrim_jax.training.checkpoint_reading import restore, saved_steps
@@ -37,10 +38,10 @@ from smarttrim_jax.training.workdir import Workdir
 from smarttrim_jax.trimming.calibration import SpeedDial
 
 EVERY, TOTAL = toy_run.EVERY, 40
-SMALL_FILES = ("config.json", "speed_dial.json", "report.json")
+SMALL_FILES = ("config.json", "speed_dial.json", "report.json", DIGESTS)
 # What is killed at: a function, the end of its first argument's name (or of its second's, for a rename), and whether
 # before or after it ran.
-REPLACED = ("config.json", "metrics.jsonl", "files.json", "run.lock", "speed_dial.json", "report.json")
+REPLACED = ("config.json", "metrics.jsonl", "files.json", "run.lock", "speed_dial.json", "report.json", DIGESTS)
 POINTS = [f"replace {name} {when}" for name in REPLACED for when in ("before", "after")]
 POINTS += [f"unlink run.lock {when}" for when in ("before", "after")]
 POINTS += [f"list_files  {when}" for when in ("before", "after")]
@@ -252,6 +253,8 @@ class Killer:
         assert steps == list(range(1, TOTAL + 1)), steps
         left = {entry.name for entry in folder.iterdir()} - {"metrics.jsonl.damaged"}
         assert left == {"checkpoints", "metrics.jsonl", *SMALL_FILES}, left
+        for name, digest in read_digests(folder, "").items():
+            check_digest(folder / name, digest, MOST_BYTES, "")
         assert sorted(os.listdir(folder / "checkpoints")) == [str(TOTAL - EVERY), str(TOTAL)]
         shutil.rmtree(folder)
         self._reached.pop(folder, None)  # its name may come again

@@ -16,6 +16,7 @@ import toy_run
 
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
 from smarttrim_jax.training import checkpoints as checkpoints_module
+from smarttrim_jax.training.checkpoint_files import list_files
 from smarttrim_jax.training.checkpoint_reading import metadata, restore, saved_steps
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.optimizer import OptimizerConfig, make_optimizer
@@ -135,10 +136,11 @@ def change(path: str, **changes: object) -> None:
 
 
 def exchange_arrays(path: str, other: str) -> None:
-    """Gives a checkpoint whole and readable arrays, but another's."""
+    """Gives a checkpoint whole and readable arrays, but another's, its list of files too."""
     for part in ("params", "training"):
         shutil.rmtree(pathlib.Path(path) / part)
         shutil.copytree(pathlib.Path(other) / part, pathlib.Path(path) / part)
+    list_files(path)
 
 
 def test_other_arrays_than_were_saved_are_damage_and_passed_over(checkpoints, caplog):
@@ -146,7 +148,7 @@ def test_other_arrays_than_were_saved_are_damage_and_passed_over(checkpoints, ca
         checkpoints.save(step, make_small_state(step), {"next": step}, {})
     checkpoints.wait()
     exchange_arrays(*reversed(saved_steps(checkpoints.directory).values()))
-    with pytest.raises(CheckpointError, match=r"10' is damaged: other values than were saved in params/kernel$"):
+    with pytest.raises(CheckpointError, match=r"10' is damaged: other values .* in params/kernel; run the same"):
         restore(checkpoints.directory)
     with pytest.raises(CheckpointError, match="in count, params/kernel"):
         restore(checkpoints.directory, params_only=False)
@@ -260,6 +262,31 @@ def test_when_all_are_damaged_the_run_stops_instead_of_starting_over(checkpoints
         checkpoints.restore_latest(make_small_state(0))
     with pytest.raises(CheckpointError, match="5' is damaged"):
         restore(checkpoints.directory)
+
+
+@pytest.mark.parametrize("name", ["array", "_CHECKPOINT_METADATA", "everything"])
+def test_a_cut_or_missing_file_is_named_with_what_mends_it(checkpoints, name, caplog, capfd):
+    checkpoints.save(5, make_small_state(0), None, {})
+    checkpoints.wait()
+    folder = pathlib.Path(checkpoints.latest)
+    file = next(file for file in folder.glob("params/**/d/*") if file.stat().st_size > 1)
+    if name == "array":
+        os.truncate(file, file.stat().st_size - 1)
+        name = str(file.relative_to(folder))
+    elif name == "everything":
+        shutil.rmtree(folder)
+        folder.mkdir()
+        name = "_CHECKPOINT_METADATA"
+    else:
+        (folder / name).unlink()
+    for read in (restore, metadata):
+        with pytest.raises(
+            CheckpointError, match=r"5' is damaged: files are missing or cut: (.*); run the same"
+        ) as said:
+            read(checkpoints.directory)
+        assert name in str(said.value)
+        assert len(str(said.value)) < 500
+    assert caplog.text + "".join(capfd.readouterr()) == ""
 
 
 def test_a_folder_without_its_metadata_is_damaged(checkpoints):
