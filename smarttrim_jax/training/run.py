@@ -1,5 +1,6 @@
 """One run from its configuration to its report."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -143,11 +144,14 @@ def trained_params(
 def _initial_state(steps: Steps, shardings: Any) -> State:
     """The state of fresh parameters, or of those of `init_from`."""
     config = steps.config
-    key, init = jax.random.key(config.seed), steps.task.model.init
+    key = jax.random.key(config.seed)
+    # It runs once: CPUs would take longer to optimise hundreds of random draws than to train some steps.
+    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    init = functools.partial(jax.jit, steps.task.model.init, compiler_options=options)
     if config.init_from:
-        params = place(starting_params(config, jax.jit(init)(key)), shardings["params"])
+        params = place(starting_params(config, init()(key)), shardings["params"])
     else:
-        params = jax.jit(init, out_shardings=shardings["params"])(key)
+        params = init(out_shardings=shardings["params"])(key)
     return jax.jit(steps.initial_state, out_shardings=shardings)(params)
 
 
