@@ -1,6 +1,5 @@
 """How a command ends: quietly, or with one sentence and a status that says what happened."""
 
-import functools
 import os
 import pathlib
 import signal
@@ -19,8 +18,6 @@ def start(*words: str, **environment: str) -> subprocess.Popen[bytes]:
         env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # Tests that run in a shell's background inherit that Ctrl-C is ignored.
-        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
