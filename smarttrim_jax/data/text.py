@@ -74,6 +74,15 @@ class TextEncoder:
         Raises:
             DataError: It is empty, or no text.
         """
+        ids, mask, _ = self.encode_noting_cut(text)
+        return ids, mask
+
+    def encode_noting_cut(self, text: str) -> tuple[np.ndarray, np.ndarray, bool]:
+        """What `encode` gives, and whether the text has more tokens than that, so that its end is not read.
+
+        Raises:
+            DataError: It is empty, or no text.
+        """
         if not isinstance(text, str):
             raise DataError(f"the text is of type {type(text).__name__}; give a question or a sentence")
         if not text.strip():
@@ -81,11 +90,8 @@ class TextEncoder:
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise DataError("the text holds half of a surrogate pair, which is no character; remove it")
         encoding = self._tokenizer.encode(text)
-        return np.array(encoding.ids, np.int32), np.array(encoding.attention_mask, np.int32)
-
-    def is_cut(self, text: str) -> bool:
-        """Whether a text has more tokens than are encoded, so that its end is not read."""
-        return bool(self._tokenizer.encode(text).overflowing)
+        ids, mask = np.array(encoding.ids, np.int32), np.array(encoding.attention_mask, np.int32)
+        return ids, mask, bool(encoding.overflowing)
 
     def id_of(self, token: str) -> int:
         """The id of an entry of the vocabulary.

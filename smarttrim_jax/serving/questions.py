@@ -79,6 +79,6 @@ class QuestionReader:
         if not isinstance(text, str):
             raise DataError(f"the text is {text!r}; it must be a string")
         try:
-            return *self._text.encode(text), self._text.is_cut(text)
+            return self._text.encode_noting_cut(text)
         except DataError as error:
             raise DataError(f"text '{text}': {error}") from None

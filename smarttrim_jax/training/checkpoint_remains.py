@@ -5,7 +5,7 @@ import logging
 from orbax.checkpoint import v1 as ocp
 
 from smarttrim_jax.small_files import in_bucket
-from smarttrim_jax.training.checkpoint_files import CHECKPOINT_METADATA, COMMITTED, LIST, has_list, misfits
+from smarttrim_jax.training.checkpoint_files import CHECKPOINT_METADATA, COMMITTED, LIST, has_list
 from smarttrim_jax.training.checkpoint_reading import (
     DamagedCheckpointError,
     absolute_path,
@@ -64,7 +64,5 @@ def _is_complete(path: str) -> bool:
         return False
     if not ocp.path.Path(path, COMMITTED).exists():
         return False
-    if has_list(path):
-        return not misfits(path)
-    # Since there are digests every checkpoint on a disk has a list.
-    return in_bucket(path) or beside["digests"] is None
+    # Since there are digests every checkpoint on a disk has a list, whose files were looked for.
+    return has_list(path) or in_bucket(path) or beside["digests"] is None
