@@ -17,6 +17,7 @@ from smarttrim_jax.command_line import help_page, parsing
 from smarttrim_jax.command_line.typed_flags import define
 from smarttrim_jax.configuration import field_types
 from smarttrim_jax.errors import SmartTrimError
+from smarttrim_jax.registry import import_plugin
 from smarttrim_jax.training.distributed import Timeouts, joined
 from smarttrim_jax.version import __version__
 
@@ -41,6 +42,12 @@ HEARTBEAT_TIMEOUT = define(
     Timeouts.heartbeat,
     "Seconds without a sign of life after which a process counts as lost and ends the others.",
 )
+PLUGINS = define(
+    "plugins",
+    tuple[str, ...],
+    (),
+    "Modules of your own to import first, by dotted name; they register backbones, data sets, policies and metrics.",
+)
 
 
 def run_command(
@@ -63,6 +70,8 @@ def run_command(
         words = [word for word in arguments if word not in help_page.WORDS]
         wants_help = len(words) < len(arguments)
         rest = parsing.parse(words, () if wants_help else required)
+        for module_name in PLUGINS.value:
+            import_plugin(module_name)
         if wants_help:
             print("\n".join(help_page.page(more_help())))
             _flush()

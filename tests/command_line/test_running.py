@@ -100,4 +100,5 @@ def test_help_shows_an_example_and_only_our_own_flags() -> None:
     lines = stdout.splitlines()
     assert lines[2] == "python example_command.py --end=well"
     flags = [line.strip() for line in lines if line.startswith("  --")]
-    assert flags == ["--end", "--count", "--[no]loud", "--distributed", "--connect_timeout", "--heartbeat_timeout"]
+    own, shared = ["--end", "--count", "--[no]loud"], ["--connect_timeout", "--heartbeat_timeout", "--plugins"]
+    assert flags == [*own, "--distributed", *shared]
