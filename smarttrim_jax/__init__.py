@@ -18,17 +18,19 @@ from smarttrim_jax.models import (
     HeadConfig,
     Meter,
     MeterConfig,
+    ModelConfig,
     Output,
+    VisionLanguageModel,
     blip_base,
     blip_large,
     blip_macs,
     blip_small,
     blip_tiny,
-    make_blip,
     meter_base,
     meter_macs,
     meter_small,
     meter_tiny,
+    register_backbone,
 )
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
@@ -38,17 +40,17 @@ from smarttrim_jax.objectives.total import ObjectiveConfig
 from smarttrim_jax.tokens import Padded, Tokens
 from smarttrim_jax.trimming.calibration import SpeedDial, calibrate
 from smarttrim_jax.trimming.capacity import CapacityConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.cost import CostConfig, cost_loss, macs_ratio
 from smarttrim_jax.trimming.curriculum import CurriculumConfig, target_ratio
 from smarttrim_jax.trimming.gates import Gates, Trim, TrimRecord
-from smarttrim_jax.trimming.trimmers import (
-    CrossModalTokenTrimmer,
-    HeadTrimmer,
+from smarttrim_jax.trimming.policies import (
+    LearnedPolicyConfig,
+    RandomPolicyConfig,
     RunTrimming,
-    TokenTrimmer,
-    TrimmerConfig,
-    TrimmingConfig,
+    register_policy,
 )
+from smarttrim_jax.trimming.trimmers import CrossModalTokenTrimmer, HeadTrimmer, TokenTrimmer
 from smarttrim_jax.version import __version__
 
 if TYPE_CHECKING:
@@ -66,11 +68,14 @@ __all__ = [
     "Gates",
     "HeadConfig",
     "HeadTrimmer",
+    "LearnedPolicyConfig",
     "Meter",
     "MeterConfig",
+    "ModelConfig",
     "ObjectiveConfig",
     "Output",
     "Padded",
+    "RandomPolicyConfig",
     "RunTrimming",
     "SpeedDial",
     "TextConfig",
@@ -79,9 +84,9 @@ __all__ = [
     "TrainedModel",
     "Trim",
     "TrimRecord",
-    "TrimmerConfig",
     "TrimmingConfig",
     "VisionConfig",
+    "VisionLanguageModel",
     "__version__",
     "blip_base",
     "blip_large",
@@ -93,11 +98,12 @@ __all__ = [
     "distillation_loss",
     "load_model",
     "macs_ratio",
-    "make_blip",
     "meter_base",
     "meter_macs",
     "meter_small",
     "meter_tiny",
+    "register_backbone",
+    "register_policy",
     "target_ratio",
     "task_loss",
 ]

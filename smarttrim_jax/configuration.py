@@ -3,17 +3,19 @@
 Library classes never see a ConfigDict: it ends here, at the commands' border.
 """
 
+import abc
 import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.ranges import Rule, is_finite
+from smarttrim_jax.registry import Registry
 
 T = TypeVar("T")
 
@@ -31,6 +33,10 @@ class Settings:
         ConfigError: A value that a field does not accept, or values that do not fit together.
     """
 
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {}
+    """Today's keys by what files from before call them."""
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # every class that is used is a dataclass
+
     def __post_init__(self) -> None:
         for name, hint in field_types(type(self)).items():
             value = conform(hint, getattr(self, name), f"{type(self).__name__}.{name}")
@@ -43,6 +49,20 @@ class Settings:
         Raises:
             ConfigError: They do not.
         """
+
+
+class Variants(Settings, abc.ABC):
+    """Base of settings that are of one of several kinds, each kind a dataclass that derives from this one.
+
+    Every kind has a field `TAG`, a `Literal` of the name that it is registered by.
+
+    Attributes:
+        TAG: The key that tells of which kind settings are.
+        KINDS: The kinds by name.
+    """
+
+    TAG: ClassVar[str]
+    KINDS: ClassVar[Registry[Any]]
 
 
 def build(cls: type[T], settings: Mapping[str, Any], path: str = "config") -> T:
@@ -58,6 +78,8 @@ def build(cls: type[T], settings: Mapping[str, Any], path: str = "config") -> T:
         ConfigError: An unknown key, a missing one without default, or a value that is not accepted.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    former = cls.FORMER_KEYS if issubclass(cls, Settings) else {}
+    settings = {former.get(key, key): value for key, value in settings.items()}
     for key in settings:
         if key not in fields:
             close = difflib.get_close_matches(str(key), fields, n=1)
@@ -113,6 +135,8 @@ def conform(hint: Any, value: Any, path: str) -> Any:
         if any(type(value) is type(option) and value == option for option in arguments):
             return value
         raise ConfigError(f"{path} is {shown(value)}; accepted: {', '.join(map(repr, arguments))}")
+    if kinds(hint):
+        return value if isinstance(value, hint) else _conform_to_kind(hint, value, path)
     if dataclasses.is_dataclass(hint):
         if isinstance(value, hint):  # type: ignore[arg-type]
             return value
@@ -127,6 +151,13 @@ def conform(hint: Any, value: Any, path: str) -> Any:
     raise _wrong(path, value, described(hint))
 
 
+def kinds(hint: Any) -> list[type]:
+    """The classes that settings of a `Variants` may be of; none for any other type."""
+    if not (isinstance(hint, type) and issubclass(hint, Variants)) or dataclasses.is_dataclass(hint):
+        return []
+    return [hint.KINDS.find(name) for name in hint.KINDS]
+
+
 def described(hint: Any) -> str:
     """What a type accepts, in words: "a whole number, at least 1"."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -139,7 +170,7 @@ def described(hint: Any) -> str:
         return " or ".join(map(repr, arguments))
     if origin is tuple:
         return f"a list, each of which is {described(arguments[0])}"
-    if dataclasses.is_dataclass(hint):
+    if dataclasses.is_dataclass(hint) or kinds(hint):
         return "a group of settings"
     return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
 
@@ -176,15 +207,34 @@ def _convert(scalar: type, value: Any, path: str) -> Any:
     return converted
 
 
+def _knowing_most(classes: Sequence[type], settings: Mapping[str, Any]) -> type:
+    """The class that knows most of the keys, so that a wrong key fails on it."""
+    return max(classes, key=lambda cls: len(field_types(cls).keys() & settings.keys()))
+
+
+def _conform_to_kind(hint: type[Variants], value: Any, path: str) -> Any:
+    """Settings as those of their kind; where they do not name it, of the likeliest."""
+    if not isinstance(value, Mapping):
+        raise _wrong(path, value, "a group of settings")
+    name = value.get(hint.TAG)
+    if name is None:
+        return build(_knowing_most(kinds(hint), value), value, path)
+    try:
+        kind = hint.KINDS.find(str(name))
+    except ConfigError as error:
+        raise ConfigError(f"{path}.{hint.TAG}: {error}") from None
+    if not (isinstance(kind, type) and issubclass(kind, hint) and dataclasses.is_dataclass(kind)):
+        raise ConfigError(f"{path}.{hint.TAG} is {shown(name)}, which is no dataclass of type {hint.__name__}")
+    return build(kind, value, path)
+
+
 def _conform_to_one(options: tuple[Any, ...], value: Any, path: str) -> Any:
     """`value` as one of several types; where it fits none, the error is of the likeliest."""
     if value is None and types.NoneType in options:
         return None
     options = tuple(option for option in options if option is not types.NoneType)
     if isinstance(value, Mapping) and all(map(dataclasses.is_dataclass, options)):
-        # The one that knows most of the keys, so that a wrong key fails on it.
-        known = [len(field_types(option).keys() & value.keys()) for option in options]
-        options = (options[known.index(max(known))],)
+        options = (_knowing_most(options, value),)
     errors = []
     for option in options:
         try:

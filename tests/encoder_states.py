@@ -16,7 +16,7 @@ def encoder_states(config: MeterConfig, params: Params, images: Any, ids: Any, m
     @jax.jit
     def run(params: Params, *batch: Any) -> dict[str, jax.Array]:
         meter = model.bind(params)
-        state, _ = fold_stages(meter.stages[:2], meter.embed(*batch), None, None)
+        state, _ = fold_stages(meter.stages[:2], meter.start(*batch), None, None)
         image = state["image"].values
         return {"image": image, "normed": meter.image.last_norm(image), "text": state["text"].values}
 

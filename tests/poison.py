@@ -12,22 +12,18 @@ from smarttrim_jax.trimming.gates import Trim
 def poisoned_pass(model: Any, batch: tuple[Any, ...], trim: Trim, amount: jax.Array) -> Any:
     """The output of a bound model, `amount` added to what closes."""
 
-    def poisoned(decide: Any) -> Any:
-        def poison(trimmers: Any, state: Any, trim: Trim, key: Any) -> Any:
-            state, gates = decide(trimmers, state, trim, key)
+    def poisoned(compute: Any) -> Any:
+        def poison(layers: Any, state: Any, *others: Any, **inputs: Any) -> Any:
             spoilt = {
                 side: tokens.replace(tokens.values + amount * (1 - tokens.gate[..., None]))
                 for side, tokens in state.items()
             }
-            return spoilt, gates
+            return compute(layers, spoilt, *others, **inputs)
 
         return poison
 
-    state = model.embed(*batch)
-    present = {side: tokens.gate for side, tokens in state.items()}
     stages = [
-        dataclasses.replace(stage, decide=poisoned(stage.decide)) if isinstance(stage, Run) else stage
+        dataclasses.replace(stage, compute=poisoned(stage.compute)) if isinstance(stage, Run) else stage
         for stage in model.stages
     ]
-    state, gates = fold_stages(stages, state, trim, None)
-    return model.read_out(state, gates, present)
+    return model.read_out(*fold_stages(stages, model.start(*batch), trim, None))

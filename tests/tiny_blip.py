@@ -14,8 +14,9 @@ from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.blip.config import BERT, TASKS, VIT
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.output import Output
+from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
-from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
+from smarttrim_jax.trimming.policies import LearnedPolicyConfig
 
 STAYS_OPEN = ("decoder_target", "decoder_text")
 LENGTHS, WORDS = (9, 6, 3, 1), 50
@@ -31,7 +32,7 @@ def tiny_config(task: Any, **changes: Any) -> BlipConfig:
         text=dataclasses.replace(BERT, vocab_size=WORDS, width=32, depth=2, heads=4, mlp_width=64, max_positions=16),
         first_merge=1,
         features=16,
-        trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=8)),
+        trimming=TrimmingConfig(policy=LearnedPolicyConfig(hidden=8)),
     )
     return dataclasses.replace(config, **changes)
 
@@ -120,10 +121,10 @@ def tiny_blip(task: str) -> TinyBlip:
 
 def assert_nearly_all_closed(record: TrimRecord) -> None:
     """Only global tokens and texts that are written are left, and no head of a layer that trims."""
-    for name, gate in record.gates.items():
-        start = 1 if name in ("image", "text") else 0
-        assert name in STAYS_OPEN or (gate.tokens[start:].sum(-1) == 1).all(), name
-        assert all((heads[start:] == 0).all() for heads in gate.modules.values()), name
+    for key, gate in record.gates.items():
+        start = 1 if key.run in ("image", "text") else 0
+        assert key.name in STAYS_OPEN or (gate.tokens[start:].sum(-1) == 1).all(), key
+        assert all((heads[start:] == 0).all() for heads in gate.modules.values()), key
 
 
 __all__ = [

@@ -15,7 +15,8 @@ from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
 from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
-from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.policies import LearnedPolicyConfig
 
 
 def tiny_model(**changes: Any) -> MeterConfig:
@@ -35,7 +36,7 @@ def tiny_model(**changes: Any) -> MeterConfig:
         ),
         fusion=FusionConfig(width=16, depth=1, heads=2, mlp_width=16, dropout=0.0),
         heads=(HeadConfig("vqa", "classifier", 0),),
-        trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=4)),
+        trimming=TrimmingConfig(policy=LearnedPolicyConfig(hidden=4)),
     )
     return dataclasses.replace(config, **changes)
 
@@ -47,7 +48,7 @@ def small_model(**changes: Any) -> MeterConfig:
         text=TextConfig(vocab_size=50, width=32, depth=2, heads=4, mlp_width=64, max_positions=40),
         fusion=FusionConfig(width=32, depth=2, heads=4, mlp_width=64),
         heads=(HeadConfig("vqa", "classifier", 5),),
-        trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=8)),
+        trimming=TrimmingConfig(policy=LearnedPolicyConfig(hidden=8)),
     )
     return dataclasses.replace(config, **changes)
 

@@ -15,7 +15,8 @@ from smarttrim_jax.models.execution import ExecutionConfig
 from smarttrim_jax.objectives.retrieval import RetrievalConfig
 from smarttrim_jax.training.experiment import BLIP_START, EvaluationConfig, ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
-from smarttrim_jax.trimming.trimmers import RunTrimming, TrimmerConfig, TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.policies import LearnedPolicyConfig, RunTrimming
 
 BATCH, PLACES = 4, 8
 DATASETS: dict[str, Any] = {"nlvr2": "nlvr", "caption": "easy_vqa_captions", "retrieval": "easy_vqa_captions"}
@@ -46,7 +47,7 @@ def blip(task: Any, **changes: Any) -> BlipConfig:
         ),
         first_merge=1,
         features=8,
-        trimming=TrimmingConfig(image=RunTrimming(), text=RunTrimming(), trimmers=TrimmerConfig(hidden=4)),
+        trimming=TrimmingConfig(image=RunTrimming(), text=RunTrimming(), policy=LearnedPolicyConfig(hidden=4)),
     )
     return dataclasses.replace(config, **changes)
 

@@ -86,7 +86,7 @@ def use(settings: dict[str, Any]) -> None:
         model = dataclasses.replace(model, heads=heads)
     if model.parameters < 10**10:
         params = jax.eval_shape(Functional(model).init, jax.random.key(config.seed))
-        make_optimizer(config.optimizer, params, config.schedule.total_steps)
+        make_optimizer(config.optimizer, params, config.schedule.total_steps, config.model.parameter_group)
     np.random.default_rng(config.seed)
 
 

@@ -14,7 +14,6 @@ from smarttrim_jax.models.functional import Params
 from smarttrim_jax.nn.partition import EXAMPLES
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch
-from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.sharding import make_mesh, state_shardings
 from smarttrim_jax.training.step import Steps, jit_step
 from smarttrim_jax.training.tasks import Task
@@ -56,9 +55,9 @@ def compile_step(config: ExperimentConfig, devices: Sequence[Any], batch_size: i
     """
     mesh, task = make_mesh(config.mesh, devices), task_without_data(config)
     abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
-    steps = Steps(task, make_optimizer(config.optimizer, abstract, config.schedule.total_steps))
+    steps = Steps.of(task, abstract)
     state = jax.eval_shape(steps.initial_state, abstract)
-    shardings = state_shardings(state, mesh)
+    shardings = state_shardings(state, mesh, config.model.is_stacked)
     state = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), state, shardings
     )

@@ -8,9 +8,12 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from absl import flags
+
 from smarttrim_jax.command_line.config_file import change, load_settings
+from smarttrim_jax.command_line.running import AFTER_PLUGINS
 from smarttrim_jax.command_line.typed_flags import define
-from smarttrim_jax.configuration import build, described, field_types, to_dict
+from smarttrim_jax.configuration import build, described, field_types, kinds, to_dict
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.training.experiment import ExperimentConfig
 
@@ -46,7 +49,7 @@ def meanings(cls: type) -> dict[str, str]:
 
 def groups(hint: Any) -> list[type]:
     """The configuration classes that a field may be."""
-    options = [hint, *typing.get_args(hint)]
+    options = [kind for option in (hint, *typing.get_args(hint)) for kind in (kinds(option) or [option])]
     return [option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)]
 
 
@@ -85,4 +88,15 @@ def _as_text(value: Any) -> str:
 CONFIG = define(
     "config", str, None, "Configuration file, and behind a colon its argument: configs/NAME.py[:ARGUMENT]."
 )
-KEYS = {key: define(f"config.{key}", hint, None, meaning) for key, (hint, meaning) in _keys(ExperimentConfig).items()}
+KEYS: dict[str, flags.FlagHolder] = {}
+
+
+def _define_keys() -> None:
+    """Defines a flag for every key that has none yet."""
+    for key, (hint, meaning) in _keys(ExperimentConfig).items():
+        if key not in KEYS:
+            KEYS[key] = define(f"config.{key}", hint, None, meaning)
+
+
+_define_keys()
+AFTER_PLUGINS.append(_define_keys)

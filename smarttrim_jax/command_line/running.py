@@ -14,7 +14,7 @@ import jax
 from absl import app, logging
 
 from smarttrim_jax.command_line import help_page, parsing
-from smarttrim_jax.command_line.typed_flags import define
+from smarttrim_jax.command_line.typed_flags import define, from_text
 from smarttrim_jax.configuration import field_types
 from smarttrim_jax.errors import SmartTrimError
 from smarttrim_jax.registry import import_plugin
@@ -42,7 +42,10 @@ HEARTBEAT_TIMEOUT = define(
     Timeouts.heartbeat,
     "Seconds without a sign of life after which a process counts as lost and ends the others.",
 )
-PLUGINS = define(
+AFTER_PLUGINS: list[Callable[[], None]] = []
+"""Called once plugins are imported, before flags are parsed: for flags that depend on what they registered."""
+
+define(
     "plugins",
     tuple[str, ...],
     (),
@@ -69,9 +72,8 @@ def run_command(
     def parse(arguments: list[str]) -> list[str]:
         words = [word for word in arguments if word not in help_page.WORDS]
         wants_help = len(words) < len(arguments)
+        _import_plugins(words)
         rest = parsing.parse(words, () if wants_help else required)
-        for module_name in PLUGINS.value:
-            import_plugin(module_name)
         if wants_help:
             print("\n".join(help_page.page(more_help())))
             _flush()
@@ -89,6 +91,17 @@ def run_command(
         sys.stdout.reconfigure(errors="replace")  # "?" for what a terminal cannot show
     with errors_as_sentences():
         app.run(run, flags_parser=parse)
+
+
+def _import_plugins(words: list[str]) -> None:
+    """Imports what `--plugins` names before any flag is parsed: plugins bring keys of their own."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag.lstrip("-") == "plugins":
+            for module_name in from_text(tuple[str, ...], value if equals else following):
+                import_plugin(str(module_name))
+    for define_flags in AFTER_PLUGINS:
+        define_flags()
 
 
 @contextlib.contextmanager

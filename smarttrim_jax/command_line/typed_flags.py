@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import flags
 
-from smarttrim_jax.configuration import conform
+from smarttrim_jax.configuration import conform, kinds
 from smarttrim_jax.errors import CommandLineError, ConfigError
 
 flags.disclaim_key_flags()  # a flag belongs to the module that defines it by this one
@@ -56,7 +56,7 @@ def from_text(hint: Any, text: str) -> Any:
         if text.lstrip()[:1] in ("(", "["):
             return _literal(text)
         return [from_text(arguments[0], part.strip()) for part in text.split(",")] if text.strip() else []
-    if dataclasses.is_dataclass(hint):
+    if dataclasses.is_dataclass(hint) or kinds(hint):
         return _literal(text)
     with contextlib.suppress(ValueError):
         return _NUMBERS.get(hint, str)(text)

@@ -15,13 +15,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from smarttrim_jax.configuration import Settings
+from smarttrim_jax.models.base import run_stages
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import GatesByRun, Run, State, fold_stages
+from smarttrim_jax.models.segments import Run, State
 from smarttrim_jax.ranges import PositiveInt, ShareAboveZero, at_least
 from smarttrim_jax.tokens import Padded, Tokens, compact
 from smarttrim_jax.tokens.buckets import round_up
-from smarttrim_jax.trimming.gates import Trim
+from smarttrim_jax.trimming.gates import GatesByKey, Trim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,28 +57,25 @@ def adaptive_apply(
         trim: how the trimmers decide.
     """
     bound = model.bind(params)
-    state = bound.embed(images, ids, mask)
-    present = {name: tokens.padded_gate for name, tokens in state.items()}
     stages = [_switched(stage, config) if isinstance(stage, Run) else stage for stage in bound.stages]
-    state, gates = fold_stages(stages, state, trim, None)
-    return bound.read_out(state, gates, present)
+    return bound.read_out(*run_stages(bound, stages, bound.start(images, ids, mask), trim, None))
 
 
 def _switched(run: Run, config: AdaptiveConfig) -> Run:
     """The run with a branch for every combination of its sides' sizes."""
 
-    def compute(layer: Any, state: State, gates: GatesByRun, key: None, **inputs: Array) -> State:
-        ladders = {side: _sizes(state[side], config) for side in run.sides}
+    def compute(layers: Any, state: State, gates: GatesByKey, key: None, **inputs: Array) -> State:
+        ladders = {side: _sizes(state[side], config) for side in run.side_names}
         wanted = jnp.zeros((), jnp.int32)
         for side, sizes in ladders.items():
             wanted = wanted * len(sizes) + _smallest(state[side].counts, sizes)
 
         def branch(sizes: tuple[tuple[int, int], ...]) -> Callable[[State], State]:
             def at_this_size(state: State) -> State:
-                chosen = zip(run.sides, sizes, strict=True)
+                chosen = zip(run.side_names, sizes, strict=True)
                 small = {side: compact(state[side], line, places) for side, (line, places) in chosen}
-                after = run.compute(layer, state | small, gates, key, **inputs)
-                return {side: _put_back(state[side], after[side]) for side in run.sides}
+                after = run.compute(layers, state | small, gates, key, **inputs)
+                return {side: _put_back(state[side], after[side]) for side in run.side_names}
 
             return at_this_size
 

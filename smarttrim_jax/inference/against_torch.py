@@ -16,10 +16,8 @@ import numpy as np
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference.executor import Batch
-from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.functional import Functional, ModelConfig, Params
-from smarttrim_jax.pretrained.blip_files import write_huggingface
-from smarttrim_jax.pretrained.hub import BLIP_MODELS
+from smarttrim_jax.pretrained.backbones import files_of, write_huggingface
 
 TASKS = ("vqa", "retrieval")
 """Questions are encoded, or pairs judged."""
@@ -43,7 +41,9 @@ class TorchForward:
     """
 
     def __init__(self, config: ModelConfig, params: Params):
-        if not isinstance(config, BlipConfig) or config.task not in TASKS:
+        models = files_of(config).huggingface_models
+        task = next((task for task in TASKS if task in config.tasks and task in models), None)
+        if task is None:
             raise ConfigError(
                 f"--against=torch compares BLIP for {' and '.join(TASKS)}: transformers has no such model"
             )
@@ -56,7 +56,7 @@ class TorchForward:
             context = multiprocessing.get_context("spawn")
             self._connection, theirs = context.Pipe()
             device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-            arguments = (theirs, folder, BLIP_MODELS[config.task], config.task, device, config.dtype)
+            arguments = (theirs, folder, models[task], task, device, config.dtype)
             context.Process(target=_serve, args=arguments, daemon=True).start()
             theirs.close()  # a process that fails then ends our waiting
             try:

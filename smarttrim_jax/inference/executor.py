@@ -21,10 +21,10 @@ from smarttrim_jax.inference.rooms import Occupancy, Room, Rooms
 from smarttrim_jax.models.execution import ExecutionConfig
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import GatesByRun, Run, State
+from smarttrim_jax.models.segments import Prefix, Run, State
 from smarttrim_jax.tokens import Packed, Tokens, compact
 from smarttrim_jax.tokens.buckets import ladder
-from smarttrim_jax.trimming.gates import Trim, TrimRecord
+from smarttrim_jax.trimming.gates import GateKey, GatesByKey, Trim, TrimRecord
 
 Batch = tuple[Any, Any, Any]
 """Images, ids and mask, as `Meter.__call__` takes them."""
@@ -121,8 +121,10 @@ class PackedExecutor:
             Buckets compiled for.
         """
         (batch, _), *_ = self._pieces(batch, Trim())
-        state, *_ = self._frame.embed(*batch)
-        examples, tokens = max((tokens.shape for tokens in state.values()), key=lambda shape: shape[0] * shape[1])
+        prefix, _ = self._frame.start(*batch)
+        examples, tokens = max(
+            (tokens.shape for tokens in prefix.state.values()), key=lambda shape: shape[0] * shape[1]
+        )
         rungs = ladder(examples * tokens, self.config.line_growth, self.config.rounding)
         wanted = [rung / rungs[-1] for rung in rungs if shares[0] <= rung / rungs[-1] <= shares[1]]
         everything_open = Trim(offset=OPEN)
@@ -197,19 +199,22 @@ class PackedExecutor:
         """
         trim = None if trim is None else jax.tree.map(jnp.float32, trim)
         rooms, group_heads = self._rooms[len(batch[1])], len(batch[1]) <= self.config.group_heads
-        state, present, numbers = self._frame.embed(*batch)
+        prefix, numbers = self._frame.start(*batch)
+        state, examples = prefix.state, prefix.examples
         if share < 1:
             state = {name: _shortened(tokens, share, longest) for name, tokens in state.items()}
             numbers = count(state, {})
         state = self._without_closed(rooms, "start", state, read_counts((yield numbers), state, {}))
         gates: LayerGates = {}
+        present: dict[GateKey, jax.Array] = {}
         for stage in self._stages:
             if isinstance(stage, str):
-                state = self._frame.segment(stage, state)
+                prefix = self._frame.segment(stage, Prefix(state, examples))
+                state, examples = prefix.state, prefix.examples
                 continue
             own, decided, ahead = {side: state[side] for side in stage.sides}, None, None
             if trim is not None and stage.trims_at_once:
-                own, decided, ahead = stage.decide(own, trim)
+                own, decided, ahead = stage.decide(own, examples, trim)
             for start, stop in stage.stretches(self.config.every):
                 wanted = None
                 if decided is not None and ahead is not None and self._pauses_before(stage.name, start):
@@ -217,9 +222,12 @@ class PackedExecutor:
                     own, wanted = self._without_closed(rooms, stage.name, own, counts), counts.heads
                 if lines is not None:
                     lines += [(stage.name, {side: part.gate.size for side, part in own.items()})] * (stop - start)
-                own, more, decided, ahead = stage.advance(start, stop, own, decided, trim, wanted, group_heads)
-                for name, layers in more.items():
-                    gates.setdefault(name, []).extend(layers)
+                own, more, decided, ahead = stage.advance(
+                    start, stop, own, decided, examples, trim, wanted, group_heads
+                )
+                for key, layers in more.items():
+                    gates.setdefault(key, []).extend(layers)
+                    present[key] = examples.present[key.side]
             state |= own
         return self._frame.read_out(state, gates, present)
 
@@ -274,12 +282,12 @@ def _shortened(tokens: Tokens, share: float, longest: float) -> Tokens:
     return tokens.close(jnp.asarray(np.arange(length) < kept[:, None], jnp.float32))
 
 
-def _totals(record: TrimRecord) -> GatesByRun:
+def _totals(record: TrimRecord) -> GatesByKey:
     """The record's gates, summed over the batch."""
     return jax.tree.map(lambda gates: np.asarray(gates).sum(axis=1), record.gates)
 
 
-def _tokens(totals: GatesByRun) -> float:
+def _tokens(totals: GatesByKey) -> float:
     """Tokens that all layers together keep."""
     return float(sum(gates.tokens.sum() for gates in totals.values()))
 

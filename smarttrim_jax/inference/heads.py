@@ -12,20 +12,20 @@ from flax import nnx
 from jaxtyping import Array, Bool, Int
 
 from smarttrim_jax.tokens.buckets import round_up
-from smarttrim_jax.trimming.gates import Gates
+from smarttrim_jax.trimming.gates import GateKey, GatesByKey
 
 PARTS = {"heads": "attention", "cross_heads": "cross_attention", "twin_heads": "twin_attention"}
 """The gates of a layer, and the module that each belongs to."""
 
-OpenHeads = dict[tuple[str, str], Bool[np.ndarray, "*layers heads"]]
-"""Whether any example opens a head, by the gates' name and part."""
+OpenHeads = dict[tuple[GateKey, str], Bool[np.ndarray, "*layers heads"]]
+"""Whether any example opens a head, by the gates' key and part."""
 
 
-def open_heads(gates: dict[str, Gates]) -> OpenHeads:
+def open_heads(gates: GatesByKey) -> OpenHeads:
     """Which heads of a record any of its examples opens, for every layer."""
     return {
-        (name, part): np.asarray(np.any(opened, axis=-2))
-        for name, gate in gates.items()
+        (key, part): np.asarray(np.any(opened, axis=-2))
+        for key, gate in gates.items()
         for part, opened in gate.modules.items()
     }
 
@@ -38,8 +38,8 @@ def together(first: OpenHeads, second: OpenHeads) -> OpenHeads:
 HEAD_GROUPS = 4
 """Groups that a module's heads are counted in, so that few programs are compiled."""
 
-HeadIndices = dict[tuple[str, str], Int[Array, " fewer"]]
-"""The heads that a layer runs with, by the gates' name and part."""
+HeadIndices = dict[tuple[GateKey, str], Int[Array, " fewer"]]
+"""The heads that a layer runs with, by the gates' key and part."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,33 +61,33 @@ class NarrowLayer:
         return all(not (wanted[key] & ~kept).any() for key, kept in self.kept.items())
 
 
-def narrow_layer(layer: Any, kept: OpenHeads) -> NarrowLayer | None:
+def narrow_layer(layers: dict[str, Any], kept: OpenHeads) -> NarrowLayer | None:
     """The layer with only these heads, or None where it would keep them all.
 
     Args:
-        layer: a module with an `attention`, or a dict of such by the gates' names.
+        layers: The layer's modules, each with an `attention`, by side.
         kept: of this layer; at least one head of a module always stays.
     """
     if all(mask.all() for mask in kept.values()):
         return None
     kept = {key: mask if mask.any() else np.arange(len(mask)) == 0 for key, mask in kept.items()}
-    layer = with_heads(layer, {key: jnp.asarray(np.flatnonzero(mask)) for key, mask in kept.items()})
-    graphdef, params = nnx.split(layer)
+    layers = with_heads(layers, {key: jnp.asarray(np.flatnonzero(mask)) for key, mask in kept.items()})
+    graphdef, params = nnx.split(layers)
     return NarrowLayer(graphdef, params, kept)
 
 
-def with_heads(layer: Any, indices: HeadIndices) -> Any:
+def with_heads(layers: dict[str, Any], indices: HeadIndices) -> dict[str, Any]:
     """The layer with the weights of only these heads.
 
     Args:
-        layer: a module with an `attention`, or a dict of such by the gates' names.
+        layers: The layer's modules, each with an `attention`, by side.
         indices: of the heads that stay.
     """
-    layer = {name: nnx.clone(part) for name, part in layer.items()} if isinstance(layer, dict) else nnx.clone(layer)
-    for (name, part), kept in indices.items():
-        module = layer[name] if isinstance(layer, dict) else layer
+    narrow = {side: nnx.clone(module) for side, module in layers.items()}
+    for (key, part), kept in indices.items():
+        module = narrow[key.side]
         setattr(module, PARTS[part], getattr(module, PARTS[part]).narrowed(kept))
-    return layer
+    return narrow
 
 
 def grouped(wanted: OpenHeads) -> HeadIndices | None:

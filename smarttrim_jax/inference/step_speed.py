@@ -10,7 +10,6 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference.measurement import Timing, time_by_turns
 from smarttrim_jax.inference.speed import Row
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.sharding import make_mesh, place_batch, state_shardings
 from smarttrim_jax.training.step import Step, Steps, jit_step
 from smarttrim_jax.training.without_data import abstract_batch, task_without_data
@@ -50,8 +49,10 @@ class TimedSteps:
             raise ConfigError("the config's model has no trimmers (model.trimming is None)")
         task, self._config, self._mesh = task_without_data(config), config, make_mesh(config.mesh)
         abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
-        self._steps = Steps(task, make_optimizer(config.optimizer, abstract, config.schedule.total_steps))
-        self._shardings = state_shardings(jax.eval_shape(self._steps.initial_state, abstract), self._mesh)
+        self._steps = Steps.of(task, abstract)
+        self._shardings = state_shardings(
+            jax.eval_shape(self._steps.initial_state, abstract), self._mesh, config.model.is_stacked
+        )
         self._begin = jax.jit(
             lambda key: self._steps.initial_state(task.model.init(key)), out_shardings=self._shardings
         )
@@ -111,7 +112,7 @@ def step_rows(timings: Mapping[str, Timing], batch_size: int) -> list[Row]:
 def _random_batch(config: ExperimentConfig, size: int) -> dict[str, np.ndarray]:
     """Texts of full length, and answers 0 and 1."""
     random, shapes = np.random.default_rng(config.seed), abstract_batch(config, size)
-    highest = {"image": 256, "text_ids": config.model.text.vocab_size, "label": 2}
+    highest = {"image": 256, "text_ids": config.model.vocab_size, "label": 2}
     filled = {name: np.ones(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
     drawn = {
         name: random.integers(0, high, shapes[name].shape).astype(shapes[name].dtype)

@@ -20,16 +20,11 @@ def computed_macs(model: Functional, record: TrimRecord, lines: Lines | None = N
         lines: tokens in memory in every layer, see `PackedExecutor.lines`; the open ones if there were no others.
     """
     gates = {}
-    for name, gate in record.gates.items():
+    for key, gate in record.gates.items():
         open_tokens = jnp.sum(gate.tokens, axis=(1, 2))
-        held = open_tokens if lines is None else [sides[_side(name)] for run, sides in lines if name.startswith(run)]
-        gates[name] = _weighted(gate, jnp.asarray(held) / open_tokens)
+        held = open_tokens if lines is None else [sides[key.side] for run, sides in lines if run == key.run]
+        gates[key] = _weighted(gate, jnp.asarray(held) / open_tokens)
     return float(jnp.sum(model.macs(TrimRecord(gates, record.present))))
-
-
-def _side(gates: str) -> str:
-    """The side of the state that gates belong to: `fusion_text` to `text`."""
-    return gates.rpartition("_")[2]
 
 
 def _weighted(gates: Gates, weight: Float[Array, " layers"]) -> Gates:

@@ -1,5 +1,6 @@
 """Backbones, heads and presets."""
 
+from smarttrim_jax.models.base import VisionLanguageModel
 from smarttrim_jax.models.blip import (
     Blip,
     BlipConfig,
@@ -8,8 +9,8 @@ from smarttrim_jax.models.blip import (
     blip_macs,
     blip_small,
     blip_tiny,
-    make_blip,
 )
+from smarttrim_jax.models.config import DatasetSizes, ModelConfig, register_backbone
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import (
@@ -26,20 +27,23 @@ from smarttrim_jax.models.output import Output
 __all__ = [
     "Blip",
     "BlipConfig",
+    "DatasetSizes",
     "Functional",
     "FusionConfig",
     "HeadConfig",
     "Meter",
     "MeterConfig",
+    "ModelConfig",
     "Output",
+    "VisionLanguageModel",
     "blip_base",
     "blip_large",
     "blip_macs",
     "blip_small",
     "blip_tiny",
-    "make_blip",
     "meter_base",
     "meter_macs",
     "meter_small",
     "meter_tiny",
+    "register_backbone",
 ]

@@ -1,129 +1,74 @@
-"""What one layer of any backbone closes; and the layers of an encoder, which change a single side."""
+"""What backbones share: the policies of a run, the layers of an encoder as a stage, and the embedding of images."""
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.models.segments import GatesByRun, Run, State
+from smarttrim_jax.models.segments import Run, RunSide, State
 from smarttrim_jax.nn.folding import Remat, stack
 from smarttrim_jax.nn.inputs import check_images, check_layout
-from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.nn.vision import VisionTransformer
-from smarttrim_jax.tokens import Padded, Tokens
-from smarttrim_jax.trimming.gates import Gates, Trim, open_gates
-from smarttrim_jax.trimming.trimmers import LayerTrimmers, RunTrimming, TrimmerConfig
+from smarttrim_jax.tokens import Padded
+from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.gates import GateKey, GatesByKey
+from smarttrim_jax.trimming.policies import RunTrimming, SideShape
 
-T = TypeVar("T", bound=Tokens)
 
-
-def stack_trimmers(
-    width: int,
-    heads: int,
-    depth: int,
-    where: RunTrimming,
-    config: TrimmerConfig,
-    rngs: nnx.Rngs,
-    *,
-    other_widths: tuple[int, ...] = (),
+def stack_policies(
+    side: SideShape, depth: int, where: RunTrimming, trimming: TrimmingConfig, rngs: nnx.Rngs
 ) -> nnx.Module | None:
-    """The trimmers of one side of a run, stacked; None if nothing is trimmed there.
+    """The policies of one side of a run, stacked over the layers that trim.
 
     Args:
-        width: of the side's tokens.
-        heads: of its attention modules; 0 for a side that is only read.
-        depth: layers of the run.
-        where: what is trimmed.
-        config: the trimmers' shape.
-        rngs: for the initial weights.
-        other_widths: of the sides that the layers join it with.
+        side: The side's sizes.
+        depth: Layers of the run.
+        where: What is trimmed.
+        trimming: What decides.
+        rngs: Random numbers of the initial weights.
+
+    Returns:
+        The stacked module, or None if nothing is trimmed there.
     """
     depth -= where.first_layer
-    if depth <= 0 or not (where.tokens or (where.heads and heads)):
+    if depth <= 0 or not (where.tokens or (where.heads and side.heads)):
         return None
-    return stack(
-        lambda rngs: LayerTrimmers(width, heads, other_widths=other_widths, config=config, trimming=where, rngs=rngs),
-        depth,
-        rngs,
-    )
+    return stack(lambda rngs: trimming.policy.build(side, where, rngs=rngs), depth, rngs)
 
 
-def existing(trimmers: Mapping[str, nnx.Module | None]) -> dict[str, nnx.Module]:
-    """Those that are not None, by the name of their gates."""
-    return {name: module for name, module in trimmers.items() if module is not None}
+def existing(policies: Mapping[GateKey, nnx.Module | None]) -> dict[str, nnx.Module]:
+    """The policies that there are, by the name of their gates."""
+    return {key.name: module for key, module in policies.items() if module is not None}
 
 
-def by_name(modules: nnx.Dict) -> dict[str, Any]:
-    """The modules of an `nnx.Dict` by name.
-
-    A module that runs asks here: `nnx.tabulate` replaces `items` and `get`, and leaves a note among the entries.
-    """
-    return {name: modules[name] for name in modules if isinstance(modules[name], nnx.Module)}
-
-
-def decide_side(
-    trimmers: LayerTrimmers | None,
-    tokens: T,
-    heads: int,
-    trim: Trim,
-    key: jax.Array | None,
-    *,
-    others: Sequence[Array] = (),
-) -> tuple[T, Gates]:
-    """The gates of one side of a layer; open ones where it has no trimmers.
+def policies_of(trimmers: Mapping[str, Any], run: str, sides: Sequence[str]) -> dict[str, Any]:
+    """The policies of one run, by side.
 
     Args:
-        trimmers: of this layer and side.
-        tokens: of the side.
-        heads: of its attention modules; 0 for a side that is only read.
-        trim: how the trimmers decide.
-        key: None for evaluation.
-        others: global tokens of the sides that the layer joins it with.
+        trimmers: The policies of the whole model, by the name of their gates.
+        run: The run's name.
+        sides: The run's sides.
     """
-    if trimmers is None:
-        return tokens, open_gates(tokens, heads, sources=len(others))
-    return trimmers(tokens=tokens, trim=trim, others=others, key=key)
-
-
-def _encoder_decide(
-    side: str,
-    heads: int,
-    trimmers: LayerTrimmers | None,
-    state: State,
-    trim: Trim,
-    key: jax.Array | None,
-) -> tuple[State, GatesByRun]:
-    """What one layer of an image or text encoder closes.
-
-    Args:
-        side: of the state, and name of the run.
-        heads: of its attention.
-        trimmers: of this layer, or None.
-        state: the model's state.
-        trim: how the trimmers decide.
-        key: None for evaluation.
-    """
-    tokens, gates = decide_side(trimmers, state[side], heads, trim, split_key(key, 2)[0])
-    return state | {side: tokens}, {side: gates}
+    return {side: trimmers[key.name] for side in sides if (key := GateKey(run, side)).name in trimmers}
 
 
 def _encoder_layer(
-    side: str, layer: Any, state: State, gates: GatesByRun, key: jax.Array | None, **inputs: Array
+    side: str, layers: dict[str, Any], state: State, gates: GatesByKey, key: jax.Array | None, **inputs: Array
 ) -> State:
     """One layer of an image or text encoder, with the gates it decided on; `inputs` are what else it takes."""
-    tokens = layer(tokens=state[side], head_gate=gates[side].heads, key=split_key(key, 2)[1], **inputs)
-    return state | {side: tokens}
+    gate = gates[GateKey(side, side)].heads
+    return state | {side: layers[side](tokens=state[side], head_gate=gate, key=key, **inputs)}
 
 
 def encoder_run(
     side: str,
     encoder: VisionTransformer | TextTransformer,
-    trimmers: Any,
+    trimmers: Mapping[str, Any],
     where: RunTrimming,
     *,
     scan: bool,
@@ -132,20 +77,22 @@ def encoder_run(
     """The layers of an image or text encoder as a stage.
 
     Args:
-        side: of the state, and name of the run.
-        encoder: whose layers these are.
-        trimmers: stacked, or None.
-        where: what is trimmed.
-        scan: as in `Run`.
-        remat: as in `Run`.
+        side: The side of the state, which is the run's name too.
+        encoder: The encoder whose layers these are.
+        trimmers: The policies of the whole model, by the name of their gates.
+        where: What is trimmed.
+        scan: As in `Run`.
+        remat: As in `Run`.
+
+    Returns:
+        The stage.
     """
     return Run(
         side,
-        (side,),
-        functools.partial(_encoder_decide, side, encoder.config.heads),
+        (RunSide(side, encoder.config.heads),),
         functools.partial(_encoder_layer, side),
-        encoder.layers,
-        trimmers,
+        {side: encoder.layers},
+        policies_of(trimmers, side, (side,)),
         depth=encoder.config.depth,
         first_layer=where.first_layer,
         inputs=encoder.layer_inputs() if isinstance(encoder, VisionTransformer) else {},

@@ -5,22 +5,44 @@ computes: between the two an executor may do as it likes with the closed tokens.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.nn.folding import Remat, fold
 from smarttrim_jax.nn.partition import split_examples
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.tokens import Tokens, shorten
 from smarttrim_jax.trimming.capacity import CapacityConfig
-from smarttrim_jax.trimming.gates import Gates, Trim
+from smarttrim_jax.trimming.gates import ByGateKey, GateKey, GatesByKey, Trim, TrimRecord, open_gates
+from smarttrim_jax.trimming.policies import LayerContext
 
 State = dict[str, Tokens]
-GatesByRun = dict[str, Gates]
+"""The tokens of every side of a model, by the side's name."""
+
+Present = dict[str, Float[Array, "rows tokens"]]
+"""For every side, 1 for tokens that are no padding."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ExampleInfo:
+    """What a decision may know of a batch's examples beside their tokens. It is the same however they are executed.
+
+    Attributes:
+        present: For every side, `[rows, tokens]`, 1 for tokens that are no padding.
+        seed: `[batch]`, a number that each example's own inputs decide, where a policy draws at random; else None.
+    """
+
+    present: Present
+    seed: Int[Array, " batch"] | None = None
+
+    def replace(self, present: Present) -> "ExampleInfo":
+        """The same examples on other sides."""
+        return dataclasses.replace(self, present=present)
 
 
 @jax.tree_util.register_dataclass
@@ -29,12 +51,33 @@ class Prefix:
     """What a model computes before anything can be trimmed: a full pass and a trimmed one may share it.
 
     Attributes:
-        state: behind the embeddings and the untrimmed first layers of each encoder.
-        gates: of these layers, by the name of the run.
+        state: The tokens behind the embeddings and the untrimmed first layers of each encoder.
+        examples: What decisions may know of the examples.
+        gates: The gates of these first layers, by the name of the run.
     """
 
     state: State
-    gates: dict[str, GatesByRun] = dataclasses.field(default_factory=dict)
+    examples: ExampleInfo
+    gates: dict[str, GatesByKey] = dataclasses.field(default_factory=dict)
+
+
+def begin(state: State, *, present: Present | None = None, seed: Int[Array, " batch"] | None = None) -> Prefix:
+    """The beginning of a pass, before any stage.
+
+    Args:
+        state: The tokens before the first stage.
+        present: The tokens that are no padding, of sides of which some tokens are closed already.
+        seed: As in `ExampleInfo`.
+
+    Returns:
+        What `fold_stages` and `fold_prefix` start from.
+    """
+    open_at_first = {side: tokens.padded_gate for side, tokens in state.items()}
+    return Prefix(state, ExampleInfo(open_at_first | (present or {}), seed))
+
+
+def _unchanged(present: Present) -> Present:
+    return present
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +85,30 @@ class Segment:
     """A stage that trims nothing.
 
     Attributes:
-        name: of the stage.
-        apply: from state to state.
+        name: The stage's name.
+        apply: A function from state to state.
+        present: What the stage does to `ExampleInfo.present`, where it changes the sides or their rows.
     """
 
     name: str
     apply: Callable[[State], State]
+    present: Callable[[Present], Present] = _unchanged
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSide:
+    """One side of the state in a run of layers.
+
+    Attributes:
+        name: The side's name.
+        heads: Heads of each of its attention modules; 0 for a side that the layers only read.
+        others: The sides whose global tokens its policy may look at; of a side with heads, those that it reads by
+            cross-attention, one module each.
+    """
+
+    name: str
+    heads: int
+    others: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,88 +116,186 @@ class Run:
     """A stage of equal layers that trim between them.
 
     Attributes:
-        name: of the stage.
-        sides: which tokens of the state it changes.
-        decide: what one layer closes: (trimmers or None, state, trim, key) to (state, gates).
-        compute: the layer itself: (layers, state, gates, key, **inputs) to state; the same key as `decide`.
-        layers: the stacked layers, a module or a dict of them.
-        trimmers: the stacked trimmers of the layers from `first_layer` on, or None.
-        depth: number of layers.
-        first_layer: the first layer that trims.
-        inputs: further arguments of `compute`, with a leading axis of layers.
-        scan: fold with `lax.scan`.
-        remat: what the backward pass recomputes.
+        name: The stage's name.
+        sides: The sides of the state that the stage reads, changes or trims.
+        compute: The layer itself: (layers, state, gates, key, **inputs) to state.
+        layers: The stacked layers, by the side that they change.
+        policies: The stacked policies of the layers from `first_layer` on, by the side that they decide about.
+        depth: The number of layers.
+        first_layer: The first layer that trims.
+        inputs: Further arguments of `compute`, with a leading axis of layers.
+        scan: Whether to fold with `lax.scan`.
+        remat: What the backward pass recomputes.
     """
 
     name: str
-    sides: tuple[str, ...]
-    decide: Callable[..., tuple[State, GatesByRun]]
+    sides: tuple[RunSide, ...]
     compute: Callable[..., State]
-    layers: Any
-    trimmers: Any
+    layers: dict[str, Any]
+    policies: dict[str, Any]
     depth: int
     first_layer: int = 0
     inputs: dict[str, Array] = dataclasses.field(default_factory=dict)
     scan: bool = False
     remat: Remat = "none"
 
-    def prefix(self, state: State, key: jax.Array | None) -> tuple[State, GatesByRun]:
+    @property
+    def side_names(self) -> tuple[str, ...]:
+        """The names of its sides."""
+        return tuple(side.name for side in self.sides)
+
+    def key(self, side: str) -> GateKey:
+        """The key of the gates that the run decides about a side."""
+        return GateKey(self.name, side)
+
+    def decide(
+        self,
+        policies: dict[str, Any] | None,
+        layers: dict[str, Any],
+        index: Int[Array, ""] | int,
+        state: State,
+        examples: ExampleInfo,
+        trim: Trim,
+        key: jax.Array | None,
+    ) -> tuple[State, GatesByKey]:
+        """What one layer closes on every side, each guided by the global tokens of the others as they came in.
+
+        Args:
+            policies: The layer's policies by side; None where the layer keeps everything.
+            layers: The layer's modules, by the side that they change.
+            index: The layer's place in the run.
+            state: The tokens before the layer.
+            examples: What decisions may know of the examples.
+            trim: How to decide.
+            key: The layer's random numbers in training; None for evaluation.
+
+        Returns:
+            The state with more tokens closed, and the layer's gates.
+        """
+        opened = dict(state)
+        gates: GatesByKey = ByGateKey()
+        for side, side_key in zip(self.sides, self._split(key)[:-1], strict=True):
+            tokens = state[side.name]
+            policy = (policies or {}).get(side.name)
+            if policy is None:
+                gates[self.key(side.name)] = open_gates(tokens, side.heads, sources=len(side.others))
+                continue
+            context = LayerContext(
+                others=tuple(state[other].global_token for other in side.others),
+                present=examples.present[side.name],
+                seed=None if examples.seed is None else _row_seeds(examples.seed, tokens.shape[0]),
+                layer=layers.get(side.name),
+                index=index,
+            )
+            opened[side.name], gates[self.key(side.name)] = policy(
+                tokens=tokens, context=context, trim=trim, key=side_key
+            )
+        return opened, gates
+
+    def advance(
+        self,
+        layers: dict[str, Any],
+        state: State,
+        gates: GatesByKey,
+        key: jax.Array | None,
+        inputs: dict[str, Array],
+    ) -> State:
+        """Computes one layer.
+
+        Args:
+            layers: The layer's modules, by the side that they change.
+            state: The tokens that `decide` left.
+            gates: The gates that it gave.
+            key: The key that it had.
+            inputs: The layer's further arguments of `compute`.
+
+        Returns:
+            The tokens behind the layer.
+        """
+        return self.compute(layers, state, gates, self._split(key)[-1], **inputs)
+
+    def _split(self, key: jax.Array | None) -> list[Any]:
+        """A key for the decision about each side, and one for the layer."""
+        return list(split_key(key, len(self.sides) + 1))
+
+    def prefix(self, state: State, examples: ExampleInfo, key: jax.Array | None) -> tuple[State, GatesByKey]:
         """The state behind the layers without trimmers that come first, and their gates, if there are any."""
-        layers = self.depth if self.trimmers is None else self.first_layer
-        return self._fold(state, None, key, 0, layers) if layers else (state, {})
+        layers = self.first_layer if self.policies else self.depth
+        return self._fold(state, examples, None, key, 0, layers) if layers else (state, {})
 
     def __call__(
-        self, state: State, trim: Trim | None, key: jax.Array | None, *, done: GatesByRun | None = None
-    ) -> tuple[State, GatesByRun]:
-        """The state after the last layer, and the gates of all layers.
+        self,
+        state: State,
+        examples: ExampleInfo,
+        trim: Trim | None,
+        key: jax.Array | None,
+        *,
+        done: GatesByKey | None = None,
+    ) -> tuple[State, GatesByKey]:
+        """Runs all layers, or those that `prefix` left.
 
         In training an encoder may shorten its tokens on the way, see `Trim.capacity`.
 
         Args:
-            state: before the first layer; behind those of `prefix`, if they are done.
-            trim: None keeps everything.
-            key: None for evaluation.
-            done: what `prefix` gave.
+            state: The tokens before the first layer; behind those of `prefix`, if they are done.
+            examples: What decisions may know of the examples.
+            trim: How the trimmers decide; None keeps everything.
+            key: Random numbers of training; None for evaluation.
+            done: The gates that `prefix` gave.
+
+        Returns:
+            The state after the last layer, and the gates of all layers.
         """
-        start, parts = (len(next(iter(done.values())).tokens), [done]) if done else (0, [])
+        start = 0
+        parts = []
+        if done:
+            start = len(next(iter(done.values())).tokens)
+            parts.append(done)
         if trim is not None and key is not None:
-            leave, present = trim.capacity.layer(self.name, self.depth), state
+            leave = trim.capacity.layer(self.name, self.depth)
             if start <= leave < self.depth:
                 if start < leave:
-                    state, gates = self._fold(state, trim, key, start, leave)
+                    state, gates = self._fold(state, examples, trim, key, start, leave)
                     parts.append(gates)
-                state = self._shorten(state, present, trim.capacity, jax.random.fold_in(key, self.depth))
+                state = self._shorten(state, examples, trim.capacity, jax.random.fold_in(key, self.depth))
                 start = leave
         if start < self.depth:
-            state, gates = self._fold(state, trim, key, start, self.depth)
+            state, gates = self._fold(state, examples, trim, key, start, self.depth)
             parts.append(gates)
         return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *parts)
 
-    def _shorten(self, state: State, present: State, capacity: CapacityConfig, key: jax.Array) -> State:
-        """An encoder's state with fewer tokens in memory; `present` is that before anything was closed."""
-        gate = present[self.name].padded_gate
-        return state | {self.name: shorten(state[self.name], gate, capacity.places(self.name, gate.shape[1]), key)}
+    def _shorten(self, state: State, examples: ExampleInfo, capacity: CapacityConfig, key: jax.Array) -> State:
+        """An encoder's state with fewer tokens in memory."""
+        present = examples.present[self.name]
+        places = capacity.places(self.name, present.shape[1])
+        return state | {self.name: shorten(state[self.name], present, places, key)}
 
     def _fold(
-        self, state: State, trim: Trim | None, key: jax.Array | None, start: int, stop: int
-    ) -> tuple[State, GatesByRun]:
+        self,
+        state: State,
+        examples: ExampleInfo,
+        trim: Trim | None,
+        key: jax.Array | None,
+        start: int,
+        stop: int,
+    ) -> tuple[State, GatesByKey]:
         """The layers from `start` to `stop`."""
         keys = None if key is None else jax.random.split(key, self.depth)
         mode = Trim() if trim is None else trim
 
-        def step(layer: Any, trimmers: Any, state: State, inputs: Any) -> tuple[State, GatesByRun]:
-            layer_key, more = inputs
-            state, gates = self.decide(trimmers, state, mode, layer_key)
-            return split_examples(self.compute(layer, state, gates, layer_key, **more)), gates
+        def step(layers: Any, policies: Any, state: State, inputs: Any) -> tuple[State, GatesByKey]:
+            layer_key, index, more = inputs
+            state, gates = self.decide(policies, layers, index, state, examples, mode, layer_key)
+            return split_examples(self.advance(layers, state, gates, layer_key, more)), gates
 
         with jax.named_scope(self.name):
             return fold(
                 step,
                 state,
                 self.layers,
-                (keys, self.inputs),
+                (keys, jnp.arange(self.depth), self.inputs),
                 depth=self.depth,
-                late=None if trim is None else self.trimmers,
+                late=self.policies if trim is not None and self.policies else None,
                 first=self.first_layer,
                 start=start,
                 stop=stop,
@@ -145,45 +304,70 @@ class Run:
             )
 
 
-def fold_stages(
-    stages: list[Segment | Run],
-    state: State,
-    trim: Trim | None,
-    key: jax.Array | None,
-    *,
-    done: dict[str, GatesByRun] | None = None,
-) -> tuple[State, GatesByRun]:
+def _row_seeds(seed: Int[Array, " batch"], rows: int) -> Int[Array, " rows"]:
+    """A seed for every row of a side: the example's own, changed by the image's number where it has several."""
+    times = rows // seed.shape[0]
+    images = jnp.tile(jnp.arange(times, dtype=seed.dtype), seed.shape[0])
+    return jnp.repeat(seed, times) + images
+
+
+Stages = Sequence[Segment | Run]
+
+
+def fold_stages(stages: Stages, prefix: Prefix, trim: Trim | None, key: jax.Array | None) -> tuple[State, TrimRecord]:
     """Runs all stages: the padded execution, and the reference of every other.
 
     Args:
-        stages: in order.
-        state: before the first.
-        trim: how the trimmers decide; None runs at full capacity.
-        key: None for evaluation.
-        done: the gates of a `Prefix`, if the state is its state.
+        stages: The stages in order.
+        prefix: What is done of them; without gates, the state before the first.
+        trim: How the trimmers decide; None runs at full capacity.
+        key: Random numbers of training; None for evaluation.
+
+    Returns:
+        The state after the last stage, and every gate.
     """
-    gates: GatesByRun = {}
+    state = prefix.state
+    examples = prefix.examples
+    record = TrimRecord()
     for stage, stage_key in zip(stages, split_key(key, len(stages)), strict=True):
         state = split_examples(state)
         if isinstance(stage, Segment):
             state = stage.apply(state)
+            examples = examples.replace(stage.present(examples.present))
         else:
-            state, more = stage(state, trim, stage_key, done=(done or {}).get(stage.name))
-            gates |= more
-    return state, gates
+            state, gates = stage(state, examples, trim, stage_key, done=prefix.gates.get(stage.name))
+            record |= make_record(gates, examples)
+    return state, record
 
 
-def fold_prefix(stages: list[Segment | Run], state: State, key: jax.Array | None) -> Prefix:
+def make_record(gates: GatesByKey, examples: ExampleInfo) -> TrimRecord:
+    """The record of a run.
+
+    Args:
+        gates: The gates of the run.
+        examples: What is known of the examples where the run begins.
+
+    Returns:
+        The gates beside the tokens that were no padding.
+    """
+    return TrimRecord(gates, {key: examples.present[key.side] for key in gates})
+
+
+def fold_prefix(stages: Stages, prefix: Prefix, key: jax.Array | None) -> Prefix:
     """Runs what comes before any trimming, with the random numbers that `fold_stages` would draw for it.
 
     Args:
-        stages: in order; those before the first `Segment` read no side but their own.
-        state: the embeddings.
-        key: None for evaluation.
+        stages: The stages in order; those before the first `Segment` read no side but their own.
+        prefix: The embeddings.
+        key: Random numbers of training; None for evaluation.
+
+    Returns:
+        What a full pass and a trimmed one share.
     """
-    gates: dict[str, GatesByRun] = {}
+    state = prefix.state
+    gates: dict[str, GatesByKey] = {}
     for stage, stage_key in zip(stages, split_key(key, len(stages)), strict=True):
         if isinstance(stage, Segment):
             break
-        state, gates[stage.name] = stage.prefix(split_examples(state), stage_key)
-    return Prefix(state, gates)
+        state, gates[stage.name] = stage.prefix(split_examples(state), prefix.examples, stage_key)
+    return Prefix(state, prefix.examples, gates)

@@ -24,7 +24,7 @@ from smarttrim_jax.pretrained.sizes import (
     written_down,
 )
 from smarttrim_jax.tokens import Kernel
-from smarttrim_jax.trimming.trimmers import TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 import pathlib
 from typing import Any
 
-from smarttrim_jax.errors import CheckpointError, ConfigError
+from smarttrim_jax.errors import CheckpointError
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.blip.config import Task
 from smarttrim_jax.models.functional import Params
@@ -39,16 +39,20 @@ def read_blip(path: Path, *, task: Task | None = None, **overrides: Any) -> tupl
     return config, with_beside(path, params, BESIDE)
 
 
-def fill_blip_from_file(path: Path, config: BlipConfig, params: Params) -> Params:
+def fill_blip_from_file(path: Path, config: BlipConfig, params: Params, task: str) -> Params:
     """Parameters of a given model from a BLIP file and the trimmers beside it.
 
     Args:
-        path: as in `read_blip`.
-        config: of the model.
-        params: of the model; those that the files do not hold stay.
+        path: As in `read_blip`.
+        config: Configuration of the model.
+        params: Parameters of the model; those that the files do not hold stay.
+        task: The task that will be trained; a BLIP's configuration says it.
+
+    Returns:
+        The parameters with the file's in their places.
 
     Raises:
-        CheckpointError: a file that cannot be read, of another task, or of another model.
+        CheckpointError: A file that cannot be read, of another task, or of another model.
     """
     return with_beside(path, fill_blip(config, params, blip_weights(read_weights(path))), BESIDE)
 
@@ -58,24 +62,22 @@ def write_blip(path: Path, config: BlipConfig, params: Params, naming: Naming = 
     return write_pair(path, config, *to_blip(config, params, naming))
 
 
-def write_huggingface(path: Path, config: Any, params: Params) -> list[pathlib.Path]:
+def write_blip_huggingface(path: Path, config: BlipConfig, params: Params) -> list[pathlib.Path]:
     """Writes a BLIP as Hugging Face's transformers reads it: `from_pretrained(FOLDER)` of FOLDER/model.safetensors.
 
     Args:
-        path: of the weights, ending in `.safetensors`; the trimmers lie beside them, and a config.json unless
+        path: Path of the weights, ending in `.safetensors`; the trimmers lie beside them, and a config.json unless
             another model's or program's is there.
-        config: of the model.
-        params: of the model.
+        config: Configuration of the model.
+        params: Parameters of the model.
 
     Returns:
         The files written.
 
     Raises:
         CheckpointError: transformers' models lack some of the parameters, or a file cannot be written.
-        ConfigError: a model that transformers does not have: METER, or BLIP for NLVR2.
+        ConfigError: A model that transformers does not have: BLIP for NLVR2.
     """
-    if not isinstance(config, BlipConfig):
-        raise ConfigError("transformers has no METER, only BLIP; write it under the official names")
     written = write_blip(path, config, params, HUGGING_FACE)
     beside = config_path(path)
     if beside.is_file() and not is_blip(read_hub(path)):

@@ -21,7 +21,7 @@ from smarttrim_jax.pretrained.sizes import (
     shape_of,
     written_down,
 )
-from smarttrim_jax.trimming.trimmers import TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
 
 
 @dataclasses.dataclass(frozen=True)

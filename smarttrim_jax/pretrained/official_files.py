@@ -1,13 +1,11 @@
-"""Models as files that the official code can read, and METER's such files as a METER; BLIP's are in `blip_files`."""
+"""A METER as files that the official code can read, and such files as a METER."""
 
 import pathlib
 from typing import Any
 
 from smarttrim_jax.errors import CheckpointError
-from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.models.meter import MeterConfig
-from smarttrim_jax.pretrained.blip_files import fill_blip_from_file, write_blip
 from smarttrim_jax.pretrained.files import Path, read_weights
 from smarttrim_jax.pretrained.meter import HEADS
 from smarttrim_jax.pretrained.meter_config import MeterOverrides, infer_config
@@ -25,22 +23,8 @@ from smarttrim_jax.pretrained.sizes import parse_overrides
 PRETRAINING = ("itm", "mlm")
 
 
-def write_official(path: Path, config: MeterConfig | BlipConfig, params: Params) -> list[pathlib.Path]:
-    """Writes a model under its official names, and its trimmers beside it.
-
-    Args:
-        path: of the file, ending in `.safetensors`.
-        config: of the model.
-        params: of the model.
-
-    Returns:
-        The files written.
-
-    Raises:
-        CheckpointError: the official model lacks some of the parameters, or a file cannot be written.
-    """
-    if isinstance(config, BlipConfig):
-        return write_blip(path, config, params)
+def write_meter(path: Path, config: MeterConfig, params: Params) -> list[pathlib.Path]:
+    """Writes a METER under its official names, and its trimmers beside it; see `write_pair`."""
     return write_pair(path, config, *to_official(params))
 
 
@@ -64,20 +48,21 @@ def read_official(path: Path, **overrides: Any) -> tuple[MeterConfig, Params]:
     return config, with_beside(path, new_params(tensors, config))
 
 
-def fill_from_file(path: Path, config: MeterConfig | BlipConfig, params: Params, task: str) -> Params:
-    """Parameters of a given model from an official file (BLIP: or Hugging Face's) and the trimmers beside it.
+def fill_meter_from_file(path: Path, config: MeterConfig, params: Params, task: str) -> Params:
+    """Parameters of a given model from an official file and the trimmers beside it.
 
     Args:
-        path: as in `read_official` and `read_blip`.
-        config: of the model.
-        params: of the model; those that the files do not hold stay.
-        task: the head that will be trained; a BLIP's configuration says it.
+        path: As in `read_official`.
+        config: Configuration of the model.
+        params: Parameters of the model; those that the files do not hold stay.
+        task: The head that will be trained.
+
+    Returns:
+        The parameters with the file's in their places.
 
     Raises:
-        CheckpointError: a file that cannot be read, of another task, or of another model.
+        CheckpointError: A file that cannot be read, of another task, or of another model.
     """
-    if isinstance(config, BlipConfig):
-        return fill_blip_from_file(path, config, params)
     tensors = meter_weights(read_weights(path))
     held = heads_in(tensors)
     tuned = [name for name in held if name not in PRETRAINING]

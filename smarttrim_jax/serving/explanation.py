@@ -13,6 +13,7 @@ from smarttrim_jax.serving.answering import Answered
 from smarttrim_jax.serving.questions import Question
 from smarttrim_jax.serving.trained_model import TrainedModel
 from smarttrim_jax.training.forward import inputs
+from smarttrim_jax.trimming.gates import GatesByKey
 
 BATCH_SIZE = 32
 """Examples at a time."""
@@ -102,12 +103,11 @@ def _examples(trained: TrainedModel, batch: dict[str, Any], answered: Answered) 
     gates = jax.tree.map(np.asarray, answered.record).gates
     full = trained.model.macs(answered.record.opened(), trimmed=False)
     macs = np.asarray(trained.model.macs(answered.record) / full)
-    grid = trained.config.data.image_size // config.vision.patch_size
-    layers, seen = _way(gates, "image", size)
+    grid = config.image_size // config.patch_size
+    stages = [stage.name for stage in trained.model.bind(trained.params).stages]
+    layers, seen = _read_by_layers(gates, stages, config.image_sides, size)
     patches = seen[..., 1:].reshape(len(seen), size, config.images, grid, grid).swapaxes(0, 1)
-    # Of a caption, the decoder's target is the text.
-    has_text = any(name.endswith("text") for name in gates)
-    text_layers, read_for_images = _way(gates, "text" if has_text else "target", size)
+    text_layers, read_for_images = _read_by_layers(gates, stages, (config.text_side,), size)
     read = read_for_images.max(axis=2)
     for row in range(size):
         if batch["weight"][row] == 0:
@@ -130,31 +130,39 @@ def _examples(trained: TrainedModel, batch: dict[str, Any], answered: Answered) 
         )
 
 
-def _way(gates: Any, side: str, size: int) -> tuple[list[str], np.ndarray]:
-    """The layers on a side's way, and what each of them reads of it, `[layers, batch, images, tokens]`.
+def _read_by_layers(
+    gates: GatesByKey, stages: Sequence[str], sides: Sequence[str], size: int
+) -> tuple[list[str], np.ndarray]:
+    """What every layer reads of a modality.
 
     Args:
-        gates: of a record.
-        side: of the state; numbered sides (NLVR2's two images) go the same way.
-        size: examples of the batch.
+        gates: The gates of a record.
+        stages: The names of the model's stages in order; an encoder that is no stage comes first.
+        sides: The sides of the state that hold the modality; those of one run are images of one example.
+        size: Examples of the batch.
+
+    Returns:
+        Names of the layers in the order in which tokens pass them, and what each reads, `[layers, batch, images,
+        tokens]`.
     """
-    names, parts = [], []
-    for run in ("image", "text", "fusion", "merge", "decoder"):
-        own = [name for name in sorted(gates) if name.rstrip("01") in (f"{run}_{side}", side if run == side else "")]
-        tokens = [gates[name].tokens for name in own]
-        if tokens:
-            by_image = [part.reshape(len(part), size, -1, part.shape[-1]) > 0 for part in tokens]
-            parts.append(np.concatenate(by_image, axis=2))
-            names += [f"{run} {layer}" for layer in range(len(tokens[0]))]
+    names = []
+    parts = []
+    runs = {key.run for key in gates if key.side in sides}
+    for run in sorted(runs, key=lambda run: stages.index(run) if run in stages else -1):
+        tokens = [gates[key].tokens for key in sorted(gates) if key.run == run and key.side in sides]
+        by_image = [part.reshape(len(part), size, -1, part.shape[-1]) > 0 for part in tokens]
+        parts.append(np.concatenate(by_image, axis=2))
+        names += [f"{run} {layer}" for layer in range(len(tokens[0]))]
     return names, np.concatenate(parts)
 
 
-def _heads(gates: Any, row: int, size: int) -> dict[str, float]:
+def _heads(gates: GatesByKey, row: int, size: int) -> dict[str, float]:
     """Share of open heads of every attention module that the example ran through."""
     shares: dict[str, float] = {}
-    for name, gate in sorted(gates.items()):
+    for key, gate in sorted(gates.items()):
         for part, opened in gate.modules.items():
             suffix = part.removesuffix("heads").rstrip("_")
             mine = opened.reshape(len(opened), size, -1).mean(axis=-1)[:, row]
-            shares |= {f"{name.replace('_', ' ')} {i} {suffix}".rstrip(): float(x) for i, x in enumerate(mine)}
+            module = key.name.replace("_", " ")
+            shares |= {f"{module} {i} {suffix}".rstrip(): float(x) for i, x in enumerate(mine)}
     return shares

@@ -31,7 +31,6 @@ from smarttrim_jax.data.language import ANSWERS, RENEW, TOKENIZER, Language, rea
 from smarttrim_jax.errors import CheckpointError
 from smarttrim_jax.file_digests import DIGESTS, check_digest, read_digests, record_digests
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.pretrained.files import read_weights, write_weights
 from smarttrim_jax.serving.model_card import model_card
 from smarttrim_jax.small_files import MOST_BYTES, in_bucket, read_json, write_json, write_whole
@@ -266,9 +265,9 @@ def _check_sizes(path: str, needed: Mapping[str, Any], weights: Mapping[str, Any
 
 def _check_language(path: str, config: ExperimentConfig, language: Language) -> None:
     """Whether a model's words and answers are as many as it has numbers for."""
-    sizes = {TOKENIZER: (language.text.vocab_size, config.model.text.vocab_size, "words")}
-    if isinstance(config.model, MeterConfig):
-        (outputs,) = (head.outputs for head in config.model.heads if head.name == config.task)
+    sizes = {TOKENIZER: (language.text.vocab_size, config.model.vocab_size, "words")}
+    outputs = config.model.outputs(config.task)
+    if outputs is not None:
         sizes[ANSWERS] = (len(language.answer_names), outputs, "answers")
     for name, (have, need, what) in sizes.items():
         if have != need:

@@ -4,12 +4,12 @@ import dataclasses
 import functools
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 
-from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.data.config import DataConfig, Start
 from smarttrim_jax.data.images import Preset, Resize
 from smarttrim_jax.data.language import Language
 from smarttrim_jax.data.text import TextEncoder
@@ -19,7 +19,7 @@ from smarttrim_jax.serving.answering import Answering
 from smarttrim_jax.serving.folder import Contents, read_folder, write_folder
 from smarttrim_jax.serving.predictor import Answer, Failure, Predictor
 from smarttrim_jax.serving.questions import Question, QuestionReader
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig, text_start
+from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.tasks import Captions, Task, make_task
 from smarttrim_jax.trimming.calibration import SpeedDial
 from smarttrim_jax.trimming.cost import CostConfig
@@ -80,20 +80,20 @@ class TrainedModel:
             DataError: A vocabulary that cannot be read.
             CheckpointError: Parameters of another model.
         """
-        start = text_start(model)
+        start = model.text_start()
         data = DataConfig(
             dataset="",
-            image_size=model.vision.image_size,
+            image_size=model.image_size,
             text_length=text_length,
             batch_size=1,
             resize=resize,
-            start=start,
+            start=cast(Start, start),  # which DataConfig checks
             prompt=prompt,
         )
         config = ExperimentConfig(
             model=model,
             data=data,
-            task=model.tasks[0] if task is None else task,
+            task=next(iter(model.tasks)) if task is None else task,
             pixels=pixels,
             cost=CostConfig(target_speedup=target_speedup),
             schedule=ScheduleConfig(full_steps=1, trim_steps=0),  # whatever the user's loop did

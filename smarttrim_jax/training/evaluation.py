@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -56,7 +56,7 @@ class Evaluator:
         # A model may be evaluated on other devices than it was trained on.
         mesh = task.config.mesh
         self._mesh = make_mesh(mesh if fits(mesh) else MeshConfig())
-        self.params = _on_mesh(params, self._mesh)
+        self.params = _on_mesh(params, self._mesh, task.config.model.is_stacked)
         self.remarks: Report = {}
         self._compiled: set[str] = set()
         self._program = jax.jit(self._forward_and_measure, out_shardings=replicated(self._mesh))
@@ -127,7 +127,9 @@ class Evaluator:
         if trim is not None:
             examples = batch["label"].shape[0]
             results["macs"] = model.macs(record)
-            results["kept"] = {run: _kept(record.gates[run], full.gates[run], examples) for run in record.gates}
+            results["kept"] = {
+                key.name: _kept(gates, full.gates[key], examples) for key, gates in record.gates.items()
+            }
         return results
 
     def _forward_and_measure(self, params: Params, batch: Batch, trim: Trim | None) -> dict[str, Any]:
@@ -154,12 +156,12 @@ class Evaluator:
                 yield result
 
 
-def _on_mesh(params: Params, mesh: Mesh) -> Params:
+def _on_mesh(params: Params, mesh: Mesh, is_stacked: Callable[[str], bool]) -> Params:
     """Parameters, of training on the same mesh or in the memory of every process, sharded over a mesh."""
     leaves = jax.tree.leaves(params)
     if all(isinstance(leaf, jax.Array) and not leaf.is_fully_addressable for leaf in leaves):
         return params
-    return place(params, state_shardings(params, mesh))
+    return place(params, state_shardings(params, mesh, is_stacked))
 
 
 def _kept(gates: Gates, full: Gates, examples: int) -> dict[str, jax.Array]:

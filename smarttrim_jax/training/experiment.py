@@ -4,12 +4,11 @@ import dataclasses
 from typing import Literal
 
 from smarttrim_jax.configuration import Settings
-from smarttrim_jax.data.config import DataConfig, Start
+from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.images import Preset
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.models.blip import BlipConfig
+from smarttrim_jax.models import ModelConfig
 from smarttrim_jax.models.execution import ExecutionConfig
-from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.objectives.retrieval import RetrievalConfig
 from smarttrim_jax.objectives.total import ObjectiveConfig
 from smarttrim_jax.ranges import (
@@ -29,12 +28,10 @@ from smarttrim_jax.training.sharding import MeshConfig
 from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.cost import CostConfig
 from smarttrim_jax.trimming.curriculum import CurriculumConfig
-from smarttrim_jax.trimming.trimmers import RunTrimming
+from smarttrim_jax.trimming.policies import RunTrimming
 
 Generator = Literal["threefry2x32", "rbg", "unsafe_rbg"]
 """Of random numbers, by JAX's names."""
-BLIP_START: dict[str, Start] = {"vqa": "[ENC]", "nlvr2": "[ENC]", "retrieval": "[ENC]", "caption": "[DEC]"}
-"""What the texts of BLIP's tasks begin with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +112,7 @@ class ExperimentConfig(Settings):
         execution: Packed execution, in evaluation and inference.
     """
 
-    model: MeterConfig | BlipConfig
+    model: ModelConfig
     data: DataConfig
     task: Name = "vqa"
     seed: Seed = 0
@@ -137,25 +134,29 @@ class ExperimentConfig(Settings):
     def check(self) -> None:
         if self.task not in self.model.tasks:
             raise ConfigError(f"task is '{self.task}', but the model is for: {', '.join(self.model.tasks)}")
-        start = text_start(self.model)
+        start = self.model.text_start()
         if self.data.start != start:
             raise ConfigError(f"data.start is '{self.data.start}', but texts for this model begin with '{start}'")
-        if self.model.vision.image_size != self.data.image_size:
+        if self.model.image_size != self.data.image_size:
             raise ConfigError(
-                f"model.vision.image_size is {self.model.vision.image_size}, but data.image_size is "
+                f"the model's image_size is {self.model.image_size}, but data.image_size is "
                 f"{self.data.image_size}; give both the same"
             )
-        if self.data.text_length > self.model.text.max_length:
+        if self.data.text_length > self.model.max_text_length:
             raise ConfigError(
                 f"data.text_length is {self.data.text_length}, but the model's position table ends at "
-                f"{self.model.text.max_length}; lower it, or raise model.text.max_positions"
+                f"{self.model.max_text_length}; lower it, or raise the model's max_positions"
             )
         if self.schedule.total_steps % self.optimizer.accumulate:
             raise ConfigError(
                 f"full_steps and trim_steps are {self.schedule.total_steps} together; take a multiple of "
                 f"optimizer.accumulate, which is {self.optimizer.accumulate}"
             )
-        self._check_task()
+        if self.model.tasks[self.task] == "retrieval" and self.retrieval.places % self.data.batch_size:
+            raise ConfigError(
+                f"retrieval.places is {self.retrieval.places}; it must be a multiple of data.batch_size, "
+                f"{self.data.batch_size}"
+            )
         if self.schedule.trim_steps:
             _check_trimming(self.model)
             _check_capacity(self.capacity, self.model)
@@ -164,25 +165,8 @@ class ExperimentConfig(Settings):
         except ConfigError as error:
             raise ConfigError(f"evaluation: {error}") from None
 
-    def _check_task(self) -> None:
-        """Makes sure that the task can be trained."""
-        if isinstance(self.model, MeterConfig):
-            (kind,) = (head.kind for head in self.model.heads if head.name == self.task)
-            if kind == "mlm":
-                raise ConfigError(f"task is '{self.task}', whose head is of kind 'mlm'; take one with answers")
-        elif self.task == "retrieval" and self.retrieval.places % self.data.batch_size:
-            raise ConfigError(
-                f"retrieval.places is {self.retrieval.places}; it must be a multiple of data.batch_size, "
-                f"{self.data.batch_size}"
-            )
 
-
-def text_start(model: MeterConfig | BlipConfig) -> Start:
-    """What the texts of a model begin with, see `DataConfig.start`."""
-    return BLIP_START[model.task] if isinstance(model, BlipConfig) else ""
-
-
-def _check_trimming(model: MeterConfig | BlipConfig) -> None:
+def _check_trimming(model: ModelConfig) -> None:
     """Makes sure that there is something to trim.
 
     Raises:
@@ -193,32 +177,33 @@ def _check_trimming(model: MeterConfig | BlipConfig) -> None:
             "schedule.trim_steps asks for trimming, but model.trimming is None; set trim_steps to 0, or "
             "--config.model.trimming={} for trimmers everywhere"
         )
-    joined = model.fusion.depth if isinstance(model, MeterConfig) else model.text.depth
-    depths = {"image": model.vision.depth, "text": model.text.depth, "cross_modal": joined}
-    runs: dict[str, RunTrimming] = {name: getattr(model.trimming, name) for name in depths}
-    if not any(run.trims(depths[name]) for name, run in runs.items()):
+    runs: dict[str, RunTrimming] = {name: getattr(model.trimming, name) for name in model.depths}
+    if not any(run.trims(model.depths[name]) for name, run in runs.items()):
         raise ConfigError(
             "schedule.trim_steps asks for trimming, but model.trimming trims neither tokens nor heads of any layer; "
             "choose some, or set trim_steps to 0"
         )
 
 
-def _check_capacity(capacity: CapacityConfig, model: MeterConfig | BlipConfig) -> None:
+def _check_capacity(capacity: CapacityConfig, model: ModelConfig) -> None:
     """Whether tokens are closed before they shall leave memory.
 
     Raises:
         ConfigError: they are not.
     """
-    if "text" in capacity.sides and isinstance(model, BlipConfig):
-        raise ConfigError("capacity.text is for METER; BLIP's texts are not trimmed before they meet the image")
-    depths = {"image": model.vision.depth, "text": model.text.depth}
     for side in capacity.sides:
+        if not model.can_shorten(side):
+            raise ConfigError(
+                f"capacity.{side} is {getattr(capacity, side)}, but this model trims no {side} before it meets the "
+                "other side; set it to 0"
+            )
         where: RunTrimming = getattr(model.trimming, side)
         if not where.tokens:
             raise ConfigError(f"capacity.{side} needs closed tokens, but model.trimming.{side}.tokens is False")
-        first, layer = where.first_layer, capacity.layer(side, depths[side])
-        if not first < layer < depths[side]:
+        depth = model.depths[side]
+        first, layer = where.first_layer, capacity.layer(side, depth)
+        if not first < layer < depth:
             raise ConfigError(
                 f"capacity.after lets tokens leave before layer {layer} of the {side} encoder, which closes them "
-                f"from layer {first} on and has {depths[side]}; choose one between, or set capacity.{side} to 0"
+                f"from layer {first} on and has {depth}; choose one between, or set capacity.{side} to 0"
             )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -12,12 +13,6 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.ranges import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, ShareBelowOne
 from smarttrim_jax.training.tree_paths import map_with_names
 
-# The first pattern found in a parameter's name decides its group; everything else is the backbone.
-GROUPS = (
-    ("trimmer", r"^trimmers/"),
-    ("head", r"^head/"),
-    ("cross_modal", r"^(fusion_|text_transform|image_transform|text_pooler|image_pooler)"),
-)
 # METER spares biases and the BERT-style norms; here no norm's scale decays. Embeddings do, as in METER.
 NO_DECAY = r"(^|/)(bias|scale)$"
 
@@ -55,11 +50,6 @@ class OptimizerConfig(Settings):
     trimmer: NonNegativeFloat = 1.0
 
 
-def parameter_group(name: str) -> str:
-    """The group of a parameter by its "/"-joined name: trimmer, head, cross_modal or backbone."""
-    return next((group for group, pattern in GROUPS if re.search(pattern, name)), "backbone")
-
-
 def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     """The backbone's learning rate as a function of the training step.
 
@@ -78,13 +68,16 @@ def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), course], [warmup])
 
 
-def make_optimizer(config: OptimizerConfig, params: Any, total_steps: int) -> optax.GradientTransformation:
+def make_optimizer(
+    config: OptimizerConfig, params: Any, total_steps: int, group_of: Callable[[str], str]
+) -> optax.GradientTransformation:
     """AdamW whose updates and weight decay follow each parameter group's own rate.
 
     Args:
         config: the optimizer's settings.
         params: nested dict of arrays, or of their shapes.
         total_steps: steps of the whole run, counted in batches; a multiple of `config.accumulate`.
+        group_of: The group of a parameter by its "/"-joined path (`ModelConfig.parameter_group`).
 
     Returns:
         A transformation to be used with `optax.apply_updates`.
@@ -103,7 +96,7 @@ def make_optimizer(config: OptimizerConfig, params: Any, total_steps: int) -> op
         optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps),
         optax.add_decayed_weights(config.weight_decay, mask=decayed),
         optax.scale_by_learning_rate(lambda update: rate(update * config.accumulate)),
-        _scale_groups(config, params),
+        _scale_groups(config, params, group_of),
     ]
     if config.clip_norm:
         chain.insert(0, optax.clip_by_global_norm(config.clip_norm))
@@ -113,7 +106,9 @@ def make_optimizer(config: OptimizerConfig, params: Any, total_steps: int) -> op
     return optax.MultiSteps(optimizer, config.accumulate).gradient_transformation()
 
 
-def _scale_groups(config: OptimizerConfig, params: Any) -> optax.GradientTransformation:
+def _scale_groups(
+    config: OptimizerConfig, params: Any, group_of: Callable[[str], str]
+) -> optax.GradientTransformation:
     """Multiplies each update by its group's multiplier; groups at 1 cost nothing."""
     multipliers = {
         "trimmer": config.trimmer,
@@ -121,7 +116,7 @@ def _scale_groups(config: OptimizerConfig, params: Any) -> optax.GradientTransfo
         "cross_modal": config.cross_modal,
         "backbone": 1.0,
     }
-    factors = map_with_names(lambda name, _: multipliers[parameter_group(name)], params)
+    factors = map_with_names(lambda name, _: multipliers[group_of(name)], params)
 
     def scale(updates: Any, _: Any) -> Any:
         return jax.tree.map(lambda u, factor: u if factor == 1 else u * factor, updates, factors)

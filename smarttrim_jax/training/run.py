@@ -14,7 +14,6 @@ from smarttrim_jax.training.evaluation import Evaluator, Report
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.loop import State, fit
 from smarttrim_jax.training.metric_writer import MetricWriter
-from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.preemption import leaving_on_sigterm
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.report import build_report, measure_dial
@@ -98,9 +97,9 @@ def trained_params(
     config = task.config
     mesh, schedule = make_mesh(config.mesh), config.schedule
     abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
-    steps = Steps(task, make_optimizer(config.optimizer, abstract, schedule.total_steps))
+    steps = Steps.of(task, abstract)
     state_shape = jax.eval_shape(steps.initial_state, abstract)
-    shardings = state_shardings(state_shape, mesh)
+    shardings = state_shardings(state_shape, mesh, config.model.is_stacked)
     state_shape = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         state_shape,

@@ -5,7 +5,7 @@ import dataclasses
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.errors import ConfigError, DataError
-from smarttrim_jax.models.meter import MeterConfig
+from smarttrim_jax.models.config import DatasetSizes
 from smarttrim_jax.training.distributed import first_alone, same_everywhere
 from smarttrim_jax.training.experiment import ExperimentConfig
 
@@ -46,40 +46,22 @@ def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
     Raises:
         ConfigError: The model's vocabulary, answers or images do not fit the data.
     """
-    model, text, data = config.model, config.model.text, config.data
-    sizes: list[tuple[str, int, int]] = [
-        ("model.text.vocab_size", text.vocab_size, dataset.text.vocab_size),
-        ("model.text.pad_id", text.pad_id, dataset.text.pad_id),
-        ("data.example_images", data.example_images, dataset.num_images),
-    ]
-    if isinstance(model, MeterConfig):
-        sizes += [
-            (f"model.heads['{head.name}'].outputs", head.outputs, dataset.num_answers)
-            for head in model.heads
-            if head.name == config.task
-        ]
-    for name, have, need in sizes:
-        from_data = name.endswith(("vocab_size", "outputs", "example_images")) and have == 0
-        if have != need and not from_data:
-            raise ConfigError(f"{name} is {have}, but {data.dataset} needs {need}")
+    data = config.data
+    if data.example_images not in (0, dataset.num_images):
+        raise ConfigError(
+            f"data.example_images is {data.example_images}, but {data.dataset} needs {dataset.num_images}"
+        )
     if data.images > dataset.num_images:
         raise ConfigError(f"data.images is {data.images}, which cannot be made of {dataset.num_images} image(s)")
-    if model.images != (data.images or dataset.num_images):
+    images = data.images or dataset.num_images
+    if config.model.images != images:
         raise ConfigError(
-            f"the model takes {model.images} images, but {data.dataset} gives {data.images or dataset.num_images}; "
+            f"the model takes {config.model.images} images, but {data.dataset} gives {images}; "
             "change model.images, or lay images side by side with data.images"
         )
-    if isinstance(model, MeterConfig):
-        heads = tuple(
-            dataclasses.replace(head, outputs=dataset.num_answers) if head.name == config.task else head
-            for head in model.heads
-        )
-        model = dataclasses.replace(model, heads=heads)
-    elif model.task == "nlvr2" and dataset.num_answers != 2:
-        raise ConfigError(f"BLIP's nlvr2 knows false and true, but {data.dataset} has {dataset.num_answers} answers")
-    text = dataclasses.replace(text, vocab_size=dataset.text.vocab_size)
+    sizes = DatasetSizes(data.dataset, dataset.text.vocab_size, dataset.text.pad_id, dataset.num_answers)
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(model, text=text),
+        model=config.model.fit_to(sizes, config.task),
         data=dataclasses.replace(data, example_images=dataset.num_images, fingerprint=dataset.fingerprint),
     )

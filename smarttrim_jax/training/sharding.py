@@ -6,7 +6,7 @@ Layers know nothing of this; XLA inserts the collectives. One device is a mesh o
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -28,8 +28,6 @@ TENSOR_RULES = (
     (r"mlp/up/(kernel|bias)$", -1),
     (r"mlp/down/kernel$", -2),
 )
-# Layers of a kind are stacked for the scan over them: splitting their first axis would stop the scan.
-STACKED = r"(^|/)(layers|merge_layers|fusion_text|fusion_image|trimmers)/"
 # Gathering a smaller array costs more than keeping it.
 SMALLEST_SPLIT = 2**14
 
@@ -120,26 +118,38 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def state_shardings(abstract_tree: Any, mesh: Mesh) -> Any:
+def state_shardings(abstract_tree: Any, mesh: Mesh, is_stacked: Callable[[str], bool]) -> Any:
     """The sharding of every array of a state.
 
     Args:
         abstract_tree: arrays or their shapes. The optimizer's moments end in their parameter's name and so
             follow the same rule.
         mesh: from `make_mesh`.
+        is_stacked: Whether a parameter holds all layers of a kind (`ModelConfig.is_stacked`).
 
     Returns:
         The tree of shardings, for `jax.jit(..., out_shardings=)` and for restoring a checkpoint.
     """
     return map_with_names(
-        lambda name, leaf: NamedSharding(mesh, partition_spec(name, leaf.shape, mesh)), abstract_tree
+        lambda name, leaf: NamedSharding(mesh, partition_spec(name, leaf.shape, mesh, is_stacked(name))),
+        abstract_tree,
     )
 
 
-def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """How one array is split: by the tensor rules, then the largest divisible dimension over `fsdp`."""
+def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh, stacked: bool) -> PartitionSpec:
+    """How one array is split: by the tensor rules, then the largest divisible dimension over `fsdp`.
+
+    Args:
+        name: The "/"-joined path of the array.
+        shape: Its shape.
+        mesh: From `make_mesh`.
+        stacked: Whether its first axis counts layers, which stays whole: split, it would stop the scan over them.
+
+    Returns:
+        For every axis the axis of the mesh that it is split over, or None.
+    """
     parts: list[str | None] = [None] * len(shape)
-    free = list(range(1 if re.search(STACKED, name) else 0, len(shape)))
+    free = list(range(1 if stacked else 0, len(shape)))
     if mesh.shape["tensor"] > 1:
         for pattern, axis in TENSOR_RULES:
             position = len(shape) + axis

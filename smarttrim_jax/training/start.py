@@ -4,8 +4,8 @@ import dataclasses
 import logging
 
 from smarttrim_jax.models.functional import Params
+from smarttrim_jax.pretrained.backbones import fill_from_file
 from smarttrim_jax.pretrained.files import is_weight_file
-from smarttrim_jax.pretrained.official_files import fill_from_file
 from smarttrim_jax.pretrained.packages import INSTALL, packages_installed, vocabulary_file, with_packages
 from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore
 from smarttrim_jax.training.experiment import ExperimentConfig

@@ -12,6 +12,7 @@ from smarttrim_jax.models.functional import Params
 from smarttrim_jax.objectives.total import total_loss, weighted_terms
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch
+from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.tasks import Task
 from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.cost import cost_loss, initial_multiplier, macs_ratio, misses, update_multiplier
@@ -47,6 +48,18 @@ class Steps:
 
     task: Task
     optimizer: optax.GradientTransformation
+
+    @classmethod
+    def of(cls, task: Task, params: Any) -> "Steps":
+        """The steps of a task with the optimizer that its run asks for.
+
+        Args:
+            task: What is trained.
+            params: The model's parameters, or their shapes.
+        """
+        config = task.config
+        groups = config.model.parameter_group
+        return cls(task, make_optimizer(config.optimizer, params, config.schedule.total_steps, groups))
 
     @property
     def config(self) -> ExperimentConfig:

@@ -8,7 +8,6 @@ from jax.sharding import NamedSharding
 
 from smarttrim_jax.data.language import numbered_language
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.tasks import Task, make_task
 
@@ -34,11 +33,10 @@ def task_without_data(config: ExperimentConfig) -> Task:
     Raises:
         ConfigError: a size is left to the data.
     """
-    model, answers = config.model, 2
-    if isinstance(model, MeterConfig):
-        (answers,) = (head.outputs for head in model.heads if head.name == config.task)
-    for name, size in {"model.text.vocab_size": model.text.vocab_size, "the head's outputs": answers}.items():
+    outputs = config.model.outputs(config.task)
+    answers = 2 if outputs is None else outputs
+    for name, size in {"model.text.vocab_size": config.model.vocab_size, "the head's outputs": answers}.items():
         if size == 0:
             raise ConfigError(f"{name} is 0, which leaves it to the data; no data is read here, so give a number")
-    language = numbered_language(model.text.vocab_size, answers, config.data.text_length, config.data.start)
+    language = numbered_language(config.model.vocab_size, answers, config.data.text_length, config.data.start)
     return make_task(config, language)

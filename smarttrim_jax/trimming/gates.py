@@ -1,7 +1,8 @@
 """Binary gates: sampled and differentiable in training, a hard threshold in evaluation; and their record."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,25 @@ class Trim:
         return dataclasses.replace(self, offset=spread(jnp.repeat(offset, rows // offset.shape[0])))
 
 
+class GateKey(NamedTuple):
+    """Which gates of a pass: those that one run of layers decides about one side of the model's state.
+
+    A plain pair finds the same entry: `record.gates["fusion", "text"]`.
+
+    Attributes:
+        run: The run of layers; an encoder's run is called by its side.
+        side: The side whose tokens may be closed.
+    """
+
+    run: str
+    side: str
+
+    @property
+    def name(self) -> str:
+        """The key as one word, for parameters and reports: `image`, `fusion_text`."""
+        return self.side if self.run == self.side else f"{self.run}_{self.side}"
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Gates:
@@ -79,37 +99,79 @@ class Gates:
         return {name: gate for name, gate in fields.items() if gate is not None}
 
 
+GatesByKey = dict[GateKey, Gates]
+
+T = TypeVar("T")
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class ByGateKey(dict[GateKey, T]):
+    """A dict by gate keys whose entries are called by the keys' names in the paths of a tree.
+
+    Tools that write such paths down (`nnx.tabulate`) know only words.
+    """
+
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, T]], tuple[GateKey, ...]]:
+        """The entries in the order of their keys; called by JAX."""
+        keys = tuple(sorted(self))
+        return [(jax.tree_util.DictKey(key.name), self[key]) for key in keys], keys
+
+    def tree_flatten(self) -> tuple[list[T], tuple[GateKey, ...]]:
+        """The same without paths; called by JAX."""
+        keys = tuple(sorted(self))
+        return [self[key] for key in keys], keys
+
+    @classmethod
+    def tree_unflatten(cls, keys: tuple[GateKey, ...], entries: Sequence[T]) -> "ByGateKey[T]":
+        """The dict of these entries; called by JAX."""
+        return cls(zip(keys, entries, strict=True))
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrimRecord:
-    """Every gate of one forward pass, by the name of the run of layers.
+    """Every gate of one forward pass.
 
     Attributes:
-        gates: with a leading axis of layers.
-        present: `[batch, tokens]` of each run, 1 for tokens that are no padding.
+        gates: The gates of every run and side, with a leading axis of layers.
+        present: `[batch, tokens]` for each of them, 1 for tokens that are no padding.
     """
 
-    gates: dict[str, Gates]
-    present: dict[str, Float[Array, "batch tokens"]]
+    gates: GatesByKey = dataclasses.field(default_factory=dict)
+    present: dict[GateKey, Float[Array, "batch tokens"]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("gates", "present"):
+            value = getattr(self, name)
+            if type(value) is dict:
+                object.__setattr__(self, name, ByGateKey(value))
 
     def opened(self) -> "TrimRecord":
         """The record of the same inputs at full capacity: everything open but padding."""
         gates = {
-            name: Gates(
-                jnp.broadcast_to(self.present[name], gate.tokens.shape),
+            key: Gates(
+                jnp.broadcast_to(self.present[key], gate.tokens.shape),
                 **jax.tree.map(jnp.ones_like, gate.modules),
             )
-            for name, gate in self.gates.items()
+            for key, gate in self.gates.items()
         }
         return TrimRecord(gates, self.present)
 
+    def of_runs(self, *runs: str) -> "TrimRecord":
+        """The part of the record that belongs to some runs of layers."""
+        return TrimRecord(
+            {key: gate for key, gate in self.gates.items() if key.run in runs},
+            {key: present for key, present in self.present.items() if key.run in runs},
+        )
+
     def overflow(self, capacity: CapacityConfig) -> Float[Array, ""]:
         """The share of the tokens that were open where others left memory, but did not fit."""
-        lost, opened = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
-        for run in capacity.sides:
-            tokens = self.gates[run].tokens
-            counts = jnp.sum(tokens[capacity.layer(run, len(tokens)) - 1], axis=-1)
-            lost += jnp.sum(jnp.maximum(counts - capacity.places(run, tokens.shape[-1]), 0.0))
+        lost = jnp.zeros((), jnp.float32)
+        opened = jnp.zeros((), jnp.float32)
+        for side in capacity.sides:
+            tokens = self.gates[GateKey(side, side)].tokens
+            counts = jnp.sum(tokens[capacity.layer(side, len(tokens)) - 1], axis=-1)
+            lost += jnp.sum(jnp.maximum(counts - capacity.places(side, tokens.shape[-1]), 0.0))
             opened += jnp.sum(counts)
         return lost / opened
 

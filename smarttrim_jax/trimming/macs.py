@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from smarttrim_jax.trimming.gates import Gates
-from smarttrim_jax.trimming.trimmers import RunTrimming, TrimmerConfig
 
 Count = Float[Array, "*layers batch"]
 
@@ -67,36 +66,3 @@ def layer_macs(gates: Gates, shape: LayerShape, source: Gates | None = None) -> 
     if source is not None and gates.cross_heads is not None:
         total += attention_macs(tokens, open_tokens(source), jnp.sum(gates.cross_heads, axis=-1), shape)
     return total + 2 * tokens * shape.width * shape.mlp_width
-
-
-def trimmer_macs(
-    gates: Gates,
-    present: Float[Array, "batch tokens"],
-    shape: LayerShape,
-    config: TrimmerConfig,
-    trimming: RunTrimming,
-    other_widths: tuple[int, ...] = (),
-) -> Float[Array, " batch"]:
-    """The trimmers of a run: a token's on the tokens that the layer before left open, a head's once per example.
-
-    Args:
-        gates: of the whole run, with the axis of layers.
-        present: tokens that are no padding.
-        shape: the layers' sizes.
-        config: the trimmers' shape.
-        trimming: which trimmers there are.
-        other_widths: of the other sides that they read.
-    """
-    first, hidden, width = trimming.first_layer, config.hidden, shape.width
-    layers = gates.tokens.shape[0] - first
-    total = jnp.zeros(present.shape[0], jnp.float32)
-    if trimming.tokens and layers > 0:
-        before = jnp.concatenate([present[None], gates.tokens[:-1]])[first:]
-        per_token, per_example = width * hidden + 2 * hidden, 0
-        if other_widths and config.guidance == "cross_modal":
-            per_token += 2 * hidden * hidden
-            per_example = sum(other_widths) * hidden + hidden * hidden
-        total += jnp.sum(before, axis=(0, 2)) * per_token + layers * per_example
-    if trimming.heads and gates.heads is not None and layers > 0:
-        total += layers * sum((width + other) * hidden + 2 * hidden * shape.heads for other in (0, *other_widths))
-    return total

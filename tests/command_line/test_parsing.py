@@ -9,7 +9,7 @@ from forked_commands import WORK_BEGINS, command_server, run_forked, stop_at_wor
 
 from smarttrim_jax.command_line.typed_flags import from_text
 from smarttrim_jax.ranges import PositiveInt, SpeedUp, not_empty
-from smarttrim_jax.trimming.trimmers import TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
 
 EASY = ["--config=configs/easy_vqa.py:quick", "--workdir=run"]
 MODEL = ["--config=configs/benchmark.py:meter_tiny"]
@@ -110,7 +110,7 @@ def test_keys_take_none_lists_groups_and_switches(fork: Any, tmp_path: pathlib.P
         1,
         everywhere,
     )
-    hidden = [*plain, "--config.model.trimming.trimmers.hidden=64"]
+    hidden = [*plain, "--config.model.trimming.policy.hidden=64"]
     assert fork("smarttrim_jax.train", hidden, "key", print_the_configuration) == (1, everywhere)
 
 

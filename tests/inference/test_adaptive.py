@@ -26,7 +26,7 @@ def test_equals_the_padded_execution_at_every_turn_of_the_dial(tiny_meter, rows)
         np.testing.assert_allclose(output.logits["vqa"], expected.logits["vqa"][jnp.array(rows)], atol=1e-5)
         for name, gates in expected.record.gates.items():
             np.testing.assert_array_equal(output.record.gates[name].tokens, gates.tokens[:, jnp.array(rows)])
-        kept.append(float(output.record.gates["image"].tokens[-1].mean()))
+        kept.append(float(output.record.gates["image", "image"].tokens[-1].mean()))
     assert kept[0] == 1.0  # the dial has led through the largest branch and the smallest
     assert kept[-1] < 0.1
 

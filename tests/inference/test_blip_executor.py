@@ -13,8 +13,8 @@ from tiny_blip import CLOSING, TASKS, TinyBlip, make_inputs, tiny_blip
 
 from smarttrim_jax.inference import ExecutionConfig, PackedExecutor
 from smarttrim_jax.inference.adaptive import AdaptiveConfig, adaptive_apply
+from smarttrim_jax.inference.forced_load import forced_model
 from smarttrim_jax.inference.waste import computed_macs
-from smarttrim_jax.models.forced import ForcedFunctional
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.tokens import Packed
 from smarttrim_jax.trimming.gates import Trim
@@ -133,18 +133,20 @@ def test_equals_the_padded_execution_under_random_gates(task, batch):
     tiny, random = tiny_blip(task), np.random.default_rng(batch)
     inputs = make_inputs(tiny.config, random, random.integers(1, 11, batch))
     call = tuple(inputs[name] for name in ("images", "ids", "mask"))
-    trimmers, tables, heads = tiny.params["trimmers"], {}, {}
-    for name, part in trimmers.items():
-        layers = jax.tree.leaves(part)[0].shape[0]
-        rows = batch * (tiny.config.images if name == "image" else 1)
-        side = name.rpartition("_")[2]
-        length = 10 if side == "text" else 17
-        if "token" in part:
-            tables[name] = random_tables(random, [0.6] * layers, rows, length)
-        heads[name] = jnp.asarray(random.integers(0, 2, (layers, rows, 4)), jnp.float32)
-    model = ForcedFunctional(tiny.config, tokens=tables, heads=heads)
-    expected = jax.jit(model.apply)(tiny.params, *call, trim=Trim())
-    output = PackedExecutor(model, tiny.params, COARSE)(*call, trim=Trim())
+    record = jax.eval_shape(lambda params: tiny.model.apply(params, *call, trim=Trim()).record, tiny.params)
+    tables = {}
+    heads = {}
+    for key, gates in record.gates.items():
+        trimmers = tiny.params["trimmers"].get(key.name, {})
+        layers = jax.tree.leaves(trimmers)[0].shape[0] if trimmers else 0
+        rows, length = gates.tokens.shape[1:]
+        if "token" in trimmers:
+            tables[key] = random_tables(random, [0.6] * layers, rows, length)
+        if "head" in trimmers:
+            heads[key] = jnp.asarray(random.integers(0, 2, (layers, rows, 4)), jnp.float32)
+    model, params = forced_model(tiny.config, tiny.params, tokens=tables, heads=heads)
+    expected = jax.jit(model.apply)(params, *call, trim=Trim())
+    output = PackedExecutor(model, params, COARSE)(*call, trim=Trim())
     for name, gates in expected.record.gates.items():
         jax.tree.map(np.testing.assert_array_equal, output.record.gates[name], gates)
     for name, logits in expected.logits.items():

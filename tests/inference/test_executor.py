@@ -12,15 +12,16 @@ from random_tables import random_tables
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.inference import ExecutionConfig, PackedExecutor, programs
+from smarttrim_jax.inference.forced_load import forced_model
 from smarttrim_jax.inference.heads import grouped, narrow_layer
 from smarttrim_jax.inference.pieces import cut, examples_at_once
 from smarttrim_jax.inference.waste import computed_macs
-from smarttrim_jax.models.forced import ForcedFunctional
 from smarttrim_jax.nn.folding import unstack
 from smarttrim_jax.tokens import Packed
-from smarttrim_jax.trimming.forced import offset_that_keeps
-from smarttrim_jax.trimming.gates import Trim, TrimRecord
+from smarttrim_jax.trimming.gates import GateKey, Trim, TrimRecord
+from smarttrim_jax.trimming.policies.forced import offset_that_keeps
 
+IMAGE = GateKey("image", "image")
 LAYERS = ["image"] * 3 + ["text"] * 2 + ["fusion"] * 2
 
 
@@ -56,14 +57,16 @@ def test_pieces_of_a_batch_give_what_the_whole_gives(by_pairs, tiny_meter):
     output, again = by_pairs.stream([tiny_meter.batch, tiny_meter.batch], trim=trim)
     same(output, expected)
     same(again, expected)
-    gate = expected.record.gates["fusion_image"].tokens[-1]
+    gate = expected.record.gates["fusion", "image"].tokens[-1]
     np.testing.assert_array_equal(output.state["image"].padded_gate, gate)
     np.testing.assert_allclose(
         output.state["image"].values * gate[..., None], expected.state["image"].values * gate[..., None], atol=1e-5
     )
     lines = by_pairs.lines(tiny_meter.batch, trim)
     assert [run for run, _ in lines] == LAYERS
-    for (_, sides), opened in zip(lines, expected.record.gates["image"].tokens.sum(axis=(1, 2)), strict=False):
+    for (_, sides), opened in zip(
+        lines, expected.record.gates["image", "image"].tokens.sum(axis=(1, 2)), strict=False
+    ):
         assert opened <= sides["image"] <= 4 * 17
 
 
@@ -98,12 +101,12 @@ def test_only_cpus_cut_batches(monkeypatch):
 
 def test_forced_examples_keep_the_share_they_were_given(tiny_meter):
     config, random = tiny_meter.config, np.random.default_rng(0)
-    tables = {"image": jnp.asarray((random.permutation(17) + 0.5)[None] / 17, jnp.float32)}
-    model = ForcedFunctional(config, tokens=tables, heads={"image": jnp.ones((1, 4))})
+    tables = {IMAGE: jnp.asarray((random.permutation(17) + 0.5)[None] / 17, jnp.float32)}
+    model, params = forced_model(config, tiny_meter.params, tokens=tables)
     shares = jnp.asarray([0.0, 1 / 3, 0.8, 1.0])
     trim = Trim(offset=offset_that_keeps(shares))
-    gates = jax.jit(lambda params: model.apply(params, *tiny_meter.batch, trim=trim).record.gates["image"])
-    image = jax.device_get(gates(tiny_meter.params))
+    gates = jax.jit(lambda params: model.apply(params, *tiny_meter.batch, trim=trim).record.gates["image", "image"])
+    image = jax.device_get(gates(params))
     assert abs(image.tokens.sum(axis=-1)[-1] - shares * 17).max() <= 1.5  # half a token of rounding, the first token
     assert image.heads.min() == 1
 
@@ -132,7 +135,7 @@ def test_what_is_closed_leaves_memory(executor, tiny_meter):
     output = executor(*tiny_meter.batch, trim=Trim(offset=-1e3))
     record: TrimRecord = output.record
     assert isinstance(output.state["image"], Packed)
-    assert output.state["image"].values.shape[0] < record.present["image"].size / 4
+    assert output.state["image"].values.shape[0] < record.present["image", "image"].size / 4
 
 
 def test_a_wrong_ladder_is_named():
@@ -158,10 +161,10 @@ def test_heads_that_nobody_opens_leave_the_weights_and_nothing_else_changes(cali
 
 def test_a_narrow_layer_serves_only_the_heads_it_has(tiny_meter):
     layer = tiny_meter.model.bind(tiny_meter.params).stages[0]
-    key = ("image", "heads")
+    key = (IMAGE, "heads")
     narrow = narrow_layer(nnx.merge(*_first_layer(layer.layers)), {key: np.array([True, False, True, False])})
     assert narrow is not None
-    assert narrow.params["attention"]["query"]["kernel"].shape == (32, 16)
+    assert narrow.params["image"]["attention"]["query"]["kernel"].shape == (32, 16)
     assert narrow.serves({key: np.array([True, False, False, False])})
     assert not narrow.serves({key: np.array([False, True, False, False])})
     assert narrow_layer(nnx.merge(*_first_layer(layer.layers)), {key: np.ones(4, bool)}) is None
@@ -178,7 +181,7 @@ def test_a_single_example_runs_with_its_own_heads(executor, tiny_meter, closing,
 
 
 def test_heads_are_grouped_up_to_whole_groups():
-    key = ("image", "heads")
+    key = (IMAGE, "heads")
     indices = grouped({key: np.array([0, 1, 0, 0, 1, 0, 1, 0], bool)})
     np.testing.assert_array_equal(indices[key], [0, 1, 4, 6])
     assert grouped({key: np.array([1, 1, 1, 1, 1, 1, 1, 0], bool)}) is None
@@ -188,9 +191,8 @@ def test_heads_are_grouped_up_to_whole_groups():
 def test_calibration_waits_only_where_tokens_close(tiny_meter):
     config = tiny_meter.config
     random = np.random.default_rng(0)
-    tables = {"image": jnp.stack([random_tables(random, (0.7,), 4, 17)[0], jnp.ones((4, 17))])}
-    model = ForcedFunctional(config, tokens=tables, heads={"image": jnp.ones((4, 4))})
-    executor = PackedExecutor(model, tiny_meter.params, COARSE)
+    tables = {IMAGE: jnp.stack([random_tables(random, (0.7,), 4, 17)[0], jnp.ones((4, 17))])}
+    executor = PackedExecutor(*forced_model(config, tiny_meter.params, tokens=tables), COARSE)
     expected = executor(*tiny_meter.batch, trim=Trim())
     executor.calibrate([tiny_meter.batch], trim=Trim())
     first = config.trimming.image.first_layer
@@ -203,7 +205,7 @@ def test_lines_say_how_many_tokens_were_computed(executor, tiny_meter, closing):
     output = executor(*tiny_meter.batch, trim=closing)
     lines = executor.lines(tiny_meter.batch, closing)
     assert [run for run, _ in lines] == LAYERS
-    for (_, sides), opened in zip(lines, output.record.gates["image"].tokens.sum(axis=(1, 2)), strict=False):
+    for (_, sides), opened in zip(lines, output.record.gates["image", "image"].tokens.sum(axis=(1, 2)), strict=False):
         assert sides["image"] >= opened
     needed = computed_macs(tiny_meter.model, output.record)
     assert needed < computed_macs(tiny_meter.model, output.record, lines)

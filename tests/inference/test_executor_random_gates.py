@@ -11,9 +11,9 @@ from packed_output import COARSE, same
 from random_tables import random_tables
 
 from smarttrim_jax.inference import PackedExecutor
-from smarttrim_jax.models.forced import ForcedFunctional
+from smarttrim_jax.inference.forced_load import forced_model
 from smarttrim_jax.tokens import Packed
-from smarttrim_jax.trimming.gates import Trim
+from smarttrim_jax.trimming.gates import GateKey, Trim
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,15 @@ def test_equals_the_padded_execution_under_random_gates(tiny_meter, batch, image
     ids = np.where(mask, random.integers(3, 50, mask.shape), 1)
     inputs = (random.normal(size=(batch, images, 32, 32, 3)).astype(np.float32), ids, mask)
     tables = {
-        "image": random_tables(random, (0.7,), batch * images, 17),
-        "text": random_tables(random, (0.7,), batch, 10),
-        "fusion_image": random_tables(random, (0.7, 0.5), batch * images, 17),
-        "fusion_text": random_tables(random, (0.7, 0.5), batch * images, 10),
+        GateKey("image", "image"): random_tables(random, (0.7,), batch * images, 17),
+        GateKey("text", "text"): random_tables(random, (0.7,), batch, 10),
+        GateKey("fusion", "image"): random_tables(random, (0.7, 0.5), batch * images, 17),
+        GateKey("fusion", "text"): random_tables(random, (0.7, 0.5), batch * images, 10),
     }
     closed_heads = {
-        name: jnp.asarray(random.integers(0, 2, (*table.shape[:2], 4)), jnp.float32) for name, table in tables.items()
+        key: jnp.asarray(random.integers(0, 2, (*table.shape[:2], 4)), jnp.float32) for key, table in tables.items()
     }
-    model = ForcedFunctional(config, tokens=tables, heads=closed_heads)
-    params = fresh_params(config)
+    model, params = forced_model(config, fresh_params(config), tokens=tables, heads=closed_heads)
     padded = jax.jit(model.apply)(params, *inputs, trim=Trim())
     packed = PackedExecutor(model, params, COARSE)(*inputs, trim=Trim())
     assert isinstance(packed.state["image"], Packed) or batch == 1

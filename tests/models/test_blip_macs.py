@@ -12,8 +12,8 @@ from tiny_blip import TASKS, TinyBlip, forward, tiny_blip
 from smarttrim_jax.models.blip import BlipConfig, blip_base, blip_large, blip_macs, blip_small, blip_tiny
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.tokens.attention import rows
+from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
-from smarttrim_jax.trimming.trimmers import TrimmingConfig
 
 
 def specs(config: BlipConfig, length: int) -> tuple[Any, ...]:
@@ -40,7 +40,7 @@ def dense_answers(config: BlipConfig, length: int, answers: int, tokens: int) ->
 
     shapes = jax.eval_shape(record, params, ids, *inputs)
     both = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes)
-    return TrimRecord({name: gate for name, gate in both.gates.items() if name.startswith("decoder")}, both.present)
+    return both.of_runs("decoder")
 
 
 def test_captions_cost_what_was_published():
@@ -55,7 +55,7 @@ def test_answers_cost_what_was_published():
     answers of 5 tokens, [DEC] and [SEP] among them, to one question."""
     config, questions, answers = blip_base("vqa"), 32, 47
     encoder, decoder = dense_record(config, 14), dense_answers(config, 14, answers, 5)
-    image = TrimRecord({"image": encoder.gates["image"]}, {"image": encoder.present["image"]})
+    image = encoder.of_runs("image")
     alone, question = blip_macs(config, image).item(), blip_macs(config, encoder).item()
     keys_and_values = 2 * 901 * config.vision.width * config.text.width * config.text.depth
     again = (questions - 1) * (question - alone - keys_and_values)
@@ -75,7 +75,7 @@ def test_nlvr2_costs_what_was_published():
     record = dense_record(config, 36)
     counted = Functional(config).macs(record).item() / 1e9
     np.testing.assert_allclose(counted, 132.54, rtol=0.001)
-    image = TrimRecord({"image": record.gates["image"]}, {"image": record.present["image"]})
+    image = record.of_runs("image")
     np.testing.assert_allclose(blip_macs(config, image).sum() / 1e9, 111.0, rtol=0.001)
 
 
@@ -100,9 +100,7 @@ def test_half_of_xlas_flops(monkeypatch, task, trimmed):
 def test_answers_cost_for_each_of_them():
     tiny = tiny_blip("vqa")
     record = opened_record(tiny)
-    questions = TrimRecord(
-        {name: gate for name, gate in record.gates.items() if not name.startswith("decoder")}, record.present
-    )
+    questions = record.of_runs("image", "fusion")
     config, lengths = tiny.config, tiny.inputs["answer_mask"].sum(-1).clip(1)
     keys, width, layers = tiny.inputs["mask"].sum(-1).clip(1)[:, None], config.text.width, config.text.depth
     self_attention = 4 * lengths * width**2 + 2 * lengths**2 * width
@@ -118,15 +116,15 @@ def test_a_closed_head_and_a_closed_token_save_their_share(task):
     tiny = tiny_blip(task)
     model, record = tiny.model, opened_record(tiny)
     name, source = {
-        "vqa": ("fusion_text", "fusion_image"),
-        "nlvr2": ("fusion_text", "fusion_image0"),
-        "caption": ("decoder_target", "decoder_image"),
-        "retrieval": ("fusion_text", "fusion_image"),
+        "vqa": (("fusion", "text"), ("fusion", "image")),
+        "nlvr2": (("fusion", "text"), ("fusion", "image0")),
+        "caption": (("decoder", "target"), ("decoder", "image")),
+        "retrieval": (("fusion", "text"), ("fusion", "image")),
     }[task]
     width, image_width, head_width, keys = 32, 24, 8, 17
     queries = np.asarray(record.gates[name].tokens[0].sum(-1))
 
-    def saved(name: str, **gates: Any) -> jax.Array:
+    def saved(name: tuple[str, str], **gates: Any) -> jax.Array:
         changed = dataclasses.replace(
             record, gates=record.gates | {name: dataclasses.replace(record.gates[name], **gates)}
         )

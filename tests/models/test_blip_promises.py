@@ -42,16 +42,17 @@ def test_all_gates_open_equals_the_plain_backbone(tiny):
 def test_gates_are_hard_cumulative_deterministic_and_spare_the_global_token(tiny):
     record = tiny.run(CLOSING).record
     jax.tree.map(np.testing.assert_array_equal, record, tiny.run(CLOSING).record)
-    assert record.gates.keys() == GATES[tiny.config.task] == record.present.keys()
+    assert {key.name for key in record.gates} == GATES[tiny.config.task]
+    assert record.present.keys() == record.gates.keys()
     assert all(set(np.unique(leaf)) <= {0.0, 1.0} for leaf in jax.tree.leaves(record.gates))
-    for name, gate in record.gates.items():
+    for key, gate in record.gates.items():
         assert (np.diff(gate.tokens, axis=0) <= 0).all()
         assert (gate.tokens[..., 0] == 1).all()
-        assert (gate.tokens <= record.present[name]).all()
-        kept, possible = gate.tokens[-1].sum(), record.present[name].sum()
-        assert kept < possible or name in STAYS_OPEN, name
+        assert (gate.tokens <= record.present[key]).all()
+        kept, possible = gate.tokens[-1].sum(), record.present[key].sum()
+        assert kept < possible or key.name in STAYS_OPEN, key
         for part, heads in gate.modules.items():
-            assert 0 < heads.mean() < 1, (name, part)
+            assert 0 < heads.mean() < 1, (key, part)
 
 
 def test_what_is_closed_stays_closed_in_the_next_run(tiny):
@@ -59,16 +60,16 @@ def test_what_is_closed_stays_closed_in_the_next_run(tiny):
     task = tiny.config.task
     if task == "nlvr2":
         for i in (0, 1):
-            assert (gates[f"fusion_image{i}"].tokens[0] <= gates["image"].tokens[-1][i::2]).all()
-            assert (gates[f"merge_image{i}"].tokens[0] <= gates[f"fusion_image{i}"].tokens[-1]).all()
-        assert (gates["merge_text"].tokens[0] <= gates["fusion_text"].tokens[-1]).all()
-        assert "twin_heads" in gates["merge_text"].modules
+            assert (gates["fusion", f"image{i}"].tokens[0] <= gates["image", "image"].tokens[-1][i::2]).all()
+            assert (gates["merge", f"image{i}"].tokens[0] <= gates["fusion", f"image{i}"].tokens[-1]).all()
+        assert (gates["merge", "text"].tokens[0] <= gates["fusion", "text"].tokens[-1]).all()
+        assert "twin_heads" in gates["merge", "text"].modules
     else:
         reader = "decoder" if task == "caption" else "fusion"
-        assert (gates[f"{reader}_image"].tokens[0] <= gates["image"].tokens[-1]).all()
+        assert (gates[reader, "image"].tokens[0] <= gates["image", "image"].tokens[-1]).all()
     if task == "vqa":
-        read = np.repeat(gates["fusion_text"].tokens[-1:], 2, axis=1)
-        np.testing.assert_array_equal(gates["decoder_text"].tokens, np.repeat(read, 2, axis=0))
+        read = np.repeat(gates["fusion", "text"].tokens[-1:], 2, axis=1)
+        np.testing.assert_array_equal(gates["decoder", "text"].tokens, np.repeat(read, 2, axis=0))
 
 
 @pytest.mark.parametrize("rows", [[2], [3, 1, 0, 2]])

@@ -109,8 +109,8 @@ def test_a_text_shared_by_two_images_gives_the_same_logits(two_images):
 def test_an_offset_holds_for_all_images_of_an_example(two_images):
     offsets = jnp.asarray([1e3, -1e3, 1e3, -1e3])
     gates = two_images.run(Trim(offsets)).record.gates
-    for run in ("image", "fusion_image"):
-        last = np.asarray(gates[run].tokens[-1]).sum(axis=1).reshape(4, 2)
+    for run in ("image", "fusion"):
+        last = np.asarray(gates[run, "image"].tokens[-1]).sum(axis=1).reshape(4, 2)
         assert (last[[0, 2]] > 1).all()
         assert (last[[1, 3]] == 1).all()
 

@@ -41,9 +41,9 @@ def test_with_all_but_the_global_tokens_closed_nothing_is_nan(backward, fresh_me
     gradients, output = backward(dtype, -1e3, task=1.0, cost=1.0)
     evaluated = fresh_meter.with_config(dtype=dtype).run(Trim(offset=-1e3))
     for record in (output.record, evaluated.record):
-        assert (record.gates["fusion_image"].tokens.sum(-1) == 1).all()
-        assert (record.gates["fusion_text"].cross_heads == 0).all()
-        assert (record.gates["image"].heads[1:] == 0).all()
+        assert (record.gates["fusion", "image"].tokens.sum(-1) == 1).all()
+        assert (record.gates["fusion", "text"].cross_heads == 0).all()
+        assert (record.gates["image", "image"].heads[1:] == 0).all()
     for leaf in jax.tree.leaves((gradients, output.logits, evaluated.logits, evaluated.state["text"].values)):
         assert np.isfinite(np.asarray(leaf, np.float32)).all()
 

@@ -11,9 +11,10 @@ import pytest
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import MeterConfig, meter_base
-from smarttrim_jax.trimming.gates import Trim, TrimRecord
-from smarttrim_jax.trimming.trimmers import TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.gates import GateKey, Trim, TrimRecord
 
+IMAGE = GateKey("image", "image")
 NLVR2 = {"images": 2, "share_text": False, "heads": (HeadConfig("nlvr2", "classifier", 2),)}
 
 
@@ -58,12 +59,12 @@ def test_half_of_xlas_flops(trimmed):
 
 def test_a_closed_head_and_a_closed_token_save_their_share(tiny_meter):
     model, record = tiny_meter.model, tiny_meter.run().record.opened()
-    image, width, head_width, tokens = record.gates["image"], 32, 8, 17
+    image, width, head_width, tokens = record.gates["image", "image"], 32, 8, 17
     full = model.macs(record)
 
     def macs(**gates: jax.Array) -> jax.Array:
         changed = dataclasses.replace(image, **gates)
-        return model.macs(dataclasses.replace(record, gates=record.gates | {"image": changed}))
+        return model.macs(dataclasses.replace(record, gates=record.gates | {IMAGE: changed}))
 
     one_head = full - macs(heads=image.heads.at[0, 0, 0].set(0))
     per_head = head_width * (4 * tokens * width + 2 * tokens * tokens)

@@ -21,7 +21,7 @@ def test_gates_are_hard_cumulative_deterministic_and_spare_the_global_token(tiny
         assert (gate.tokens[..., 0] == 1).all()
         assert 0 < gate.tokens.mean() < 1
     for side in ("image", "text"):
-        assert (record.gates[f"fusion_{side}"].tokens[0] <= record.gates[side].tokens[-1]).all()
+        assert (record.gates["fusion", side].tokens[0] <= record.gates[side, side].tokens[-1]).all()
 
 
 def test_a_lower_offset_closes_more(tiny_meter):
@@ -78,7 +78,7 @@ def test_padding_never_counts_as_kept_or_saved(tiny_meter, closing):
     short = tiny_meter.run(closing)
     long = tiny_meter.run(closing, ids=longer(tiny_meter.ids, 1), mask=longer(tiny_meter.mask, 0))
     for output in (short, long):
-        tokens = output.record.opened().gates["fusion_text"].tokens
+        tokens = output.record.opened().gates["fusion", "text"].tokens
         np.testing.assert_array_equal(tokens.sum(-1), np.broadcast_to(tiny_meter.mask.sum(1), (2, 4)))
     for record in ("record", "opened"):
         pair = [output.record if record == "record" else output.record.opened() for output in (short, long)]

@@ -8,7 +8,8 @@ import jax
 import pytest
 
 from smarttrim_jax.models.segments import fold_stages
-from smarttrim_jax.trimming.trimmers import RunTrimming, TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.policies import RunTrimming
 
 UNTRIMMED = RunTrimming(tokens=False, heads=False)
 
@@ -26,18 +27,19 @@ def test_a_pass_in_two_parts_is_the_pass_in_one(
     @jax.jit
     def both(key: jax.Array) -> Any:
         meter, keys = model.bind(params), jax.random.split(key)
-        whole = fold_stages(meter.stages, meter.embed(*tiny_meter.batch, key=keys[0]), trim, keys[1])
+        whole = fold_stages(meter.stages, meter.start(*tiny_meter.batch, key=keys[0]), trim, keys[1])
         prefix = meter.prefix(*tiny_meter.batch, key=key)
-        assert {name: len(gates[name].tokens) for name, gates in prefix.gates.items()} == {"image": 1, "text": 2}
+        depths = {run: len(gates[run, run].tokens) for run, gates in prefix.gates.items()}
+        assert depths == {"image": 1, "text": 2}
         parts = meter.finish(prefix, trim=trim, key=key)
-        return whole, (parts.state, parts.record.gates)
+        return whole, (parts.state, parts.record)
 
     whole, parts = both(training_key)
     chex.assert_trees_all_close(whole, parts, atol=1e-6)
 
 
 def test_a_model_that_trims_from_its_first_layers_begins_with_its_embeddings(tiny_meter: Any) -> None:
-    trimming = TrimmingConfig(image=RunTrimming(), text=RunTrimming(), trimmers=tiny_meter.config.trimming.trimmers)
+    trimming = TrimmingConfig(image=RunTrimming(), text=RunTrimming(), policy=tiny_meter.config.trimming.policy)
     meter = tiny_meter.with_config(trimming=trimming)
     shapes = jax.eval_shape(meter.model.init, jax.random.key(0))
     prefix = jax.eval_shape(lambda params: meter.model.apply(params, *meter.batch, method="prefix"), shapes)

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from smarttrim_jax.models.segments import begin
 from smarttrim_jax.tokens import Padded
 from smarttrim_jax.trimming.capacity import CapacityConfig
-from smarttrim_jax.trimming.gates import Trim, TrimRecord
+from smarttrim_jax.trimming.gates import GateKey, Trim, TrimRecord
 from smarttrim_jax.trimming.macs import LayerShape, layer_macs
 
 DRAWS = 512
+IMAGE = GateKey("image", "image")
 
 
 def dial(capacity: CapacityConfig, offset: float) -> Trim:
@@ -30,8 +32,8 @@ def test_the_pass_is_the_masked_one_where_open_tokens_fit(tiny_meter: Any, train
     run = jax.jit(lambda params: meter.model.apply(params, *meter.batch, trim=trim, key=training_key))
     short, masked = run(meter.params), tiny_meter.run(Trim(-6.0))
     assert {side: tokens.values.shape[1] for side, tokens in short.state.items()} == {"image": 13, "text": 9}
-    for name in ("image", "text", "fusion_image"):
-        assert 0 < masked.record.gates[name].tokens[-1].mean() < 1
+    for key in (("image", "image"), ("text", "text"), ("fusion", "image")):
+        assert 0 < masked.record.gates[key].tokens[-1].mean() < 1
     chex.assert_trees_all_equal(short.record, masked.record)
     np.testing.assert_array_equal(*[meter.model.macs(output.record) for output in (short, masked)])
     np.testing.assert_allclose(short.logits["vqa"], masked.logits["vqa"], atol=1e-5)
@@ -52,10 +54,10 @@ def image_run(tiny_meter: Any) -> Any:
 
     def loss(first: Any, trim: Trim, key: jax.Array) -> Any:
         model = meter.model.bind(meter.params | {"trimmers": first["trimmers"]})
-        state = {"image": Padded(first["values"], jnp.ones((4, 17)))}
-        state, gates = model.stages[0](state, trim, key)
-        cost = jnp.mean(layer_macs(gates["image"], shape)) / 1e5
-        return jnp.mean(state["image"].global_token * wanted) + (cost - 1.0) ** 2, gates["image"]
+        start = begin({"image": Padded(first["values"], jnp.ones((4, 17)))})
+        state, gates = model.stages[0](start.state, start.examples, trim, key)
+        cost = jnp.mean(layer_macs(gates["image", "image"], shape)) / 1e5
+        return jnp.mean(state["image"].global_token * wanted) + (cost - 1.0) ** 2, gates["image", "image"]
 
     def run(trim: Trim, keys: jax.Array) -> Any:
         def one(key: jax.Array) -> Any:
@@ -108,5 +110,5 @@ def test_what_does_not_fit_is_closed_and_told(image_run: Any) -> None:
     np.testing.assert_array_equal(tokens[1].sum(-1), 17)
     np.testing.assert_array_equal(tokens[2].sum(-1), 14)
     np.testing.assert_array_equal(tokens[:, :, 0], 1)
-    record = TrimRecord({"image": dataclasses.replace(gates, tokens=tokens)}, {"image": np.ones((4, 17))})
+    record = TrimRecord({IMAGE: dataclasses.replace(gates, tokens=tokens)}, {IMAGE: np.ones((4, 17))})
     np.testing.assert_allclose(record.overflow(capacity), 3 / 17, rtol=1e-6)

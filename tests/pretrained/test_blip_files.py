@@ -16,8 +16,8 @@ from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import meter_tiny
 from smarttrim_jax.pretrained import from_official_blip, read_blip, write_huggingface, write_official
+from smarttrim_jax.pretrained.backbones import fill_from_file
 from smarttrim_jax.pretrained.files import read_weights, write_weights
-from smarttrim_jax.pretrained.official_files import fill_from_file
 from smarttrim_jax.pretrained.paired_files import CONFIG, trimmers_path
 
 HUGGING_FACE = ("vqa", "caption", "retrieval")

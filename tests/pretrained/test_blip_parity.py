@@ -17,7 +17,7 @@ from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.pretrained import from_official_blip, read_blip, write_huggingface, write_official
 from smarttrim_jax.pretrained.files import read_weights
-from smarttrim_jax.trimming.trimmers import TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
 
 PAD, DEC, SEP, WORDS = 1, 2, 3, 60
 SPECIAL = {"pad_token_id": PAD, "bos_token_id": DEC, "sep_token_id": SEP, "eos_token_id": SEP}

@@ -16,7 +16,8 @@ from smarttrim_jax.pretrained import from_official_blip
 from smarttrim_jax.pretrained.files import write_weights
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.start import starting_params
-from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.policies import LearnedPolicyConfig
 
 
 def test_official_weights_fill_the_model_and_trimmers_start_fresh(tmp_path: pathlib.Path) -> None:
@@ -24,7 +25,7 @@ def test_official_weights_fill_the_model_and_trimmers_start_fresh(tmp_path: path
     tensors = {name: random.normal(size=shape).astype(np.float32) for name, shape in official_shapes("nlvr2").items()}
     write_weights(file, tensors, {})
     plain, expected = from_official_blip(tensors, task="nlvr2", vision_heads=3, text_heads=5)
-    model = dataclasses.replace(plain, trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=4)))
+    model = dataclasses.replace(plain, trimming=TrimmingConfig(policy=LearnedPolicyConfig(hidden=4)))
     data = DataConfig("nlvr", image_size=64, text_length=12, batch_size=4, start="[ENC]")
     config = ExperimentConfig(model, data, task="nlvr2", init_from=str(file))
     shapes = jax.eval_shape(Functional(model).init, jax.random.key(0))

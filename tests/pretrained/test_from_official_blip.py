@@ -16,7 +16,7 @@ from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.nn.positions import resize_positions
 from smarttrim_jax.pretrained import from_official_blip
 from smarttrim_jax.pretrained.blip import blip_table
-from smarttrim_jax.trimming.trimmers import TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
 
 HEADS = {"vision_heads": 3, "text_heads": 5}
 TIED = {

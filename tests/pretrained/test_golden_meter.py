@@ -21,7 +21,7 @@ def ours(golden_meter: Any) -> dict[str, np.ndarray]:
     def run(*inputs: Any) -> dict[str, jax.Array]:
         output, meter = model.apply(params, *inputs), model.bind(params)
         image_run = meter.stages[:1]
-        state, _ = fold_stages(image_run, meter.embed(*inputs), None, None)
+        state, _ = fold_stages(image_run, meter.start(*inputs), None, None)
         return {
             "vit": meter.image.last_norm(state["image"].values),
             "text_feats": output.state["text"].values,

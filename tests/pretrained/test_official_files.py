@@ -16,8 +16,8 @@ from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig, meter_small
 from smarttrim_jax.pretrained import from_official, read_official, write_official
+from smarttrim_jax.pretrained.backbones import fill_from_file
 from smarttrim_jax.pretrained.files import read_metadata, read_weights, write_weights
-from smarttrim_jax.pretrained.official_files import fill_from_file
 from smarttrim_jax.pretrained.paired_files import CONFIG, trimmers_path
 
 

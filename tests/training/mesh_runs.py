@@ -48,7 +48,7 @@ def retrieve(config: ExperimentConfig, devices: list[Any]) -> tuple[list[dict[st
     task = make_task(fit_to_data(config, dataset), dataset.language)
     steps = Steps(task, optax.sgd(0.1))
     params = jax.jit(task.model.init)(jax.random.key(0))
-    shardings = state_shardings(jax.eval_shape(steps.initial_state, params), mesh)
+    shardings = state_shardings(jax.eval_shape(steps.initial_state, params), mesh, steps.config.model.is_stacked)
     state = place(jax.device_get(jax.jit(steps.initial_state)(params)), shardings)
     iterator = train_iterator(dataset, config.data, held_rows(mesh, config.data.batch_size))
     with jax.set_mesh(mesh):

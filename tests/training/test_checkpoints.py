@@ -37,7 +37,7 @@ def make_state(seed: int = 0) -> toy_run.State:
         "image": {"layers": {"kernel": jnp.asarray(random.standard_normal((2, 3, 4)), jnp.bfloat16)}},
         "head": {"kernel": jnp.asarray(random.standard_normal((4, 2)), jnp.float32)},
     }
-    optimizer = make_optimizer(OptimizerConfig(accumulate=2, clip_norm=1.0), params, 10)
+    optimizer = make_optimizer(OptimizerConfig(accumulate=2, clip_norm=1.0), params, 10, lambda name: "backbone")
     key = jax.random.key_data(jax.random.key(seed))
     return {"params": params, "opt_state": optimizer.init(params), "multiplier": jnp.float32(0.1), "key": key}
 

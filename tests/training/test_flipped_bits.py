@@ -28,7 +28,7 @@ def make_state(seed: int) -> dict[str, Any]:
         "image": {"layers": {"kernel": jnp.asarray(random.standard_normal((2, 8, 24)), jnp.bfloat16)}},
         "head": {"kernel": jnp.asarray(random.standard_normal((60, 50)), jnp.float32), "bias": jnp.zeros(5)},
     }
-    optimizer = make_optimizer(OptimizerConfig(), params, 10)
+    optimizer = make_optimizer(OptimizerConfig(), params, 10, lambda name: "backbone")
     return {"params": params, "opt_state": optimizer.init(params), "step": jnp.int32(seed)}
 
 

@@ -31,8 +31,8 @@ def experiment(experiment: ExperimentConfig) -> ExperimentConfig:
     """The tiny experiment with all that a mesh could disturb: 8 heads to share, scan, remat, accumulation."""
     model = experiment.model
     # Else the first steps would trim next to nothing.
-    trimmers = dataclasses.replace(model.trimming.trimmers, initial_bias=0.5)
-    trimming = dataclasses.replace(model.trimming, trimmers=trimmers)
+    policy = dataclasses.replace(model.trimming.policy, initial_bias=0.5)
+    trimming = dataclasses.replace(model.trimming, policy=policy)
     layers = {part: dataclasses.replace(getattr(model, part), heads=8) for part in ("vision", "text", "fusion")}
     return dataclasses.replace(
         experiment,

@@ -10,11 +10,11 @@ import optax
 import pytest
 
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.training.optimizer import (
     OptimizerConfig,
     learning_rate,
     make_optimizer,
-    parameter_group,
 )
 
 NAMES = {
@@ -44,7 +44,7 @@ def make_params(seed: int = 0) -> dict[str, jax.Array]:
 
 
 def updates_of(config: OptimizerConfig, params, gradients, steps: int = 3, total: int = 12):
-    optimizer = make_optimizer(config, params, total)
+    optimizer = make_optimizer(config, params, total, MeterConfig().parameter_group)
     state, update = optimizer.init(params), jax.jit(optimizer.update)
     for _ in range(steps):
         updates, state = update(gradients, state, params)
@@ -52,7 +52,7 @@ def updates_of(config: OptimizerConfig, params, gradients, steps: int = 3, total
 
 
 def test_names_fall_into_their_groups():
-    assert {name: parameter_group(name) for name in NAMES} == NAMES
+    assert {name: MeterConfig().parameter_group(name) for name in NAMES} == NAMES
 
 
 def test_each_group_gets_exactly_its_multiple_of_the_whole_update_decay_included():
@@ -89,7 +89,7 @@ def test_two_half_batches_make_one_whole_batch():
         return jnp.mean((x @ params["head"]["kernel"] + params["head"]["bias"] - 1) ** 2)
 
     def train(config, batches):
-        optimizer = make_optimizer(config, params, len(batches))
+        optimizer = make_optimizer(config, params, len(batches), MeterConfig().parameter_group)
 
         @jax.jit
         def step(trained, state, x):
@@ -152,4 +152,4 @@ def test_settings_out_of_range_are_named(settings, message):
 
 def test_steps_that_would_reach_no_update_are_refused():
     with pytest.raises(ConfigError, match="total_steps is 7; take a multiple of accumulate, which is 2"):
-        make_optimizer(OptimizerConfig(accumulate=2), make_params(), 7)
+        make_optimizer(OptimizerConfig(accumulate=2), make_params(), 7, MeterConfig().parameter_group)

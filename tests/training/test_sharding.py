@@ -10,6 +10,7 @@ from jax.sharding import AbstractMesh, AxisType
 from jax.sharding import PartitionSpec as P
 
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.training.sharding import (
     AXES,
     MeshConfig,
@@ -35,12 +36,16 @@ mesh = make_mesh(MeshConfig(fsdp=2, tensor=2))
 assert dict(mesh.shape) == {"data": 2, "fsdp": 2, "tensor": 2}
 params = {"image": {"layers": {"mlp": {"up": {"kernel": jnp.ones((4, 64, 256))},
                                        "down": {"kernel": jnp.ones((4, 256, 64))}}}}}
-optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-2, warmup_fraction=0.0), params, 10)
+def never(name):
+    return False
+
+settings = OptimizerConfig(learning_rate=1e-2, warmup_fraction=0.0)
+optimizer = make_optimizer(settings, params, 10, lambda _: "backbone")
 
 def init(params):
     return {"params": params, "opt_state": optimizer.init(params)}
 
-shardings = state_shardings(jax.eval_shape(init, params), mesh)
+shardings = state_shardings(jax.eval_shape(init, params), mesh, never)
 state = jax.jit(init, out_shardings=shardings)(params)
 up = state["params"]["image"]["layers"]["mlp"]["up"]["kernel"]
 assert up.addressable_shards[0].data.shape == (4, 32, 128), up.sharding
@@ -66,7 +71,7 @@ jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), sharded, 
 
 checkpoints = Checkpoints(sys.argv[1], every=1, keep=1)
 checkpoints.save(1, sharded, None, {})
-other = state_shardings(jax.eval_shape(init, params), make_mesh(MeshConfig(fsdp=8)))
+other = state_shardings(jax.eval_shape(init, params), make_mesh(MeshConfig(fsdp=8)), never)
 wanted = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), sharded, other)
 _, restored, _ = checkpoints.restore_latest(wanted)
 assert jax.tree.map(lambda a: a.sharding, restored) == other
@@ -80,6 +85,10 @@ for broken in (lambda: make_mesh(MeshConfig(fsdp=3)), lambda: place_batch({"x": 
     except ConfigError as error:
         print(error)
 """
+
+
+def never(name: str) -> bool:
+    return False
 
 
 def fake_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> AbstractMesh:
@@ -101,18 +110,19 @@ def fake_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> AbstractMesh:
     ],
 )
 def test_rules_split_the_inner_side_and_never_the_layers(name, shape, expected):
-    assert partition_spec(name, shape, fake_mesh(fsdp=4, tensor=2)) == expected
+    stacked = MeterConfig().is_stacked(name)
+    assert partition_spec(name, shape, fake_mesh(fsdp=4, tensor=2), stacked) == expected
 
 
 def test_heads_that_do_not_divide_stay_whole():
-    spec = partition_spec("image/layers/attention/query/kernel", (2, 333, 333), fake_mesh(tensor=2))
+    spec = partition_spec("image/layers/attention/query/kernel", (2, 333, 333), fake_mesh(tensor=2), True)
     assert spec == P(None, None, None)
 
 
 def test_one_device_is_a_mesh_that_splits_nothing():
     mesh = make_mesh(MeshConfig())
     state = {"params": {"kernel": np.zeros((512, 512))}, "step": np.zeros(())}
-    assert all(sharding.is_fully_replicated for sharding in jax.tree.leaves(state_shardings(state, mesh)))
+    assert all(sharding.is_fully_replicated for sharding in jax.tree.leaves(state_shardings(state, mesh, never)))
     assert replicated(mesh).is_fully_replicated
     placed = place_batch({"x": np.ones((3, 2)), "y": np.ones(3)}, mesh)
     np.testing.assert_array_equal(placed["x"], np.ones((3, 2)))

@@ -20,7 +20,8 @@ from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.step import Steps
 from smarttrim_jax.training.without_data import abstract_batch, task_without_data
 from smarttrim_jax.trimming.capacity import CapacityConfig
-from smarttrim_jax.trimming.trimmers import RunTrimming, TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.policies import RunTrimming
 
 VISION = VisionConfig(image_size=8, patch_size=4, width=16, depth=4, heads=2, mlp_width=16)
 SCHEDULE = ScheduleConfig(full_steps=1, trim_steps=4, log_every=1, save_every=10, tensorboard=False)
@@ -66,7 +67,7 @@ def test_the_state_of_a_run_keeps_its_shapes_and_types(shortening: ExperimentCon
 def _assert_steps_keep_shapes_and_types(shortening: ExperimentConfig) -> None:
     task = task_without_data(shortening)
     abstract = jax.eval_shape(task.model.init, jax.random.key(0))
-    steps = Steps(task, make_optimizer(shortening.optimizer, abstract, 5))
+    steps = Steps(task, make_optimizer(shortening.optimizer, abstract, 5, shortening.model.parameter_group))
     batch = abstract_batch(shortening, shortening.data.batch_size)
     state = jax.eval_shape(steps.initial_state, abstract)
     after, metrics = jax.eval_shape(steps.trim_shortened, state, batch)

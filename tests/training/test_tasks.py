@@ -31,8 +31,8 @@ from smarttrim_jax.training.sharding import AXES, partition_spec
 from smarttrim_jax.training.step import State, Steps
 from smarttrim_jax.training.tasks import Task, make_task
 from smarttrim_jax.training.tree_paths import map_with_names, named_leaves
+from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.gates import Trim
-from smarttrim_jax.trimming.trimmers import TrimmingConfig
 
 
 @pytest.fixture(scope="module")

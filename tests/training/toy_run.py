@@ -73,13 +73,13 @@ def initial_params() -> Any:
 @functools.cache
 def optimizer() -> optax.GradientTransformation:
     config = OptimizerConfig(learning_rate=0.05, schedule="cosine", head=2.0, clip_norm=1.0)
-    return make_optimizer(config, initial_params(), TOTAL)
+    return make_optimizer(config, initial_params(), TOTAL, lambda name: "backbone")
 
 
 def initial_state() -> State:
     params = initial_params()
     state = {"params": params, "opt_state": optimizer().init(params)}
-    return place(state, state_shardings(state, make_mesh(MeshConfig())))
+    return place(state, state_shardings(state, make_mesh(MeshConfig()), lambda name: False))
 
 
 @functools.cache

@@ -15,7 +15,9 @@ from smarttrim_jax.trimming.cost import (
     retention,
     update_multiplier,
 )
-from smarttrim_jax.trimming.gates import Gates, TrimRecord
+from smarttrim_jax.trimming.gates import GateKey, Gates, TrimRecord
+
+TEXT = GateKey("text", "text")
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def record() -> TrimRecord:
         heads=jnp.float32([[[1, 1]], [[0, 0]]]),
         cross_heads=jnp.float32([[[1]], [[0]]]),
     )
-    return TrimRecord({"text": gates}, {"text": jnp.float32([[1, 1, 0]])})
+    return TrimRecord({TEXT: gates}, {TEXT: jnp.float32([[1, 1, 0]])})
 
 
 def test_the_budget_is_the_mean_over_the_batch() -> None:

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from smarttrim_jax.trimming.gates import Gates, Trim, TrimRecord, decide
-from smarttrim_jax.trimming.trimmers import TrimmerConfig
+from smarttrim_jax.trimming.gates import GateKey, Gates, Trim, TrimRecord, decide
+from smarttrim_jax.trimming.policies import LearnedPolicyConfig
+
+TEXT = GateKey("text", "text")
 
 
 def test_evaluation_is_a_hard_threshold_moved_by_the_offset() -> None:
@@ -45,7 +47,7 @@ def test_samples_are_open_as_often_as_gumbel_softmax_says(margin: float, tempera
 
 
 def test_the_initial_bias_keeps_with_a_probability_above_99_percent() -> None:
-    bias = TrimmerConfig().initial_bias
+    bias = LearnedPolicyConfig().initial_bias
     logits = jnp.broadcast_to(jnp.float32([bias, -bias]), (40_000, 2))
     assert decide(logits, Trim(), jax.random.key(4)).mean() > 0.99
 
@@ -53,7 +55,7 @@ def test_the_initial_bias_keeps_with_a_probability_above_99_percent() -> None:
 def test_opened_is_full_capacity_without_padding() -> None:
     present = jnp.float32([[1, 1, 0]])
     gates = Gates(jnp.float32([[[1, 0, 0]], [[1, 0, 0]]]), jnp.zeros((2, 1, 4)))
-    opened = TrimRecord({"text": gates}, {"text": present}).opened().gates["text"]
+    opened = TrimRecord({TEXT: gates}, {TEXT: present}).opened().gates[TEXT]
     np.testing.assert_array_equal(opened.tokens, [[[1, 1, 0]], [[1, 1, 0]]])
     assert (opened.heads == 1).all()
     assert opened.cross_heads is None

@@ -13,16 +13,10 @@ from fresh_params import fresh_params
 
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.tokens import Padded
+from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.gates import Trim
-from smarttrim_jax.trimming.trimmers import (
-    CrossModalTokenTrimmer,
-    HeadTrimmer,
-    LayerTrimmers,
-    RunTrimming,
-    TokenTrimmer,
-    TrimmerConfig,
-    TrimmingConfig,
-)
+from smarttrim_jax.trimming.policies import LayerContext, LearnedPolicyConfig, RunTrimming, SideShape
+from smarttrim_jax.trimming.trimmers import CrossModalTokenTrimmer, HeadTrimmer, TokenTrimmer
 
 
 def paths(config: Any) -> set[str]:
@@ -37,7 +31,7 @@ def depths(config: Any) -> dict[str, set[int]]:
 
 
 def trimming(**runs: RunTrimming) -> TrimmingConfig:
-    return TrimmingConfig(trimmers=TrimmerConfig(hidden=8), **runs)
+    return TrimmingConfig(policy=LearnedPolicyConfig(hidden=8), **runs)
 
 
 def test_by_default_encoders_trim_from_their_second_layer_and_the_fusion_from_its_first(tiny_meter):
@@ -66,11 +60,11 @@ def test_layers_and_kinds_without_trimmers_keep_everything(tiny_meter):
     params = fresh_params(tiny.config)
     record = tiny.run(Trim(-1e3), params=params).record
     full, gates = record.opened().gates, record.gates
-    np.testing.assert_array_equal(gates["image"].tokens, full["image"].tokens)
-    assert gates["image"].heads.mean((1, 2)).tolist() == [1, 1, 0]
+    np.testing.assert_array_equal(gates["image", "image"].tokens, full["image", "image"].tokens)
+    assert gates["image", "image"].heads.mean((1, 2)).tolist() == [1, 1, 0]
     for part in ("tokens", "heads"):
-        np.testing.assert_array_equal(getattr(gates["text"], part), getattr(full["text"], part))
-    for side in ("fusion_image", "fusion_text"):
+        np.testing.assert_array_equal(getattr(gates["text", "text"], part), getattr(full["text", "text"], part))
+    for side in (("fusion", "image"), ("fusion", "text")):
         np.testing.assert_array_equal(gates[side].tokens[0], full[side].tokens[0])
         assert (gates[side].tokens[1].sum(-1) == 1).all()
         assert (gates[side].heads == 1).all()
@@ -78,7 +72,7 @@ def test_layers_and_kinds_without_trimmers_keep_everything(tiny_meter):
 
 
 def test_a_new_trimmer_keeps_with_a_probability_above_99_percent():
-    config, rngs = TrimmerConfig(hidden=8), nnx.Rngs(0)
+    config, rngs = LearnedPolicyConfig(hidden=8), nnx.Rngs(0)
     values = 10 * jax.random.normal(jax.random.key(0), (4, 50, 16))
     tokens, other = Padded(values, jnp.ones((4, 50))), values[:, 0]
     for logits in (
@@ -94,13 +88,13 @@ def test_a_new_trimmer_keeps_with_a_probability_above_99_percent():
 
 @pytest.mark.parametrize("guidance", ["cross_modal", "self"])
 def test_token_decisions_read_the_other_side_only_under_cross_modal_guidance(guidance):
-    config = TrimmerConfig(hidden=8, guidance=guidance, initial_bias=0.0)
-    trimmers = LayerTrimmers(16, 2, other_widths=(16,), config=config, trimming=RunTrimming(), rngs=nnx.Rngs(0))
+    config = LearnedPolicyConfig(hidden=8, guidance=guidance, initial_bias=0.0)
+    trimmers = config.build(SideShape(16, 2, (16,)), RunTrimming(), rngs=nnx.Rngs(0))
     tokens = Padded(jax.random.normal(jax.random.key(0), (2, 200, 16)), jnp.ones((2, 200)))
 
     def decisions(seed: int) -> tuple[jax.Array, jax.Array]:
         other = jax.random.normal(jax.random.key(seed), (2, 16))
-        closed, gates = trimmers(tokens, Trim(), others=(other,))
+        closed, gates = trimmers(tokens, LayerContext((other,), jnp.ones((2, 200))), Trim())
         return closed.gate, gates.heads
 
     (first, first_heads), (second, second_heads) = decisions(1), decisions(2)

@@ -20,7 +20,9 @@ from smarttrim_jax.models.blip.text import TextDecoder
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.nn.decoding import CachedDecoder
 from smarttrim_jax.tokens import Padded, Tokens
-from smarttrim_jax.trimming.gates import Gates, Trim
+from smarttrim_jax.trimming.gates import GateKey, Gates, Trim
+
+DECODER = GateKey("decoder", "target")
 
 
 def write_answers(
@@ -52,12 +54,12 @@ def write_answers(
     if reads_padding:
         if not isinstance(source, Padded):
             raise ConfigError("packed questions have no padding to read; pass reads_padding=False")
-        source = Padded(source.values, source.gate + 1 - encoded.record.present["fusion_text"])
+        source = Padded(source.values, source.gate + 1 - encoded.record.present[GateKey("fusion", "text")])
     prompt = jnp.full((source.shape[0], 1), start_id)
     gates = None
     if trim is not None:
         start = prompt[:, None]
-        gates = model.decode(encoded, start, jnp.ones_like(start), trim=trim).record.gates["decoder_target"]
+        gates = model.decode(encoded, start, jnp.ones_like(start), trim=trim).record.gates[DECODER]
     return _write(model.decoder, source, None, gates, prompt, config, keys)
 
 
@@ -86,8 +88,8 @@ def write_captions(
     return _write(
         model.decoder,
         output.state["image"],
-        None if gates is None else gates["decoder_image"].tokens,
-        None if gates is None else gates["decoder_target"],
+        None if gates is None else gates[GateKey("decoder", "image")].tokens,
+        None if gates is None else gates[DECODER],
         prompt,
         config,
         keys,

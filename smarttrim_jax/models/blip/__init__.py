@@ -1,9 +1,5 @@
 """BLIP: a vision transformer, and text models that read it, trimmed."""
 
-from typing import Any
-
-from flax import nnx
-
 from smarttrim_jax.models.blip.caption import BlipCaption
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.macs import blip_macs
@@ -12,23 +8,9 @@ from smarttrim_jax.models.blip.nlvr2 import BlipNlvr2
 from smarttrim_jax.models.blip.presets import blip_base, blip_large, blip_small, blip_tiny
 from smarttrim_jax.models.blip.retrieval import BlipRetrieval, Encoded
 from smarttrim_jax.models.blip.vqa import BlipVqa
+from smarttrim_jax.models.config import register_backbone
 
-
-def make_blip(config: BlipConfig, *, rngs: nnx.Rngs) -> Blip:
-    """The model of the configuration's task.
-
-    Args:
-        config: of the model.
-        rngs: for the initial weights.
-    """
-    models: dict[str, type[Any]] = {
-        "vqa": BlipVqa,
-        "nlvr2": BlipNlvr2,
-        "caption": BlipCaption,
-        "retrieval": BlipRetrieval,
-    }
-    return models[config.task](config, rngs=rngs)
-
+register_backbone("blip", BlipConfig)
 
 __all__ = [
     "Blip",
@@ -43,5 +25,4 @@ __all__ = [
     "blip_macs",
     "blip_small",
     "blip_tiny",
-    "make_blip",
 ]

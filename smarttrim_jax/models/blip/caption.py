@@ -4,11 +4,13 @@ import jax
 from flax import nnx
 from jaxtyping import Array
 
+from smarttrim_jax.models.base import trimmers_of
 from smarttrim_jax.models.blip.config import BlipConfig
-from smarttrim_jax.models.blip.model import Blip, make_record
+from smarttrim_jax.models.blip.model import Blip
 from smarttrim_jax.models.blip.text import TextDecoder
 from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State
+from smarttrim_jax.models.segments import Stages, State
+from smarttrim_jax.trimming.gates import TrimRecord
 
 
 class BlipCaption(Blip):
@@ -27,13 +29,13 @@ class BlipCaption(Blip):
         return self._embed_pair(images, "target", self.decoder, ids, mask, key)
 
     @property
-    def stages(self) -> list[Segment | Run]:
+    def stages(self) -> Stages:
         """The image encoder, then the decoder."""
         reader = self.readers["decoder"]
-        return [*self.image_stages, reader.run(self.decoder.layers, self.all_trimmers, self.config)]
+        return [*self.image_stages, reader.run(self.decoder.layers, trimmers_of(self), self.config)]
 
-    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
-        """The language head on every token."""
+    def read_out(self, state: State, record: TrimRecord) -> Output:
+        """Runs the language head on every token; see `VisionLanguageModel.read_out`."""
         target = state["target"]
         logits = target.pad(self.decoder.logits(target.values))
-        return Output({"caption": logits}, state, make_record(gates, present))
+        return Output({"caption": logits}, state, record)

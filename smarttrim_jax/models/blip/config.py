@@ -1,28 +1,49 @@
 """Sizes, task and trimming of a BLIP model."""
 
 import dataclasses
-from typing import Literal
+import re
+from typing import TYPE_CHECKING, Literal, Self
 
-from smarttrim_jax.configuration import Settings
+from flax import nnx
+from jaxtyping import Array, Float
+
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.config import DatasetSizes, EncodersConfig, ParameterGroup
 from smarttrim_jax.nn.folding import Remat
 from smarttrim_jax.nn.sizes import check_parameters
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
 from smarttrim_jax.ranges import PositiveInt
 from smarttrim_jax.tokens import Kernel
-from smarttrim_jax.trimming.trimmers import TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.gates import TrimRecord
+
+if TYPE_CHECKING:
+    from smarttrim_jax.models.base import VisionLanguageModel
 
 Task = Literal["vqa", "nlvr2", "caption", "retrieval"]
 TASKS: tuple[Task, ...] = ("vqa", "nlvr2", "caption", "retrieval")
+KINDS: dict[Task, str] = {"vqa": "answers", "nlvr2": "classes", "caption": "captions", "retrieval": "retrieval"}
+"""The kind of every task, see `smarttrim_jax.training.tasks`."""
+STARTS: dict[Task, str] = {"vqa": "[ENC]", "nlvr2": "[ENC]", "caption": "[DEC]", "retrieval": "[ENC]"}
+"""What the texts of every task begin with."""
+# What is made for the task, and what reads another side: BERT, from which the text models start, has neither.
+GROUPS: tuple[tuple[ParameterGroup, str], ...] = (
+    ("trimmer", r"^trimmers/"),
+    ("head", r"^(head|match_head|image_projection|text_projection)/|^temperature$|^decoder/(dense|norm|bias)(/|$)"),
+    ("cross_modal", r"/(cross_attention|cross_attention_norm|twin_attention|merge)/"),
+)
+STACKED = r"(^|/)(layers|merge_layers|trimmers)/"
 
 BERT = TextConfig(vocab_size=30524, max_positions=512, position_rule="bert", pad_id=0, token_types=0, epsilon=1e-12)
 """BERT-base with BLIP's two further words, [DEC] and [ENC]."""
+IMAGE_SIDES = ("image", "image0", "image1")
+"""The sides of a model's state that are images: all in one, or each of two on its own."""
 VIT = VisionConfig(image_size=384, depth=12, activation="gelu", epsilon=1e-6, pre_norm=False, patch_bias=True)
 
 
 @dataclasses.dataclass(frozen=True)
-class BlipConfig(Settings):
+class BlipConfig(EncodersConfig):
     """A BLIP model; the defaults are the official base model for visual question answering at 384 pixels.
 
     Attributes:
@@ -39,6 +60,7 @@ class BlipConfig(Settings):
         attention: What computes attention in evaluation: plain JAX, a kernel by name, or whichever suits the device.
         scan: Compile one layer of each run and scan over it.
         remat: What the backward pass recomputes.
+        backbone: The name of this backbone.
     """
 
     task: Task = "vqa"
@@ -51,6 +73,7 @@ class BlipConfig(Settings):
     attention: Kernel = "auto"
     scan: bool = False
     remat: Remat = "none"
+    backbone: Literal["blip"] = "blip"
 
     def check(self) -> None:
         if self.task == "nlvr2" and self.first_merge > self.text.depth:
@@ -61,9 +84,14 @@ class BlipConfig(Settings):
         check_parameters(self.parameters)
 
     @property
-    def tasks(self) -> tuple[str, ...]:
+    def tasks(self) -> dict[str, str]:
         """What the model can be trained for: its task."""
-        return (self.task,)
+        return {self.task: KINDS[self.task]}
+
+    @property
+    def depths(self) -> dict[str, int]:
+        """Layers of each part of `trimming`."""
+        return {"image": self.vision.depth, "text": self.text.depth, "cross_modal": self.text.depth}
 
     @property
     def parameters(self) -> int:
@@ -71,10 +99,54 @@ class BlipConfig(Settings):
         return self.vision.parameters + self.text.parameters + self.features * (self.vision.width + self.text.width)
 
     @property
-    def images(self) -> int:
+    def images(self) -> int:  # type: ignore[override]
         """Images per example."""
         return 2 if self.task == "nlvr2" else 1
 
+    @property
+    def image_sides(self) -> tuple[str, ...]:
+        """The sides of the model's state whose tokens are patches of images."""
+        return IMAGE_SIDES
+
+    @property
+    def text_side(self) -> str:
+        """The side of the text: of a caption, what the decoder writes."""
+        return "target" if self.task == "caption" else "text"
+
     def width(self, side: str) -> int:
         """Of the tokens of one side of the model's state."""
-        return self.vision.width if side.startswith("image") else self.text.width
+        return self.vision.width if side in IMAGE_SIDES else self.text.width
+
+    def build(self, *, rngs: nnx.Rngs) -> "VisionLanguageModel":
+        """The model of the task with fresh parameters; see `ModelConfig.build`."""
+        from smarttrim_jax.models.blip.models import MODELS  # they import this module
+
+        return MODELS[self.task](self, rngs=rngs)
+
+    def macs(self, record: TrimRecord, *, trimmed: bool = True) -> Float[Array, " batch"]:
+        """MACs of every example; see `ModelConfig.macs`."""
+        from smarttrim_jax.models.blip.macs import blip_macs  # it imports this module
+
+        return blip_macs(self, record, trimmed=trimmed)
+
+    def parameter_group(self, path: str) -> ParameterGroup:
+        """The group whose learning rate a parameter follows; see `ModelConfig.parameter_group`."""
+        return next((group for group, pattern in GROUPS if re.search(pattern, path)), "backbone")
+
+    def is_stacked(self, path: str) -> bool:
+        """Whether a parameter holds all layers of a kind; see `ModelConfig.is_stacked`."""
+        return re.search(STACKED, path) is not None
+
+    def text_start(self) -> str:
+        """The first token of every text, which says what reads it."""
+        return STARTS[self.task]
+
+    def fit_to(self, data: DatasetSizes, task: str) -> Self:
+        """The configuration with the data's vocabulary; see `ModelConfig.fit_to`."""
+        if self.task == "nlvr2" and data.answers != 2:
+            raise ConfigError(f"BLIP's nlvr2 knows false and true, but {data.name} has {data.answers} answers")
+        return super().fit_to(data, task)
+
+    def can_shorten(self, side: str) -> bool:
+        """Whether closed tokens may leave memory in training: texts are not trimmed before they meet the image."""
+        return side == "image"

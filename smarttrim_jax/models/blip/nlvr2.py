@@ -5,12 +5,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from smarttrim_jax.models.base import trimmers_of
 from smarttrim_jax.models.blip.config import BlipConfig
-from smarttrim_jax.models.blip.model import Blip, make_record
+from smarttrim_jax.models.blip.model import Blip
 from smarttrim_jax.models.blip.text import TwinTextTransformer
 from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import GatesByRun, Run, Segment, State
+from smarttrim_jax.models.segments import Present, Stages, State
 from smarttrim_jax.nn.linear import Linear
+from smarttrim_jax.trimming.gates import TrimRecord
 
 
 class StatementHead(nnx.Module):
@@ -39,10 +41,11 @@ class BlipNlvr2(Blip):
         return self._embed_pair(images, "text", self.text, ids, mask, key)
 
     @property
-    def stages(self) -> list[Segment | Run]:
+    def stages(self) -> Stages:
         """The image encoder on both images, then the text's layers that read both."""
         layers = {"fusion": self.text.layers, "merge": self.text.merge_layers}
-        runs = [reader.run(layers[name], self.all_trimmers, self.config) for name, reader in self.readers.items()]
+        trimmers = trimmers_of(self)
+        runs = [reader.run(layers[name], trimmers, self.config) for name, reader in self.readers.items()]
         return [*self.image_stages, *runs]
 
     def join(self, state: State) -> State:
@@ -50,9 +53,11 @@ class BlipNlvr2(Blip):
         images = super().join(state)["image"].deal(self.config.images)
         return {"text": state["text"], **{f"image{i}": image for i, image in enumerate(images)}}
 
-    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
-        """The head on the text's global token."""
-        there = present["image"].reshape(-1, self.config.images, present["image"].shape[-1])
-        sides = {f"image{i}": there[:, i] for i in range(self.config.images)}
-        logits = {"nlvr2": self.head(state["text"].global_token)}
-        return Output(logits, state, make_record(gates, present | sides))
+    def join_present(self, present: Present) -> Present:
+        """Which tokens are no padding, each image on a side of its own."""
+        images = present["image"].reshape(-1, self.config.images, present["image"].shape[-1])
+        return {"text": present["text"], **{f"image{i}": images[:, i] for i in range(self.config.images)}}
+
+    def read_out(self, state: State, record: TrimRecord) -> Output:
+        """Runs the head on the text's global token; see `VisionLanguageModel.read_out`."""
+        return Output({"nlvr2": self.head(state["text"].global_token)}, state, record)

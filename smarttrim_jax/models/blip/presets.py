@@ -4,7 +4,8 @@ import dataclasses
 from typing import Any
 
 from smarttrim_jax.models.blip.config import BERT, VIT, BlipConfig, Task
-from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.policies import LearnedPolicyConfig
 
 IMAGE_SIZES: dict[Task, int] = {"vqa": 480, "nlvr2": 384, "caption": 384, "retrieval": 384}
 """Pixels of the official fine-tuned models."""
@@ -48,7 +49,7 @@ def blip_tiny(task: Task = "vqa", image_size: int = 64, dropout: float = 0.0, **
         "max_positions": 64,
         "dropout": dropout,
     }
-    more = {"first_merge": 1, "features": 64, "trimming": TrimmingConfig(trimmers=TrimmerConfig(hidden=32))}
+    more = {"first_merge": 1, "features": 64, "trimming": TrimmingConfig(policy=LearnedPolicyConfig(hidden=32))}
     return _blip(task, image_size, vision, text, more | overrides)
 
 

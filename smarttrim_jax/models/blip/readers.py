@@ -1,6 +1,7 @@
 """Runs of layers whose tokens read other sides of the state by cross-attention: BLIP's fused encoder and decoder."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,11 +9,11 @@ from flax import nnx
 
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.text import Twin
-from smarttrim_jax.models.layers import decide_side, existing, stack_trimmers
-from smarttrim_jax.models.segments import GatesByRun, Run, State
-from smarttrim_jax.nn.regularization import split_key
-from smarttrim_jax.trimming.gates import Trim
-from smarttrim_jax.trimming.trimmers import LayerTrimmers, RunTrimming, TrimmingConfig
+from smarttrim_jax.models.layers import existing, policies_of, stack_policies
+from smarttrim_jax.models.segments import Run, RunSide, State
+from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.gates import GateKey, GatesByKey
+from smarttrim_jax.trimming.policies import RunTrimming, SideShape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Reader:
     """One such run. Its layers change their own side alone; of the sources they close what nobody reads any more.
 
     Attributes:
-        name: of the run; the gates of a side are called by run and side, as "fusion_text".
+        name: of the run.
         own: the side whose tokens read.
         sources: the sides that are read, one cross-attention each.
         closing: the sides whose tokens may be closed.
@@ -42,14 +43,9 @@ class Reader:
         """All sides it takes part in."""
         return (self.own, *self.sources)
 
-    @property
-    def own_gates(self) -> str:
-        """The name of its own side's gates."""
-        return self.gates(self.own)
-
-    def gates(self, side: str) -> str:
-        """The name of a side's gates."""
-        return f"{self.name}_{side}"
+    def key(self, side: str) -> GateKey:
+        """The key of a side's gates."""
+        return GateKey(self.name, side)
 
     def others(self, side: str) -> tuple[str, ...]:
         """The sides that a side's trimmers look at."""
@@ -59,70 +55,53 @@ class Reader:
         """What is trimmed on a side."""
         return dataclasses.replace(self.where, tokens=self.where.tokens and side in self.closing)
 
-    def make_trimmers(self, config: BlipConfig, trimming: TrimmingConfig, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
-        """The stacked trimmers of every side that has any, by the name of its gates."""
+    def shape(self, config: BlipConfig, side: str) -> SideShape:
+        """A side as its policy sees it."""
+        heads = self.heads if side == self.own else 0
+        return SideShape(config.width(side), heads, tuple(config.width(other) for other in self.others(side)))
+
+    def make_policies(self, config: BlipConfig, trimming: TrimmingConfig, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
+        """The stacked policies of every side that has any, by the name of its gates."""
         return existing(
             {
-                self.gates(side): stack_trimmers(
-                    config.width(side),
-                    self.heads if side == self.own else 0,
-                    self.depth,
-                    self.trimming(side),
-                    trimming.trimmers,
-                    rngs,
-                    other_widths=tuple(config.width(other) for other in self.others(side)),
+                self.key(side): stack_policies(
+                    self.shape(config, side), self.depth, self.trimming(side), trimming, rngs
                 )
                 for side in self.sides
             }
         )
 
-    def run(self, layers: Any, trimmers: Any, config: BlipConfig) -> Run:
+    def run(self, layers: Any, trimmers: Mapping[str, Any], config: BlipConfig) -> Run:
         """The stage.
 
         Args:
-            layers: the stacked layers.
-            trimmers: of the whole model, by the name of their gates.
-            config: of the model.
+            layers: The stacked layers.
+            trimmers: The policies of the whole model, by the name of their gates.
+            config: Configuration of the model.
         """
-        mine = {name: part for name, part in trimmers.items() if name in map(self.gates, self.sides)}
         return Run(
             self.name,
-            self.sides,
-            self.decide,
+            tuple(RunSide(side, self.heads if side == self.own else 0, self.others(side)) for side in self.sides),
             self.compute,
-            {self.own_gates: layers},
-            mine or None,
+            {self.own: layers},
+            policies_of(trimmers, self.name, self.sides),
             depth=self.depth,
             first_layer=self.where.first_layer,
             scan=config.scan,
             remat=config.remat,
         )
 
-    def decide(
-        self, trimmers: dict[str, LayerTrimmers] | None, state: State, trim: Trim, key: jax.Array | None
-    ) -> tuple[State, GatesByRun]:
-        """What one layer closes on every side, guided by the global tokens of the others."""
-        guides = trimmers or {}
-        opened, gates = dict(state), {}
-        for side, side_key in zip(self.sides, split_key(key, 1 + len(self.sides)), strict=False):
-            name, heads = self.gates(side), self.heads if side == self.own else 0
-            others = tuple(state[other].global_token for other in self.others(side))
-            opened[side], gates[name] = decide_side(
-                guides.get(name), state[side], heads, trim, side_key, others=others
-            )
-        return opened, gates
-
-    def compute(self, layers: dict[str, Any], state: State, gates: GatesByRun, key: jax.Array | None) -> State:
+    def compute(self, layers: dict[str, Any], state: State, gates: GatesByKey, key: jax.Array | None) -> State:
         """One layer."""
-        own = gates[self.own_gates]
+        own = gates[self.key(self.own)]
         sources = [state[side] for side in self.sources]
         has_one = len(sources) == 1
-        tokens = layers[self.own_gates](
+        tokens = layers[self.own](
             tokens=state[self.own],
             source=sources[0] if has_one else Twin(*sources),
             head_gate=own.heads,
             cross_head_gate=own.cross_heads if has_one else Twin(own.cross_heads, own.twin_heads),
-            key=split_key(key, 1 + len(self.sides))[-1],
+            key=key,
         )
         return state | {self.own: tokens}
 

@@ -7,18 +7,19 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from smarttrim_jax.models.base import run_stages, trimmers_of
 from smarttrim_jax.models.blip.config import BlipConfig
-from smarttrim_jax.models.blip.model import Blip, make_record
+from smarttrim_jax.models.blip.model import Blip
 from smarttrim_jax.models.layers import encoder_run
 from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import GatesByRun, Prefix, Run, Segment, State, fold_prefix
+from smarttrim_jax.models.segments import Prefix, Run, Stages, State, begin, fold_prefix
 from smarttrim_jax.nn.inputs import check_same_examples
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
-from smarttrim_jax.trimming.trimmers import TrimmingConfig
 
 
 @jax.tree_util.register_dataclass
@@ -56,14 +57,14 @@ class BlipRetrieval(Blip):
         return self._embed_pair(images, "text", self.text, ids, mask, key)
 
     @property
-    def stages(self) -> list[Segment | Run]:
+    def stages(self) -> Stages:
         """The image encoder, then the text's, which reads the image in every layer."""
         return [*self.image_stages, self._fusion]
 
-    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
-        """The judgement on the text's global token."""
+    def read_out(self, state: State, record: TrimRecord) -> Output:
+        """Judges the text's global token; see `VisionLanguageModel.read_out`."""
         logits = self.match_head(state["text"].global_token).astype(jnp.float32)
-        return Output({"itm": logits}, state, make_record(gates, present))
+        return Output({"itm": logits}, state, record)
 
     def encode_images(
         self, images: Float[Array, "batch height width 3"], *, trim: Trim | None = None, key: jax.Array | None = None
@@ -73,13 +74,13 @@ class BlipRetrieval(Blip):
 
     def image_prefix(self, images: Float[Array, "batch height width 3"], *, key: jax.Array | None = None) -> Prefix:
         """The first part of `encode_images`, the same whether it trims or not."""
-        return fold_prefix(self.image_stages, {"image": self.embed_images(images)}, key)
+        return fold_prefix(self.image_stages, begin({"image": self.embed_images(images)}), key)
 
     def finish_images(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Encoded:
         """The other part of `encode_images`."""
-        state, gates, present = self._fold(self.image_stages, prefix, trim, key)
+        state, record = run_stages(self, self.image_stages, prefix, trim, key)
         image = state["image"]
-        return Encoded(self.image_features(image), image, make_record(gates, present))
+        return Encoded(self.image_features(image), image, record)
 
     def image_features(self, image: Tokens) -> Float[Array, "batch features"]:
         """The vectors of encoded images, float32, of length 1; texts may have read them since."""
@@ -101,14 +102,14 @@ class BlipRetrieval(Blip):
     ) -> Prefix:
         """The first part of `encode_texts`, the same whether it trims or not."""
         keys = split_key(key, 2)
-        return fold_prefix([self._text_alone], {"text": self.text.embed(ids, mask, key=keys[0])}, keys[1])
+        return fold_prefix([self._text_alone], begin({"text": self.text.embed(ids, mask, key=keys[0])}), keys[1])
 
     def finish_texts(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Encoded:
         """The other part of `encode_texts`."""
-        state, gates, present = self._fold([self._text_alone], prefix, trim, split_key(key, 2)[1])
+        state, record = run_stages(self, [self._text_alone], prefix, trim, split_key(key, 2)[1])
         text = state["text"]
         features = _normalised(self.text_projection(text.global_token))
-        return Encoded(features, text, make_record(gates, present))
+        return Encoded(features, text, record)
 
     def match(
         self,
@@ -125,13 +126,14 @@ class BlipRetrieval(Blip):
         """
         check_same_examples("encoded images", image.shape[0], "texts", ids.shape[0])
         keys = split_key(key, 2)
-        begin = Prefix({"image": image, "text": self.text.embed(ids, mask, key=keys[0])})
-        state, gates, present = self._fold([self._fusion], begin, trim, keys[1])
-        return self.read_out(state, gates, present | {"image": jnp.ones_like(present["image"])})
+        state = {"image": image, "text": self.text.embed(ids, mask, key=keys[0])}
+        prefix = begin(state, present={"image": jnp.ones_like(image.padded_gate)})
+        state, record = run_stages(self, [self._fusion], prefix, trim, keys[1])
+        return self.read_out(state=state, record=record)
 
     @property
     def _fusion(self) -> Run:
-        return self.readers["fusion"].run(self.text.layers, self.all_trimmers, self.config)
+        return self.readers["fusion"].run(self.text.layers, trimmers_of(self), self.config)
 
     @property
     def _text_alone(self) -> Run:
@@ -139,7 +141,7 @@ class BlipRetrieval(Blip):
         return encoder_run(
             "text",
             self.text,
-            self.all_trimmers.get("text"),
+            trimmers_of(self),
             (config.trimming or TrimmingConfig()).text,
             scan=config.scan,
             remat=config.remat,

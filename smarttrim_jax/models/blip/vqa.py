@@ -5,16 +5,17 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from smarttrim_jax.models.base import run_stages, trimmers_of
 from smarttrim_jax.models.blip.config import BlipConfig
-from smarttrim_jax.models.blip.model import Blip, make_record
+from smarttrim_jax.models.blip.model import Blip
 from smarttrim_jax.models.blip.text import TextDecoder
 from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import GatesByRun, Prefix, Run, Segment, State
+from smarttrim_jax.models.segments import Stages, State, begin
 from smarttrim_jax.nn.inputs import check_same_examples
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.objectives.language import sequence_loss
-from smarttrim_jax.trimming.gates import Trim
+from smarttrim_jax.trimming.gates import GateKey, Trim, TrimRecord
 
 
 class BlipVqa(Blip):
@@ -36,13 +37,13 @@ class BlipVqa(Blip):
         return self._embed_pair(images, "text", self.text, ids, mask, key)
 
     @property
-    def stages(self) -> list[Segment | Run]:
+    def stages(self) -> Stages:
         """The image encoder, then the question's, which reads the image in every layer."""
-        return [*self.image_stages, self.readers["fusion"].run(self.text.layers, self.all_trimmers, self.config)]
+        return [*self.image_stages, self.readers["fusion"].run(self.text.layers, trimmers_of(self), self.config)]
 
-    def read_out(self, state: State, gates: GatesByRun, present: dict[str, Array]) -> Output:
-        """The states as they are."""
-        return Output({}, state, make_record(gates, present))
+    def read_out(self, state: State, record: TrimRecord) -> Output:
+        """Returns the states as they are; see `VisionLanguageModel.read_out`."""
+        return Output({}, state, record)
 
     def decode(
         self,
@@ -70,13 +71,12 @@ class BlipVqa(Blip):
         batch, answers, tokens = ids.shape
         keys = split_key(key, 2)
         target = self.decoder.embed(ids.reshape(-1, tokens), mask.reshape(-1, tokens), key=keys[0])
-        begin = Prefix({"target": target, "text": encoded.state["text"].repeat(answers)})
-        run = self.readers["decoder"].run(self.decoder.layers, self.all_trimmers, self.config)
-        state, gates, present = self._fold([run], begin, trim, keys[1])
-        present["text"] = jnp.repeat(encoded.record.present["fusion_text"], answers, axis=0)
+        present = jnp.repeat(encoded.record.present[GateKey("fusion", "text")], answers, axis=0)
+        prefix = begin({"target": target, "text": encoded.state["text"].repeat(answers)}, present={"text": present})
+        run = self.readers["decoder"].run(self.decoder.layers, trimmers_of(self), self.config)
+        state, record = run_stages(self, [run], prefix, trim, keys[1])
         logits = self.decoder.logits(state["target"].values).reshape(batch, answers, tokens, -1)
-        record = encoded.record | make_record(gates, present)
-        return Output({"answer": logits}, encoded.state | {"target": state["target"]}, record)
+        return Output({"answer": logits}, encoded.state | {"target": state["target"]}, encoded.record | record)
 
     def rank(
         self,

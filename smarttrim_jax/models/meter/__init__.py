@@ -1,9 +1,12 @@
 """METER: CLIP-ViT + RoBERTa with lock-step co-attention, trimmed."""
 
+from smarttrim_jax.models.config import register_backbone
 from smarttrim_jax.models.meter.config import FusionConfig, MeterConfig
 from smarttrim_jax.models.meter.macs import meter_macs
 from smarttrim_jax.models.meter.model import Meter
 from smarttrim_jax.models.meter.presets import meter_base, meter_small, meter_tiny
+
+register_backbone("meter", MeterConfig)
 
 __all__ = [
     "FusionConfig",

@@ -1,18 +1,36 @@
 """Sizes, heads and trimming of a METER model."""
 
 import dataclasses
-from typing import Literal
+import re
+from typing import TYPE_CHECKING, Literal, Self
+
+from flax import nnx
+from jaxtyping import Array, Float
 
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.config import DatasetSizes, EncodersConfig, ParameterGroup, check_fits
 from smarttrim_jax.models.heads import HeadConfig, head_macs
+from smarttrim_jax.models.meter.macs import meter_macs
 from smarttrim_jax.nn.folding import Remat
 from smarttrim_jax.nn.sizes import check_heads, check_parameters, layer_parameters
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
 from smarttrim_jax.ranges import Depth, PositiveFloat, PositiveInt, ShareBelowOne
 from smarttrim_jax.tokens import Kernel
-from smarttrim_jax.trimming.trimmers import TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.gates import TrimRecord
+
+if TYPE_CHECKING:
+    from smarttrim_jax.models.base import VisionLanguageModel
+
+# The parts that METER trains at rates of their own (official file meter_utils.py).
+GROUPS: tuple[tuple[ParameterGroup, str], ...] = (
+    ("trimmer", r"^trimmers/"),
+    ("head", r"^head/"),
+    ("cross_modal", r"^(fusion_text|fusion_image|text_transform|image_transform|text_pooler|image_pooler)/"),
+)
+STACKED = r"(^|/)(layers|fusion_text|fusion_image|trimmers)/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +63,7 @@ class FusionConfig(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class MeterConfig(Settings):
+class MeterConfig(EncodersConfig):
     """A METER model; the defaults are the official CLIP-ViT-B/16 + RoBERTa-base for VQAv2 labels.
 
     Attributes:
@@ -60,6 +78,7 @@ class MeterConfig(Settings):
         attention: What computes attention in evaluation: plain JAX, a kernel by name, or whichever suits the device.
         scan: Compile one layer of each run and scan over it.
         remat: What the backward pass recomputes.
+        backbone: The name of this backbone.
     """
 
     vision: VisionConfig = VisionConfig()
@@ -73,6 +92,7 @@ class MeterConfig(Settings):
     attention: Kernel = "auto"
     scan: bool = False
     remat: Remat = "none"
+    backbone: Literal["meter"] = "meter"
 
     def check(self) -> None:
         names = [head.name for head in self.heads]
@@ -92,6 +112,42 @@ class MeterConfig(Settings):
         return encoders + joined + self.fusion.parameters + heads
 
     @property
-    def tasks(self) -> tuple[str, ...]:
-        """What the model can be trained for: its heads."""
-        return tuple(head.name for head in self.heads)
+    def tasks(self) -> dict[str, str]:
+        """What the model can be trained for: its heads that choose among answers."""
+        return {head.name: "classes" for head in self.heads if head.kind != "mlm"}
+
+    @property
+    def depths(self) -> dict[str, int]:
+        """Layers of each part of `trimming`."""
+        return {"image": self.vision.depth, "text": self.text.depth, "cross_modal": self.fusion.depth}
+
+    def build(self, *, rngs: nnx.Rngs) -> "VisionLanguageModel":
+        """The model with fresh parameters; see `ModelConfig.build`."""
+        from smarttrim_jax.models.meter.model import Meter  # it imports this module
+
+        return Meter(self, rngs=rngs)
+
+    def macs(self, record: TrimRecord, *, trimmed: bool = True) -> Float[Array, " batch"]:
+        """MACs of every example; see `ModelConfig.macs`."""
+        return meter_macs(self, record, trimmed=trimmed)
+
+    def parameter_group(self, path: str) -> ParameterGroup:
+        """The group whose learning rate a parameter follows; see `ModelConfig.parameter_group`."""
+        return next((group for group, pattern in GROUPS if re.search(pattern, path)), "backbone")
+
+    def is_stacked(self, path: str) -> bool:
+        """Whether a parameter holds all layers of a kind; see `ModelConfig.is_stacked`."""
+        return re.search(STACKED, path) is not None
+
+    def outputs(self, task: str) -> int:
+        """The classes of the head of a task; 0 takes as many as the data has answers."""
+        return next(head.outputs for head in self.heads if head.name == task)
+
+    def fit_to(self, data: DatasetSizes, task: str) -> Self:
+        """The configuration with the data's vocabulary, and its answers for the task's head."""
+        key = f"model.heads['{task}'].outputs"
+        check_fits(key, self.outputs(task), data.answers, data.name, left_to_data=0)
+        heads = tuple(
+            dataclasses.replace(head, outputs=data.answers) if head.name == task else head for head in self.heads
+        )
+        return dataclasses.replace(super().fit_to(data, task), heads=heads)

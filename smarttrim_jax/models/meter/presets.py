@@ -6,7 +6,8 @@ from typing import Any
 from smarttrim_jax.models.meter.config import FusionConfig, MeterConfig
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
-from smarttrim_jax.trimming.trimmers import TrimmerConfig, TrimmingConfig
+from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.policies import LearnedPolicyConfig
 
 
 def meter_base(image_size: int = 384, **overrides: Any) -> MeterConfig:
@@ -66,6 +67,6 @@ def meter_tiny(image_size: int = 64, dropout: float = 0.0, **overrides: Any) -> 
             dropout=dropout,
         ),
         fusion=FusionConfig(width=128, depth=2, heads=4, mlp_width=256, dropout=dropout),
-        trimming=TrimmingConfig(trimmers=TrimmerConfig(hidden=32)),
+        trimming=TrimmingConfig(policy=LearnedPolicyConfig(hidden=32)),
     )
     return dataclasses.replace(config, **overrides)

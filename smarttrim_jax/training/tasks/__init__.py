@@ -1,7 +1,7 @@
 """What runs train, and how they are judged: one small class for every kind of task."""
 
 from smarttrim_jax.data.language import Language
-from smarttrim_jax.models.blip import BlipConfig
+from smarttrim_jax.registry import Registry
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.tasks.answers import Answers
 from smarttrim_jax.training.tasks.base import Choice, ChoosingTask, Task
@@ -9,9 +9,12 @@ from smarttrim_jax.training.tasks.captions import Captions
 from smarttrim_jax.training.tasks.classes import Classes
 from smarttrim_jax.training.tasks.pairs import Pairs
 
-BLIP_TASKS: dict[str, type[Task]] = {"vqa": Answers, "nlvr2": Classes, "caption": Captions, "retrieval": Pairs}
+TASKS: Registry[type[Task]] = Registry(
+    "kind of task", {"classes": Classes, "answers": Answers, "captions": Captions, "retrieval": Pairs}
+)
+"""The kinds of tasks, as `ModelConfig.tasks` calls them."""
 
-__all__ = ["Captions", "Choice", "ChoosingTask", "Task", "make_task"]
+__all__ = ["TASKS", "Captions", "Choice", "ChoosingTask", "Task", "make_task"]
 
 
 def make_task(config: ExperimentConfig, language: Language) -> Task:
@@ -24,5 +27,4 @@ def make_task(config: ExperimentConfig, language: Language) -> Task:
     Raises:
         ConfigError: settings that the task cannot be trained with.
     """
-    kind = BLIP_TASKS[config.model.task] if isinstance(config.model, BlipConfig) else Classes
-    return kind(config, language)
+    return TASKS.find(config.model.tasks[config.task])(config, language)

@@ -31,7 +31,7 @@ from smarttrim_jax.objectives.total import weighted_mean
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch
 from smarttrim_jax.training.tasks.base import Choice, ChoosingTask, Rows, State
-from smarttrim_jax.trimming.gates import Gates, Trim, TrimRecord
+from smarttrim_jax.trimming.gates import GateKey, GatesByKey, Trim, TrimRecord
 
 CHOICES = ("no match", "match")
 
@@ -219,6 +219,6 @@ def _without_trimmers(params: Params) -> Params:
 
 
 def _first_rows(record: TrimRecord, rows: int) -> TrimRecord:
-    gates: dict[str, Gates] = jax.tree.map(lambda gate: gate[:, :rows], record.gates)
-    present: dict[str, Any] = jax.tree.map(lambda there: there[:rows], record.present)
+    gates: GatesByKey = jax.tree.map(lambda gate: gate[:, :rows], record.gates)
+    present: dict[GateKey, Any] = jax.tree.map(lambda there: there[:rows], record.present)
     return TrimRecord(gates, present)

@@ -1,0 +1,165 @@
+"""What decides which tokens and heads a layer can do without: one protocol for every trimming policy."""
+
+import abc
+import dataclasses
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from smarttrim_jax.configuration import Settings, Variants
+from smarttrim_jax.ranges import NonNegativeInt
+from smarttrim_jax.registry import Registry
+from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.trimming.gates import Gates, Trim
+
+T = TypeVar("T", bound=Tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunTrimming(Settings):
+    """What is trimmed in one run of layers, and from which layer on.
+
+    Attributes:
+        tokens: Trim tokens.
+        heads: Trim attention heads (self- and cross-attention).
+        first_layer: The first layer that trims, counted from 0; those before keep everything.
+    """
+
+    tokens: bool = True
+    heads: bool = True
+    first_layer: NonNegativeInt = 0
+
+    def trims(self, depth: int) -> bool:
+        """Whether it trims anything in a run of so many layers."""
+        return (self.tokens or self.heads) and self.first_layer < depth
+
+
+@dataclasses.dataclass(frozen=True)
+class SideShape:
+    """One side of a layer, which a policy decides about.
+
+    Attributes:
+        width: Width of the side's tokens.
+        heads: Heads of each of its attention modules; 0 for a side that the layer only reads.
+        other_widths: Widths of the other sides that the decision may look at; of a side with heads, those that the
+            layer reads by cross-attention, one module each.
+    """
+
+    width: int
+    heads: int
+    other_widths: tuple[int, ...] = ()
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LayerContext:
+    """What a decision may look at beside the side's own tokens.
+
+    Attributes:
+        others: The global tokens of the other sides, `[rows, width]` each.
+        present: `[rows, tokens]`, 1 for tokens that are no padding, in the places that tokens had at first.
+        seed: `[rows]`, a number that each example's own inputs decide; None unless the policy draws at random.
+        layer: The layer's module for this side, for policies that score by its attention; None where the side is
+            only read.
+        index: The layer's place in its run, from 0; a traced number where layers are scanned over.
+    """
+
+    others: tuple[Float[Array, "rows width"], ...]
+    present: Float[Array, "rows tokens"]
+    seed: Int[Array, " rows"] | None = None
+    layer: Any = dataclasses.field(default=None, repr=False)  # tools print what a module is called with
+    index: Int[Array, ""] | int = 0
+
+
+class Decided(NamedTuple, Generic[T]):
+    """What a policy decided about one side of one layer.
+
+    Attributes:
+        tokens: The layer's input with more tokens closed, or with other values where tokens are merged.
+        gates: The layer's gates of this side.
+    """
+
+    tokens: T
+    gates: Gates
+
+
+class Policy(nnx.Module):
+    """Decides, at the start of a layer, what stays open of one of its sides.
+
+    A subclass may have parameters; those of all layers of a run are stacked. The first token of an example (its
+    global token) never closes, padding never opens, and a decision depends on the example alone.
+    """
+
+    @abc.abstractmethod
+    def __call__(self, tokens: T, context: LayerContext, trim: Trim, *, key: jax.Array | None = None) -> Decided[T]:
+        """Decides about one side of one layer.
+
+        Args:
+            tokens: The layer's input, in any layout.
+            context: What else the decision may look at.
+            trim: How to decide: the speed dial's offset, and temperature and noise of sampled gates.
+            key: Random numbers of training; None decides as in evaluation, without noise.
+
+        Returns:
+            The layer's input after the decision, and its gates.
+        """
+
+
+class PolicyConfig(Variants):
+    """Configuration of a policy: a frozen dataclass that derives from this, registered by `register_policy`.
+
+    Its field `policy` is a `Literal` of the name that it is registered by.
+
+    Attributes:
+        policy: The name of the policy.
+        has_dial: Whether `Trim.offset` changes how much stays open, the more the higher it is.
+        draws: Whether decisions need `LayerContext.seed`.
+    """
+
+    TAG: ClassVar[str] = "policy"
+    KINDS: ClassVar[Registry["type[PolicyConfig]"]] = Registry("trimming policy")
+
+    policy: str
+    has_dial: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> Policy:
+        """The policy of one side of one layer.
+
+        Args:
+            side: The side's sizes.
+            where: What it may trim.
+            rngs: Random numbers of initial weights.
+        """
+
+    @abc.abstractmethod
+    def macs(
+        self, gates: Gates, entering: Float[Array, "batch tokens"], side: SideShape, where: RunTrimming
+    ) -> Float[Array, " batch"]:
+        """Counts the multiply-adds of the policy itself over a run of layers.
+
+        Args:
+            gates: The gates of the run, with a leading axis of layers.
+            entering: The tokens that are open before the run.
+            side: The side's sizes.
+            where: What is trimmed, and from which layer on.
+
+        Returns:
+            MACs of each example.
+        """
+
+
+def register_policy(name: str, config: type[PolicyConfig]) -> None:
+    """Makes a policy known by name: in configurations, to every command, and for saved models.
+
+    Args:
+        name: The policy's name, the value of its configuration's field `policy`.
+        config: The class of its configuration.
+
+    Raises:
+        ConfigError: Another policy has the name.
+    """
+    PolicyConfig.KINDS.register(name, config)

@@ -1,0 +1,128 @@
+"""A policy that decides by tables, at the cost of the learned one: for benchmarks and tests at any keep rate."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.trimming.gates import GateKey, Gates, Trim, decide
+from smarttrim_jax.trimming.policies.base import Decided, LayerContext, Policy, PolicyConfig, RunTrimming, SideShape
+from smarttrim_jax.trimming.policies.learned import LearnedPolicyConfig
+
+T = TypeVar("T", bound=Tokens)
+
+CERTAIN = 1e3
+"""A margin that only `offset_that_keeps` overcomes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ForcedPolicyConfig(PolicyConfig):
+    """Decisions by tables, which are parameters: see `forced_trimmers`.
+
+    Attributes:
+        learned: The trimmers that are computed, so that a decision costs what theirs does.
+        policy: The name of this policy.
+    """
+
+    learned: LearnedPolicyConfig = LearnedPolicyConfig()
+    policy: Literal["forced"] = "forced"
+
+    def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> "ForcedPolicy":
+        """The policy of one side of one layer, with tables that keep everything; see `PolicyConfig.build`."""
+        return ForcedPolicy(side, where, self, rngs=rngs)
+
+    def macs(
+        self, gates: Gates, entering: Float[Array, "batch tokens"], side: SideShape, where: RunTrimming
+    ) -> Float[Array, " batch"]:
+        """MACs of the learned trimmers; see `PolicyConfig.macs`."""
+        return self.learned.macs(gates, entering, side, where)
+
+
+class ForcedPolicy(Policy):
+    """Trimmers that compute as ever, and are overruled by tables.
+
+    Args:
+        side: The side's sizes.
+        where: What is trimmed.
+        config: The trimmers' shape.
+        rngs: Random numbers of the initial weights.
+    """
+
+    def __init__(self, side: SideShape, where: RunTrimming, config: ForcedPolicyConfig, *, rngs: nnx.Rngs):
+        self.learned = config.learned.build(side, where, rngs=rngs)
+        self.tokens = nnx.Param(jnp.ones((1, 1), jnp.float32)) if where.tokens else None
+        self.heads = nnx.Param(jnp.ones((1, side.heads), jnp.float32)) if where.heads and side.heads else None
+
+    def __call__(self, tokens: T, context: LayerContext, trim: Trim, *, key: jax.Array | None = None) -> Decided[T]:
+        """Decides by the tables; see `Policy.__call__`."""
+        rows = tokens.shape[0]
+        wanted, gates = self.learned(tokens=tokens, context=context, trim=trim)
+        if self.tokens is not None:
+            table = tokens.look_up(self.tokens[...])
+            keep = _by_table(table, trim.laid_out(rows, tokens.spread), computed=wanted.gate)
+            tokens = tokens.close(jnp.broadcast_to(keep, tokens.gate.shape))
+            gates = dataclasses.replace(gates, tokens=tokens.padded_gate)
+        if self.heads is not None:
+            mode = trim.laid_out(rows, lambda offset: offset[:, None])
+            decided = {
+                part: jnp.broadcast_to(_by_table(self.heads[...], mode, computed=gate), gate.shape)
+                for part, gate in gates.modules.items()
+            }
+            gates = dataclasses.replace(gates, **decided)
+        return Decided(tokens, gates)
+
+
+def _by_table(table: Float[Array, "..."], trim: Trim, *, computed: Array) -> Float[Array, "..."]:
+    """The table's decision; the trimmers' own stays in it, too small to matter, so that it is computed."""
+    wish = CERTAIN * (2.0 * table - 1.0)
+    margin = jnp.stack([wish, -wish], axis=-1) + 1e-9 * computed[..., None]
+    return decide(margin, trim, None)
+
+
+def forced_trimmers(
+    trimmers: Mapping[str, Any],
+    *,
+    tokens: Mapping[GateKey, Float[Array, "..."]],
+    heads: Mapping[GateKey, Float[Array, "..."]],
+) -> dict[str, Any]:
+    """Parameters of forced policies from those of learned ones.
+
+    Args:
+        trimmers: The parameters of a model's learned policies, by the name of their gates.
+        tokens: Tables `[rows, tokens]`, or `[layers that trim, rows, tokens]`, for the tokens that the examples had
+            at first: 1 keeps, 0 drops, and what lies between is kept from an offset on, see `offset_that_keeps`. One
+            row stands for all examples. A side without a table keeps everything.
+        heads: The same for heads, `[rows, heads]`, of all attention modules of a side.
+
+    Returns:
+        The parameters of the forced policies, by the same names.
+    """
+    forced = {}
+    for name, learned in trimmers.items():
+        depth, width = _layers_and_heads(learned)
+        part: dict[str, Any] = {"learned": learned}
+        tables = {"tokens": (tokens, (1, 1)), "heads": (heads, (1, width))}
+        for kind, (given, shape) in tables.items():
+            if (kind == "tokens" and "token" not in learned) or (kind == "heads" and "head" not in learned):
+                continue
+            table = next((table for key, table in given.items() if key.name == name), jnp.ones(shape, jnp.float32))
+            part[kind] = table if table.ndim == 3 else jnp.broadcast_to(table, (depth, *table.shape))
+        forced[name] = part
+    return forced
+
+
+def _layers_and_heads(learned: Mapping[str, Any]) -> tuple[int, int]:
+    """How many layers trimmers are of, and how many heads each of their modules has."""
+    depth = jax.tree.leaves(learned)[0].shape[0]
+    heads = learned["head"]["logits"]["projection"]["bias"].shape[-1] // 2 if "head" in learned else 0
+    return depth, heads
+
+
+def offset_that_keeps(share: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """The offset at which the entries of a table from `1 - share` on are kept, and those of 1 at any share."""
+    return 2 * CERTAIN * (2.0 * share - 1.0)

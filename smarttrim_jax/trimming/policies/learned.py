@@ -1,0 +1,112 @@
+"""SmartTrim's own policy: trimmers, trained with the model, decide from the tokens themselves (paper section 3)."""
+
+import dataclasses
+from typing import Annotated, Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.ranges import between
+from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.trimming.gates import Gates, Trim, decide, open_gates
+from smarttrim_jax.trimming.policies.base import Decided, LayerContext, Policy, PolicyConfig, RunTrimming, SideShape
+from smarttrim_jax.trimming.trimmers import CrossModalTokenTrimmer, HeadTrimmer, TokenTrimmer
+
+T = TypeVar("T", bound=Tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedPolicyConfig(PolicyConfig):
+    """The shape of the trimmers.
+
+    Attributes:
+        hidden: Width of their hidden layer.
+        guidance: In cross-modal layers, "cross_modal" reads the other side's global token, "self" does not.
+        initial_bias: The logits start at plus and minus this: 2.5 keeps with probability .993.
+        policy: The name of this policy.
+    """
+
+    hidden: Annotated[int, between(1, 2**16)] = 64  # wider than any token
+    guidance: Literal["cross_modal", "self"] = "cross_modal"
+    initial_bias: Annotated[float, between(-40, 40)] = 2.5  # beyond, a sigmoid of the difference is 0 or 1 in float32
+    policy: Literal["learned"] = "learned"
+
+    def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> "LearnedPolicy":
+        """The trimmers of one side of one layer; see `PolicyConfig.build`."""
+        return LearnedPolicy(side, where, self, rngs=rngs)
+
+    def macs(
+        self, gates: Gates, entering: Float[Array, "batch tokens"], side: SideShape, where: RunTrimming
+    ) -> Float[Array, " batch"]:
+        """MACs of the trimmers of a run: a token's on the tokens that the layer before left open, a head's once.
+
+        See `PolicyConfig.macs`.
+        """
+        layers = gates.tokens.shape[0] - where.first_layer
+        total = jnp.zeros(entering.shape[0], jnp.float32)
+        if layers <= 0:
+            return total
+        if where.tokens:
+            before = jnp.concatenate([entering[None], gates.tokens[:-1]])[where.first_layer :]
+            per_token = side.width * self.hidden + 2 * self.hidden
+            per_example = 0
+            if side.other_widths and self.guidance == "cross_modal":
+                per_token += 2 * self.hidden * self.hidden
+                per_example = sum(side.other_widths) * self.hidden + self.hidden * self.hidden
+            total += jnp.sum(before, axis=(0, 2)) * per_token + layers * per_example
+        if where.heads and side.heads:
+            contexts = [side.width + other for other in (0, *side.other_widths)]
+            total += layers * sum(context * self.hidden + 2 * self.hidden * side.heads for context in contexts)
+        return total
+
+
+class LearnedPolicy(Policy):
+    """All trimmers of one side of one layer.
+
+    Args:
+        side: The side's sizes.
+        where: Which trimmers there are.
+        config: The trimmers' shape.
+        rngs: Random numbers of the initial weights.
+    """
+
+    def __init__(self, side: SideShape, where: RunTrimming, config: LearnedPolicyConfig, *, rngs: nnx.Rngs):
+        self.heads = side.heads
+        self.sources = len(side.other_widths)
+        token: TokenTrimmer | CrossModalTokenTrimmer | None = None
+        if where.tokens and side.other_widths and config.guidance == "cross_modal":
+            token = CrossModalTokenTrimmer(side.width, sum(side.other_widths), config, rngs=rngs)
+        elif where.tokens:
+            token = TokenTrimmer(side.width, config, rngs=rngs)
+        self.token = token
+
+        def head(other_width: int) -> HeadTrimmer:
+            return HeadTrimmer(side.width, other_width, side.heads, config, rngs=rngs)
+
+        has_heads = where.heads and side.heads > 0
+        self.head = head(0) if has_heads else None
+        self.cross_head = head(side.other_widths[0]) if has_heads and self.sources > 0 else None
+        self.twin_head = head(side.other_widths[1]) if has_heads and self.sources > 1 else None
+
+    def __call__(self, tokens: T, context: LayerContext, trim: Trim, *, key: jax.Array | None = None) -> Decided[T]:
+        """Decides by the trimmers' logits; see `Policy.__call__`."""
+        keys = split_key(key, 3 + (self.twin_head is not None))
+        others = context.others
+        rows = tokens.shape[0]
+        own = tokens.global_token
+        head_trim = trim.laid_out(rows, lambda offset: offset[:, None])
+        if self.token is not None:
+            other = jnp.concatenate(others, axis=-1) if others else None
+            logits = self.token(tokens=tokens, other=other)
+            tokens = tokens.close(decide(logits, trim.laid_out(rows, tokens.spread), keys[0]))
+        decided: dict[str, Array] = {}
+        if self.head is not None:
+            decided["heads"] = decide(self.head(own), head_trim, keys[1])
+        if self.cross_head is not None:
+            decided["cross_heads"] = decide(self.cross_head(own, others[0]), head_trim, keys[2])
+        if self.twin_head is not None:
+            decided["twin_heads"] = decide(self.twin_head(own, others[1]), head_trim, keys[3])
+        return Decided(tokens, dataclasses.replace(open_gates(tokens, self.heads, sources=self.sources), **decided))

@@ -1,0 +1,137 @@
+"""A backbone and a policy of a user's own package: they train, are calibrated, run packed, are saved and exported."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from fresh_params import fresh_params
+from own_package.longest_policy import LongestPolicyConfig
+from own_package.toy_backbone import ToyConfig
+from packed_output import COARSE, same
+from tiny_run import decisive
+
+from smarttrim_jax.configuration import build, to_dict
+from smarttrim_jax.inference import PackedExecutor
+from smarttrim_jax.models.functional import Functional
+from smarttrim_jax.serving.evaluation import evaluate, open_data
+from smarttrim_jax.serving.export import export_model
+from smarttrim_jax.serving.trained_model import load_model
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.run import train
+from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.gates import Trim
+from smarttrim_jax.trimming.policies import RandomPolicyConfig
+
+SIZES = {"vocab_size": 50, "answers": 3}
+TOY = ToyConfig(**SIZES)
+CONFIGS = {
+    "learned": TOY,
+    "longest": dataclasses.replace(TOY, trimming=TrimmingConfig(policy=LongestPolicyConfig())),
+    "random": dataclasses.replace(TOY, trimming=TrimmingConfig(policy=RandomPolicyConfig(heads=0.5))),
+}
+OFFSETS = {"learned": -2.5, "longest": 0.0, "random": 0.5}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A toy model with one policy, its parameters, and a batch of five examples with texts of several lengths."""
+
+    config: ToyConfig
+    params: Any
+    batch: tuple[np.ndarray, ...]
+    trim: Trim
+
+    def run(self, trim: Trim | None, *batch: np.ndarray) -> Any:
+        dial = None if trim is None else jax.tree.map(jnp.float32, trim)
+        return jax.device_get(jax.jit(Functional(self.config).apply)(self.params, *batch, trim=dial))
+
+
+@pytest.fixture(params=CONFIGS, scope="module")
+def case(request: Any) -> Case:
+    config = CONFIGS[request.param]
+    params = fresh_params(config)
+    if "trimmers" in params:
+        params |= {"trimmers": decisive(params["trimmers"])}
+    random = np.random.default_rng(0)
+    mask = (np.arange(9) < np.array([9, 6, 3, 1, 8])[:, None]).astype(np.int32)
+    ids = np.where(mask, random.integers(3, 50, mask.shape), 0).astype(np.int32)
+    images = random.normal(size=(5, 8, 8, 3)).astype(np.float32)
+    return Case(config, params, (images, ids, mask), Trim(offset=OFFSETS[request.param]))
+
+
+def test_packed_equals_padded_alone_and_among_others(case: Case) -> None:
+    padded = case.run(case.trim, *case.batch)
+    executor = PackedExecutor(Functional(case.config), case.params, COARSE)
+    same(executor(*case.batch, trim=case.trim), padded)
+    for rows in ([2], [4, 0]):
+        same(executor(*(part[rows] for part in case.batch), trim=case.trim), padded, rows)
+        same(case.run(case.trim, *(part[rows] for part in case.batch)), padded, rows)
+    kept = [
+        float(gate.tokens.sum() / padded.record.opened().gates[key].tokens.sum())
+        for key, gate in padded.record.gates.items()
+    ]
+    assert all(0.1 < share < 0.95 for share in kept), kept
+
+
+def test_open_gates_are_the_plain_backbone_and_closed_ones_no_nan(case: Case) -> None:
+    plain = dataclasses.replace(case.config, trimming=None)
+    params = {name: part for name, part in case.params.items() if name != "trimmers"}
+    expected = jax.jit(Functional(plain).apply)(params, *case.batch).logits["vqa"]
+    opened = case.run(Trim(offset=1e3), *case.batch)
+    np.testing.assert_allclose(opened.logits["vqa"], expected, atol=1e-6)
+    closed = case.run(Trim(offset=-1e3), *case.batch)
+    assert all((gate.tokens[-1].sum(-1) == 1).all() for gate in closed.record.gates.values())
+    assert np.isfinite(closed.logits["vqa"]).all()
+
+    def loss(params: Any, dtype: str) -> Any:
+        model = Functional(dataclasses.replace(case.config, dtype=dtype))
+        output = model.apply(params, *case.batch, trim=Trim(offset=-1e3), key=jax.random.key(0))
+        return jnp.sum(output.logits["vqa"] ** 2) + jnp.sum(model.macs(output.record)) * 1e-6
+
+    for dtype in ("float32", "bfloat16"):
+        gradients = jax.jit(jax.grad(loss), static_argnums=1)(case.params, dtype)
+        assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradients))
+
+
+def test_a_higher_dial_costs_more_and_nothing_more_than_everything(case: Case) -> None:
+    model = Functional(case.config)
+    records = [case.run(Trim(offset=offset), *case.batch).record for offset in (-3.0, 0.0, 3.0)]
+    costs = [float(model.macs(record).sum()) for record in records]
+    assert costs == sorted(costs)
+    assert costs[0] < costs[-1]
+    open_cost = model.macs(records[-1].opened())
+    assert (model.macs(records[-1]) <= open_cost * 1.001).all()
+
+
+def test_a_configuration_with_them_is_read_back(experiment: ExperimentConfig) -> None:
+    for config in CONFIGS.values():
+        run = dataclasses.replace(experiment, model=dataclasses.replace(config, vocab_size=0, answers=0))
+        assert build(ExperimentConfig, to_dict(run)) == run
+
+
+@pytest.mark.parametrize("policy", ["learned", pytest.param("longest", marks=pytest.mark.slow), "random"])
+def test_it_trains_is_calibrated_served_and_exported(
+    experiment: ExperimentConfig, tmp_path: pathlib.Path, policy: str
+) -> None:
+    model = dataclasses.replace(CONFIGS[policy], vocab_size=0, answers=0)
+    schedule = dataclasses.replace(experiment.schedule, full_steps=2, trim_steps=4)
+    cost = dataclasses.replace(experiment.cost, target_speedup=1.2)
+    evaluation = dataclasses.replace(experiment.evaluation, speedups=(1.1,))
+    config = dataclasses.replace(experiment, model=model, schedule=schedule, cost=cost, evaluation=evaluation)
+    report = train(config, str(tmp_path / "run"))
+    assert report["speedup"]["macs"] == pytest.approx(1.2, rel=0.15)  # few examples, and a draw
+    trained = load_model(str(tmp_path / "run"))
+    packed = evaluate(trained, open_data(trained), execution="packed")
+    assert packed["speedup"]["macs"] == pytest.approx(report["speedup"]["macs"], rel=1e-6)
+    trained.save(tmp_path / "saved")
+    image = next(pathlib.Path(experiment.data.source).rglob("*.png"))
+    first, again = (
+        load_model(str(folder)).answer(str(image), ["what color is it?"])[0]
+        for folder in (tmp_path / "run", tmp_path / "saved")
+    )
+    assert first.answer == again.answer
+    assert export_model(trained, str(tmp_path / "model.jaxexport"), batch_size=2, platforms=("cpu",)) > 0
