@@ -79,6 +79,8 @@ class EvaluationConfig(Settings):
         batch_size: Examples at a time.
         calibration_examples: At most so many held-out training examples that the dial is measured on.
         speedups: Where the dial is measured exactly, beside the target.
+        metrics: What is computed, the primary metric first: names of this library's metrics, or your own as
+            package.module:Name; those of the task if empty.
     """
 
     split: Name = "test"
@@ -86,6 +88,7 @@ class EvaluationConfig(Settings):
     batch_size: PositiveInt = 128
     calibration_examples: PositiveInt = 4096
     speedups: tuple[SpeedUp, ...] = (1.5, 2.0, 2.5, 3.0)
+    metrics: tuple[Name, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

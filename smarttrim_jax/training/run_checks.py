@@ -2,6 +2,7 @@
 
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.metrics import Scores
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.tasks import make_task
 
@@ -17,7 +18,7 @@ def check_run(config: ExperimentConfig, dataset: Dataset) -> None:
         ConfigError: Names the first setting that cannot work, and what would.
     """
     _check_splits(config, dataset)
-    make_task(config, dataset.language)
+    Scores(make_task(config, dataset.language).metric_names)
 
 
 def _check_splits(config: ExperimentConfig, dataset: Dataset) -> None:

@@ -1,0 +1,34 @@
+"""What stands for a user's own package: metrics that read texts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Agreement:
+    """How many examples there were, and the share whose answer is right, letter by letter."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[str, str]] = []
+
+    def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
+        self.pairs += zip(outputs["answer"], targets["answer"], strict=True)
+
+    def compute(self) -> dict[str, float]:
+        right = [answer == target for answer, target in self.pairs]
+        return {"agreement": sum(right) / len(right), "answers": len(right)}
+
+
+class Captioned:
+    """The mean number of words of a written caption, and how many there were."""
+
+    needs = ("caption",)
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+
+    def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
+        assert len(outputs["caption"]) == len(targets["caption"])
+        self.lengths += [len(caption.split()) for caption in outputs["caption"]]
+
+    def compute(self) -> dict[str, float]:
+        return {"words": sum(self.lengths) / len(self.lengths), "captions": len(self.lengths)}
