@@ -1,5 +1,6 @@
-"""What stands for a user's own package: metrics that read texts."""
+"""What stands for a user's own package: a metric that reads texts, and a writer."""
 
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,3 +33,21 @@ class Captioned:
 
     def compute(self) -> dict[str, float]:
         return {"words": sum(self.lengths) / len(self.lengths), "captions": len(self.lengths)}
+
+
+class StepList:
+    """Writes the number of each step to a file, once."""
+
+    def __init__(self, workdir: Any, start_step: int) -> None:
+        self.file = pathlib.Path(workdir) / "steps.txt"
+        known = self.file.read_text().split() if self.file.exists() else []
+        self.steps = known[:start_step]
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self.steps.append(str(step))
+
+    def flush(self) -> None:
+        self.file.write_text(" ".join(self.steps))
+
+    def close(self) -> None:
+        self.flush()

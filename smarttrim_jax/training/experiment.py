@@ -47,7 +47,8 @@ class ScheduleConfig(Settings):
         log_every: Steps between two lines of metrics.
         save_every: Steps between two checkpoints.
         keep: How many checkpoints are kept.
-        tensorboard: Write TensorBoard files too.
+        writers: Where the lines of metrics go beside `metrics.jsonl`: "tensorboard", "wandb", or writers of your own
+            as package.module:Name.
     """
 
     full_steps: StepCount = 0
@@ -55,7 +56,7 @@ class ScheduleConfig(Settings):
     log_every: PositiveStepCount = 20
     save_every: PositiveStepCount = 500
     keep: PositiveInt = 2
-    tensorboard: bool = True
+    writers: tuple[Name, ...] = ("tensorboard",)
 
     def check(self) -> None:
         if not 1 <= self.total_steps <= MOST_STEPS:

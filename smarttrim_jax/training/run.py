@@ -13,7 +13,6 @@ from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.evaluation import Evaluator, Report
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.loop import State, fit
-from smarttrim_jax.training.metric_writer import MetricWriter
 from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.preemption import leaving_on_sigterm
 from smarttrim_jax.training.progress import Progress
@@ -26,6 +25,7 @@ from smarttrim_jax.training.start import starting_params, with_vocabulary
 from smarttrim_jax.training.step import Step, Steps, jit_step
 from smarttrim_jax.training.tasks import Task, make_task
 from smarttrim_jax.training.workdir import Workdir, describe
+from smarttrim_jax.training.writers import Writers
 
 SHOWN = (
     "loss",
@@ -116,7 +116,7 @@ def trained_params(
 
     kinds: tuple[Step, ...] = (steps.full, steps.trim, steps.trim_shortened)
     programs = {step: jit_step(step, shardings) for step in kinds}
-    writer = MetricWriter(workdir.path, schedule.tensorboard, start)
+    writer = Writers(schedule.writers, workdir.path, start)
     progress = Progress(schedule.total_steps, SHOWN, schedule.log_every)
     try:
         with jax.set_mesh(mesh):

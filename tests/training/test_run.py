@@ -39,10 +39,11 @@ TOTAL = 20
 
 @pytest.fixture(scope="module")
 def experiment(experiment: ExperimentConfig) -> ExperimentConfig:
-    """The tiny experiment with a metric of a user's own."""
+    """The tiny experiment with a metric and a writer of a user's own."""
     own = outside.__name__
     return dataclasses.replace(
         experiment,
+        schedule=dataclasses.replace(experiment.schedule, writers=(f"{own}:StepList",)),
         evaluation=dataclasses.replace(experiment.evaluation, metrics=("accuracy", f"{own}:Agreement")),
     )
 
@@ -88,6 +89,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     chex.assert_trees_all_equal(state(str(tmp_path)), state(finished))
     assert metrics(str(tmp_path)) == metrics(finished)
     assert [line["step"] for line in metrics(finished)] == list(range(1, TOTAL + 1))
+    assert (tmp_path / "steps.txt").read_text() == (pathlib.Path(finished) / "steps.txt").read_text()
 
 
 @pytest.mark.slow
@@ -96,6 +98,11 @@ def test_another_seed_gives_another_run(
 ) -> None:
     train_until(2, dataclasses.replace(experiment, seed=1), str(tmp_path), monkeypatch)
     assert metrics(str(tmp_path))[0]["loss"] != metrics(finished)[0]["loss"]
+
+
+def test_a_users_own_writer_takes_every_step(finished: str) -> None:
+    steps = (pathlib.Path(finished) / "steps.txt").read_text().split()
+    assert [int(step) for step in steps] == [line["step"] for line in metrics(finished)]
 
 
 def test_every_term_of_the_loss_is_logged_by_name(finished: str) -> None:
@@ -170,7 +177,7 @@ def test_a_plain_checkpoint_gets_fresh_open_trimmers(experiment: ExperimentConfi
     plain = dataclasses.replace(
         experiment,
         model=tiny_model(trimming=None),
-        schedule=ScheduleConfig(full_steps=1, trim_steps=0, tensorboard=False),
+        schedule=ScheduleConfig(full_steps=1, trim_steps=0, writers=()),
     )
     report = train(plain, str(tmp_path / "plain"))
     assert report["metrics"].keys() == {"full"}
