@@ -90,6 +90,8 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     assert metrics(str(tmp_path)) == metrics(finished)
     assert [line["step"] for line in metrics(finished)] == list(range(1, TOTAL + 1))
     assert (tmp_path / "steps.txt").read_text() == (pathlib.Path(finished) / "steps.txt").read_text()
+    starts = json.loads((tmp_path / "environment.json").read_text())["starts"]
+    assert [start["step"] for start in starts] == [0, 10]
 
 
 @pytest.mark.slow
@@ -103,6 +105,13 @@ def test_another_seed_gives_another_run(
 def test_a_users_own_writer_takes_every_step(finished: str) -> None:
     steps = (pathlib.Path(finished) / "steps.txt").read_text().split()
     assert [int(step) for step in steps] == [line["step"] for line in metrics(finished)]
+
+
+def test_every_start_says_what_the_run_is_made_by(finished: str) -> None:
+    starts = json.loads((pathlib.Path(finished) / "environment.json").read_text())["starts"]
+    assert [start["step"] for start in starts] == [0]
+    assert starts[0]["versions"]["jax"] == jax.__version__
+    assert starts[0]["devices"]["count"] == jax.device_count()
 
 
 def test_every_term_of_the_loss_is_logged_by_name(finished: str) -> None:
