@@ -5,7 +5,7 @@ Captions, written word by word:
     python -m smarttrim_jax.train --config=configs/easy_vqa_captions.py --workdir=runs/captions
     python -m smarttrim_jax.predict --workdir=runs/captions --image=FILE
 
-Images found by captions and captions by images (the accuracy is recall at 1, both ways), pairs judged:
+Images found by captions and captions by images (the metric is recall at 1, 5 and 10, both ways), pairs judged:
 
     python -m smarttrim_jax.train --config=configs/easy_vqa_captions.py:retrieval --workdir=runs/retrieval
     python -m smarttrim_jax.predict --workdir=runs/retrieval --image=FILE --text="a blue circle"

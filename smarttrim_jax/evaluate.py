@@ -1,9 +1,10 @@
 """Evaluates a trained model on its data, at the speed-up it was trained for or at another.
 
     python -m smarttrim_jax.evaluate --workdir=runs/quick [--split=test] [--speedup=2.5] [--execution=packed]
+    python -m smarttrim_jax.evaluate --workdir=runs/quick --metrics=accuracy,package.module:Name --predictions=FILE
 
-The data must be that which the model was trained on. Without --split and --speedup a run's `report.json` is written
-anew.
+The data must be that which the model was trained on. Without --split, --speedup and --metrics a run's `report.json`
+is written anew. A file of predictions has a JSON line for every example: its id, answer and target, at that speed-up.
 """
 
 import json
@@ -11,12 +12,15 @@ import json
 import jax
 from absl import flags
 
-from smarttrim_jax.command_line import run_command
+from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.model_flags import SPEEDUP, SPLIT, WORKDIR, opened_data, opened_model
+from smarttrim_jax.ranges import Name, Path
+from smarttrim_jax.registry import import_implementation
 from smarttrim_jax.reporting.table import format_report
 from smarttrim_jax.serving.evaluation import EVALUATORS, evaluate
 from smarttrim_jax.serving.folder import is_saved
+from smarttrim_jax.serving.predictions import Predictions
 from smarttrim_jax.training.workdir import Workdir
 
 EXECUTION = flags.DEFINE_enum(
@@ -25,16 +29,39 @@ EXECUTION = flags.DEFINE_enum(
     list(EVALUATORS),
     "Closed tokens masked, as in training, or out of memory.",
 )
+METRICS = define(
+    "metrics",
+    tuple[Name, ...],
+    (),
+    "Metrics to compute, the primary one first: this library's by name, your own as package.module:Name; by default "
+    "the configured ones.",
+)
+PREDICTIONS = define("predictions", Path, None, "File that takes one JSON line for every example.")
 JSON = flags.DEFINE_bool("json", False, "Print the report as JSON.")
 
 
 def main() -> None:
     """Runs the command."""
     keep_freed_memory()
+    for name in METRICS.value:
+        import_implementation(name)
     trained = opened_model()
-    speedup = SPEEDUP.value
-    report = evaluate(trained, opened_data(trained), split=SPLIT.value, speedup=speedup, execution=EXECUTION.value)
-    if SPLIT.value is None and speedup is None and not is_saved(str(WORKDIR.value)):
+    dataset = opened_data(trained)
+    split = SPLIT.value or trained.config.evaluation.split
+    predictions = None if PREDICTIONS.value is None else Predictions(dataset, split, PREDICTIONS.value)
+    report = evaluate(
+        trained,
+        dataset,
+        split=split,
+        speedup=SPEEDUP.value,
+        execution=EXECUTION.value,
+        metrics=METRICS.value,
+        listener=predictions,
+    )
+    if predictions is not None:
+        predictions.write()
+    as_trained = SPLIT.value is None and SPEEDUP.value is None and not METRICS.value
+    if as_trained and not is_saved(str(WORKDIR.value)):
         Workdir(str(WORKDIR.value)).write_report(report)
     if jax.process_index() == 0:
         print(json.dumps(report) if JSON.value else format_report(report))

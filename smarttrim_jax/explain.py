@@ -18,6 +18,7 @@ from absl import flags
 from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.data.pipeline import eval_batches
 from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.metrics import Scores
 from smarttrim_jax.model_flags import SPEEDUP, SPLIT, opened_data, opened_model
 from smarttrim_jax.ranges import NonNegativeInt, PositiveInt
 from smarttrim_jax.reporting.page import build_page, is_page
@@ -48,7 +49,9 @@ def main() -> None:
         raise ConfigError(f"'{folder}' holds something else than this command's pages; choose another --output")
     trained = opened_model()
     source, batches = _asked(trained) if IMAGE.value else _data(trained)
-    examples = list(explain(trained, batches, SPEEDUP.value))
+    scores = None if IMAGE.value else Scores(trained.task.metric_names)
+    examples = list(explain(trained, batches, SPEEDUP.value, scores))
+    computed = None if scores is None else scores.compute()
     title = f"{source}, asked for {trained.speedup(SPEEDUP.value):g}x fewer MACs"
     try:
         (folder / "examples").mkdir(parents=True, exist_ok=True)
@@ -56,7 +59,7 @@ def main() -> None:
             earlier.unlink()
         for example in itertools.islice(examples, PICTURES.value):
             draw(example).save(folder / "examples" / f"{example.index:06d}.png")
-        (folder / PAGE).write_text(build_page(examples, title), encoding="utf-8")
+        (folder / PAGE).write_text(build_page(examples, title, computed), encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot write to '{folder}': {error.strerror}; choose another --output") from None
     print(f"wrote {folder / PAGE} ({len(examples)} examples)")

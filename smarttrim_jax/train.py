@@ -15,7 +15,7 @@ import sys
 import jax
 
 from smarttrim_jax.command_line import define, run_command
-from smarttrim_jax.command_line.experiment_flags import explained_keys, opened_experiment
+from smarttrim_jax.command_line.experiment_flags import CONFIG, explained_keys, opened_experiment
 from smarttrim_jax.command_line.workdir import WORKDIR
 from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.ranges import PositiveInt
@@ -40,7 +40,7 @@ def main() -> None:
         print(preflight(config, workdir, CHECK_DEVICES.value or jax.device_count(), CHECK_SLICES.value))
         return
     try:
-        report = train(config, workdir)
+        report = train(config, workdir, CONFIG.value.split(":", maxsplit=1)[0])
     except Preempted as stop:
         print(stop, file=sys.stderr)
         sys.exit(stop.exit_code)

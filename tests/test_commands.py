@@ -24,6 +24,9 @@ WRONG = {
     "missing config": (["--config=configs/nothing.py"], "configs/nothing.py"),
     "missing data": (["--config=configs/nlvr.py", "--config.data.source=nowhere"], "nowhere"),
     "missing vocabulary": ([EASY, "--config.data.tokenizer=nowhere.txt"], "nowhere.txt"),
+    "unknown metric": ([EASY, "--config.evaluation.metrics=acuracy"], "there is no metric 'acuracy'"),
+    "missing metric": ([EASY, "--config.evaluation.metrics=accuracy,no.such:One"], "cannot import 'no.such'"),
+    "missing writer": ([EASY, "--config.schedule.writers=no.such:One"], "cannot import 'no.such'"),
     "missing start": ([EASY, "--config.init_from=nowhere"], "nowhere"),
     "missing weights": (
         [EASY, "--config.init_from=nowhere.safetensors"],

@@ -67,7 +67,7 @@ def tiny_experiment(folder: pathlib.Path) -> ExperimentConfig:
         ),
         # With a smaller eps Adam would turn what rounding leaves of a gradient of 0 into steps of full size.
         optimizer=OptimizerConfig(learning_rate=1e-2, clip_norm=1.0, eps=1e-4),
-        schedule=ScheduleConfig(full_steps=8, trim_steps=12, log_every=1, save_every=10, tensorboard=False),
+        schedule=ScheduleConfig(full_steps=8, trim_steps=12, log_every=1, save_every=10, writers=()),
         evaluation=EvaluationConfig(batch_size=4, speedups=(2.0,)),
         execution=ExecutionConfig(line_growth=2.0, places_growth=2.0),
     )

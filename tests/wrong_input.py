@@ -118,7 +118,7 @@ FLAGS = {
     "train": [f"config.{key}" for key in KEYS] + ["workdir", "config", "distributed", "connect_timeout"],
     "aot": ["config", "topology", "batch_size", "answer_batch", "growth", "output", "config.data.batch_size"],
     "benchmark": ["config", "workdir", "batch_sizes", "keep", "speedups", "steps", "repeats", "output", "against"],
-    "evaluate": ["workdir", "split", "speedup", "execution", "json", "unfinished"],
+    "evaluate": ["workdir", "split", "speedup", "execution", "metrics", "predictions", "json", "unfinished"],
     "predict": ["workdir", "image", "text", "input", "output", "speedup", "batch_size"],
     "explain": ["workdir", "output", "split", "limit", "pictures", "speedup"],
     "convert": ["workdir", "export", "to", "output", "speedup", "batch_size", "platform"],

@@ -15,6 +15,7 @@ from smarttrim_jax.command_line.running import AFTER_PLUGINS
 from smarttrim_jax.command_line.typed_flags import define
 from smarttrim_jax.configuration import build, described, field_types, kinds, to_dict
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.registry import import_implementation
 from smarttrim_jax.training.experiment import ExperimentConfig
 
 
@@ -22,12 +23,15 @@ def opened_experiment() -> ExperimentConfig:
     """The configuration of the file that `--config` names, with the keys that flags set.
 
     Raises:
-        ConfigError: The file or a value cannot be used.
+        ConfigError: The file or a value cannot be used, or an implementation that it names cannot be imported.
     """
     if CONFIG.value is None:
         raise ConfigError("--config is missing; give configs/NAME.py[:ARGUMENT]")
     changes = {key: flag.value for key, flag in KEYS.items() if flag.present}
-    return build(ExperimentConfig, change(load_settings(CONFIG.value), changes))
+    config = build(ExperimentConfig, change(load_settings(CONFIG.value), changes))
+    for name in (*config.evaluation.metrics, *config.schedule.writers):
+        import_implementation(name)
+    return config
 
 
 def explained_keys() -> Iterator[str]:

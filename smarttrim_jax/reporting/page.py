@@ -4,11 +4,13 @@ import base64
 import io
 import json
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from smarttrim_jax.reporting.table import shown_score
 
 TEMPLATE = pathlib.Path(__file__).with_name("page.html")
 
@@ -16,12 +18,13 @@ _TITLE = b"<title>smarttrim_jax</title>"
 _HEAD = 1000
 
 
-def build_page(examples: Iterable[Any], title: str) -> str:
+def build_page(examples: Iterable[Any], title: str, scores: Mapping[str, float | None] | None = None) -> str:
     """The page: distribution of MACs, and a card for every example, sortable by cost and by error.
 
     Args:
         examples: of `inference.explanation`.
         title: its heading.
+        scores: Of metrics over the examples, by name.
     """
     records, names = [], {}
     for example in examples:
@@ -41,7 +44,8 @@ def build_page(examples: Iterable[Any], title: str) -> str:
                 "heads": [round(share, 3) for share in example.heads.values()],
             }
         )
-    data = json.dumps({"title": title, **names, "examples": records}, separators=(",", ":"))
+    shown = {name: shown_score(score) for name, score in (scores or {}).items()}
+    data = json.dumps({"title": title, "scores": shown, **names, "examples": records}, separators=(",", ":"))
     # "</script>" would end the element that holds the data, "<!--<script>" would begin one that never ends.
     return TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", data.replace("<", "\\u003c"))
 

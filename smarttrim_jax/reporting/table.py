@@ -7,10 +7,12 @@ PARTS = ("tokens", "heads", "cross_heads", "twin_heads")
 
 
 def format_report(report: dict[str, Any]) -> str:
-    """Accuracy and MACs of both passes, then what every layer kept."""
-    trimmed = "trimmed" in report["accuracy"]
+    """Metrics and MACs of both passes, then what every layer kept."""
+    trimmed = "trimmed" in report["metrics"]
     passes = ["full", "trimmed"] if trimmed else ["full"]
-    rows = [["", *passes], ["accuracy", *(f"{100 * report['accuracy'][each]:.2f} %" for each in passes)]]
+    rows = [["", *passes]]
+    for name in report["metrics"]["full"]:
+        rows.append([name, *(shown_score(report["metrics"][each].get(name)) for each in passes)])
     rows.append(["MACs, mean", *(_millions(report["macs"][each]["mean"]) for each in passes)])
     if trimmed:
         for name in ("p50", "p90"):
@@ -29,6 +31,11 @@ def format_report(report: dict[str, Any]) -> str:
                 kept.append([f"{run} {layer}", *shares])
         lines += ["", *aligned(kept)]
     return "\n".join(lines)
+
+
+def shown_score(score: float | None) -> str:
+    """A metric's score; empty where it is not finite or was not computed."""
+    return "" if score is None else f"{score:.4f}"
 
 
 def _millions(macs: float) -> str:

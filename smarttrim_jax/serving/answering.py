@@ -3,16 +3,14 @@
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from smarttrim_jax.data.text import TextEncoder
 from smarttrim_jax.inference.executor import PackedExecutor
-from smarttrim_jax.inference.generation import GenerationConfig
-from smarttrim_jax.inference.generation.blip import write_captions
 from smarttrim_jax.inference.generation.decoding import Generated
 from smarttrim_jax.models.functional import Params
+from smarttrim_jax.models.output import Output
 from smarttrim_jax.training.tasks import Captions, Choice, ChoosingTask, Task
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
@@ -47,7 +45,8 @@ class Answering:
         self._params = params
         self._text = text
         self._executor = PackedExecutor(task.model, params, task.config.execution)
-        self._finish = jax.jit(task.choose if isinstance(task, ChoosingTask) else self._write)
+        assert isinstance(task, ChoosingTask | Captions)
+        self._finish = jax.jit(task.choose if isinstance(task, ChoosingTask) else task.write)
 
     def __call__(self, images: Array, ids: Any, mask: Any, trim: Trim | None) -> Answered:
         """Answers a batch.
@@ -58,8 +57,15 @@ class Answering:
             mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
             trim: How the trimmers decide; None runs at full capacity.
         """
+        return self.read(self.execute(images, ids, mask, trim), images, trim)
+
+    def execute(self, images: Array, ids: Any, mask: Any, trim: Trim | None) -> Output:
+        """The model's output for a batch; arguments as in a call."""
+        return self._executor(images, ids, mask, trim=trim)
+
+    def read(self, output: Output, images: Array, trim: Trim | None) -> Answered:
+        """The answers that an output holds, or captions of the images; arguments as in a call."""
         task = self._task
-        output = self._executor(images, ids, mask, trim=trim)
         if isinstance(task, ChoosingTask):
             choice: Choice = self._finish(self._params, output, trim)
             texts = [task.choices[number] for number in np.asarray(choice.number)]
@@ -67,10 +73,3 @@ class Answering:
         written: Generated = self._finish(self._params, images, trim)
         texts = [self._text.written(each) for each in np.asarray(written.ids)]
         return Answered(texts, np.exp(written.scores), output.record)
-
-    def _write(self, params: Params, images: Array, trim: Trim | None) -> Generated:
-        assert isinstance(self._task, Captions)
-        length = self._task.config.data.text_length
-        wanted = GenerationConfig(eos_id=self._text.end_id, pad_id=self._text.pad_id, max_length=length)
-        prompt = jnp.tile(jnp.asarray(self._task.prompt), (len(images), 1))
-        return write_captions(self._task.model.bind(params), images, prompt, wanted, trim=trim)

@@ -1,5 +1,6 @@
 """A trained model judged on a split of its data, by either execution."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.inference.executor import PackedExecutor
 from smarttrim_jax.serving.trained_model import TrainedModel
-from smarttrim_jax.training.evaluation import Evaluator, Report
+from smarttrim_jax.training.evaluation import Evaluator, Listener, Report
 from smarttrim_jax.training.forward import Batch, inputs
 from smarttrim_jax.training.report import build_report
 from smarttrim_jax.training.run_data import prepare_everywhere
@@ -78,6 +79,8 @@ def evaluate(
     split: str | None = None,
     speedup: float | None = None,
     execution: str = "padded",
+    metrics: tuple[str, ...] = (),
+    listener: Listener | None = None,
 ) -> Report:
     """Evaluates a trained model at full capacity and trimmed.
 
@@ -87,14 +90,19 @@ def evaluate(
         split: Name of a split; the configured one by default.
         speedup: In MACs; by default the one that the model was trained for.
         execution: One of `EVALUATORS`.
+        metrics: Names of what is computed, the primary metric first; the configured ones by default.
+        listener: Is told about every example, see `training.report.build_report`.
 
     Returns:
         The report, as training writes it at its end.
 
     Raises:
-        ConfigError: A speed-up beyond the model's dial.
+        ConfigError: A speed-up beyond the model's dial, or a metric that there is not or that fails.
         DataError: No such split.
     """
+    if metrics:
+        evaluation = dataclasses.replace(trained.config.evaluation, metrics=metrics)
+        trained = dataclasses.replace(trained, config=dataclasses.replace(trained.config, evaluation=evaluation))
     evaluator = EVALUATORS[execution](trained, dataset)
     where = trained.config.evaluation.split if split is None else split
-    return build_report(evaluator, trained.dial, where, trained.speedup(speedup))
+    return build_report(evaluator, trained.dial, where, trained.speedup(speedup), listener)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.metrics import Scores
 from smarttrim_jax.serving.answering import Answered
 from smarttrim_jax.serving.questions import Question
 from smarttrim_jax.serving.trained_model import TrainedModel
@@ -58,7 +59,10 @@ class Explanation:
 
 
 def explain(
-    trained: TrainedModel, batches: Iterable[dict[str, Any]], speedup: float | None = None
+    trained: TrainedModel,
+    batches: Iterable[dict[str, Any]],
+    speedup: float | None = None,
+    scores: Scores | None = None,
 ) -> Iterator[Explanation]:
     """Runs the model over batches and yields what it kept.
 
@@ -66,15 +70,27 @@ def explain(
         trained: A model that trims.
         batches: Of the model's data (`data.pipeline.eval_batches`), or of questions (`asked_batches`).
         speedup: In MACs; by default the one that the model was trained for.
+        scores: Metrics that take the examples too, which then have labels.
 
     Raises:
-        ConfigError: A model that never trimmed, or a speed-up beyond its dial.
+        ConfigError: A model that never trimmed, a speed-up beyond its dial, or a metric that fails.
     """
     trim = trained.trim(speedup)
     if trim is None:
         raise ConfigError("this model never trimmed; there is nothing to explain")
+    task = trained.task
+    judge = jax.jit(lambda params, output, batch: task.judge(params, output, batch, trim)[0])
+    more_rows = jax.jit(task.more_rows)
     for batch in batches:
-        yield from _examples(trained, batch, trained.answering(*inputs(trained.config, batch), trim))
+        images, ids, mask = inputs(trained.config, batch)
+        output = trained.answering.execute(images, ids, mask, trim)
+        if scores is not None:
+            rows = judge(trained.params, output, batch)
+            if not scores.needs.isdisjoint(task.on_demand):
+                rows |= more_rows(trained.params, batch, trim)
+            real = batch["weight"] > 0
+            scores.update(*task.named_values({name: np.asarray(row)[real] for name, row in rows.items()}))
+        yield from _examples(trained, batch, trained.answering.read(output, images, trim))
 
 
 def asked_batches(trained: TrainedModel, questions: Sequence[Question]) -> Iterator[dict[str, Any]]:

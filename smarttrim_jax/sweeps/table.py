@@ -5,23 +5,40 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from etils import epath
 
 from smarttrim_jax import small_files
 from smarttrim_jax.errors import TrainingError
 from smarttrim_jax.json_text import parse_json
-from smarttrim_jax.reporting.table import aligned
+from smarttrim_jax.reporting.table import aligned, shown_score
+from smarttrim_jax.training.older_runs import report_of_today
 
 DONE = "done"
-# Columns of figures: head of the column, path in the report, and how a value is shown.
-FIGURES = (
-    ("full", ("accuracy", "full"), lambda value: f"{100 * value:.2f} %"),
-    ("trimmed", ("accuracy", "trimmed"), lambda value: f"{100 * value:.2f} %"),
-    ("asked", ("speedup", "asked"), lambda value: f"{value:.2f}x"),
-    ("MACs", ("speedup", "macs"), lambda value: f"{value:.2f}x"),
+PASSES = ("full", "trimmed")
+
+
+class Figure(NamedTuple):
+    """A column of figures.
+
+    Attributes:
+        head: What stands above it.
+        csv_head: The same in a CSV file.
+        path: Where it stands in a report.
+        show: Its text in a table.
+    """
+
+    head: str
+    csv_head: str
+    path: tuple[str, ...]
+    show: Callable[[float | None], str]
+
+
+SPEED_UPS = (
+    Figure("asked", "speedup_asked", ("speedup", "asked"), lambda value: f"{value:.2f}x"),
+    Figure("MACs", "speedup_macs", ("speedup", "macs"), lambda value: f"{value:.2f}x"),
 )
 
 
@@ -72,8 +89,9 @@ def read_report(folder: epath.Path) -> Mapping[str, Any] | None:
         return None
     if not isinstance(report, dict):
         raise DamagedFileError("report.json is damaged (no group of figures)")
-    for _, path, _ in FIGURES:
-        _figure(report, path)
+    report = report_of_today(report)
+    for figure in (*_scores([report]), *SPEED_UPS):
+        _value(report, figure)
     return report
 
 
@@ -131,7 +149,7 @@ def write_tables(entries: Sequence[Entry], root: epath.Path) -> None:
 
 
 def write_csv(entries: Sequence[Entry], file: epath.Path) -> None:
-    """Saves the table for other programs: plain numbers, accuracies as shares.
+    """Saves the table for other programs, in plain numbers.
 
     Args:
         entries: The runs.
@@ -142,12 +160,12 @@ def write_csv(entries: Sequence[Entry], file: epath.Path) -> None:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    keys = _keys(entries)
-    writer.writerow([*keys, *("_".join(path) for _, path, _ in FIGURES), "state", "folder"])
+    keys, figures = _keys(entries), _figures(entries)
+    writer.writerow([*keys, *(figure.csv_head for figure in figures), "state", "folder"])
     for entry in entries:
-        figures = [_figure(entry.report or {}, path) for _, path, _ in FIGURES]
+        values = [_value(entry.report or {}, figure) for figure in figures]
         settings = [entry.overrides.get(key, "") for key in keys]
-        writer.writerow([*settings, *("" if each is None else each for each in figures), entry.state, entry.folder])
+        writer.writerow([*settings, *("" if each is None else each for each in values), entry.state, entry.folder])
     write_whole(file, text.getvalue())
 
 
@@ -156,35 +174,75 @@ def _keys(entries: Sequence[Entry]) -> list[str]:
     return list(dict.fromkeys(key for entry in entries for key in entry.overrides))
 
 
+def _figures(entries: Sequence[Entry]) -> list[Figure]:
+    """The columns of figures, the primary metric's first."""
+    return [*_scores([entry.report for entry in entries if entry.report is not None]), *SPEED_UPS]
+
+
+def _scores(reports: Sequence[Mapping[str, Any]]) -> list[Figure]:
+    """Columns for every metric that any of the reports has, those that are primary in one first.
+
+    Raises:
+        DamagedFileError: What stands in the place of the metrics are none.
+    """
+    names: dict[str, bool] = {}
+    for report in reports:
+        for which in PASSES:
+            for name in _group(report, ("metrics", which)):
+                names[name] = names.get(name, False) or name == report.get("primary")
+    return [
+        Figure(f"{which} {name}", f"{name}_{which}", ("metrics", which, name), shown_score)
+        for name in sorted(names, key=lambda name: not names[name])
+        for which in PASSES
+    ]
+
+
 def _shown(entries: Sequence[Entry]) -> list[list[str]]:
     """Rows of cells, the first as their head."""
-    keys = _keys(entries)
-    rows = [[*keys, *(head for head, _, _ in FIGURES), "state"]]
+    keys, figures = _keys(entries), _figures(entries)
+    rows = [[*keys, *(figure.head for figure in figures), "state"]]
     for entry in entries:
-        figures = [(_figure(entry.report or {}, path), show) for _, path, show in FIGURES]
-        shown = ["" if value is None else show(value) for value, show in figures]
-        rows.append([*(str(entry.overrides.get(key, "")) for key in keys), *shown, entry.state])
+        values = [(_value(entry.report or {}, figure), figure.show) for figure in figures]
+        cells = ["" if value is None else show(value) for value, show in values]
+        rows.append([*(str(entry.overrides.get(key, "")) for key in keys), *cells, entry.state])
     return rows
 
 
-def _figure(report: Mapping[str, Any], path: tuple[str, str]) -> float | None:
+def _value(report: Mapping[str, Any], figure: Figure) -> float | None:
     """A number of a report; None if it has none.
 
     Raises:
         DamagedFileError: What stands there is no number.
     """
-    group, name = path
-    figures = report.get(group, {})
-    value = figures.get(name) if isinstance(figures, dict) else figures
-    if isinstance(figures, dict) and value is None:
+    *groups, name = figure.path
+    value = _group(report, groups).get(name)
+    if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and isinstance(figures, dict):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             if math.isfinite(value):
                 return float(value)
         except OverflowError:
             pass
-    raise DamagedFileError(f"report.json is damaged ({group}.{name} is {str(value)[:40]!r})")
+    raise _damaged(figure.path, value)
+
+
+def _group(report: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:
+    """A group of figures in a report; empty if it has none.
+
+    Raises:
+        DamagedFileError: What stands there is no group.
+    """
+    group: Any = report
+    for depth, name in enumerate(path):
+        group = group.get(name, {})
+        if not isinstance(group, dict):
+            raise _damaged(path[: depth + 1], group)
+    return group
+
+
+def _damaged(path: Sequence[str], value: Any) -> DamagedFileError:
+    return DamagedFileError(f"report.json is damaged ({'.'.join(path)} is {str(value)[:40]!r})")
 
 
 def _progress(folder: epath.Path) -> str:

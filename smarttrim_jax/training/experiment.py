@@ -44,7 +44,8 @@ class ScheduleConfig(Settings):
         log_every: Steps between two lines of metrics.
         save_every: Steps between two checkpoints.
         keep: How many checkpoints are kept.
-        tensorboard: Write TensorBoard files too.
+        writers: Where the lines of metrics go beside `metrics.jsonl`: "tensorboard", "wandb", or writers of your own
+            as package.module:Name.
     """
 
     full_steps: StepCount = 0
@@ -52,7 +53,7 @@ class ScheduleConfig(Settings):
     log_every: PositiveStepCount = 20
     save_every: PositiveStepCount = 500
     keep: PositiveInt = 2
-    tensorboard: bool = True
+    writers: tuple[Name, ...] = ("tensorboard",)
 
     def check(self) -> None:
         if not 1 <= self.total_steps <= MOST_STEPS:
@@ -76,6 +77,8 @@ class EvaluationConfig(Settings):
         batch_size: Examples at a time.
         calibration_examples: At most so many held-out training examples that the dial is measured on.
         speedups: Where the dial is measured exactly, beside the target.
+        metrics: What is computed, the primary metric first: names of this library's metrics, or your own as
+            package.module:Name; those of the task if empty.
     """
 
     split: Name = "test"
@@ -83,6 +86,7 @@ class EvaluationConfig(Settings):
     batch_size: PositiveInt = 128
     calibration_examples: PositiveInt = 4096
     speedups: tuple[SpeedUp, ...] = (1.5, 2.0, 2.5, 3.0)
+    metrics: tuple[Name, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,9 @@ import jax
 
 from smarttrim_jax.errors import TrainingError
 from smarttrim_jax.training.checkpoints import Checkpoints
-from smarttrim_jax.training.metric_writer import MetricWriter
 from smarttrim_jax.training.preemption import Preempted, PreemptionGuard
 from smarttrim_jax.training.progress import Progress
+from smarttrim_jax.training.writers import Writer
 
 State = dict[str, Any]
 TrainStep = Callable[[State, Any], tuple[State, dict[str, Any]]]
@@ -32,7 +32,7 @@ def fit(
     start_step: int,
     total_steps: int,
     checkpoints: Checkpoints,
-    writer: MetricWriter,
+    writer: Writer,
     progress: Progress,
     log_every: int,
     save_metadata: Mapping[str, Any],
@@ -96,7 +96,7 @@ class _Report:
     def __init__(
         self,
         checkpoints: Checkpoints,
-        writer: MetricWriter,
+        writer: Writer,
         progress: Progress,
         log_every: int,
         total_steps: int,

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
-from smarttrim_jax.training.evaluation import Evaluator, Report
+from smarttrim_jax.training.evaluation import Evaluator, Listener, Report
 from smarttrim_jax.training.forward import Batch
 from smarttrim_jax.trimming.calibration import SpeedDial, calibrate
 
@@ -34,12 +34,14 @@ def _calibrated(
 
     def ratio(offset: float) -> float:
         what = f"calibrating {len(speedups)} speed-ups, pass {next(passes)} of about {about}"
-        return evaluator.trimmed(batches, offset, what)["macs_ratio"]
+        return evaluator.macs_ratio(batches, offset, what)
 
     return calibrate(ratio, speedups, near=near)
 
 
-def build_report(evaluator: Evaluator, dial: SpeedDial | None, split: str, speedup: float) -> Report:
+def build_report(
+    evaluator: Evaluator, dial: SpeedDial | None, split: str, speedup: float, listener: Listener | None = None
+) -> Report:
     """Full and, if there is a dial, trimmed evaluation of a split.
 
     Args:
@@ -47,26 +49,31 @@ def build_report(evaluator: Evaluator, dial: SpeedDial | None, split: str, speed
         dial: The model's speed dial; None if it never trimmed.
         split: Name of a split of the data.
         speedup: In MACs.
+        listener: Is told about every example of the trimmed evaluation, or of the full one where there is no other.
+
+    Returns:
+        `metrics` of both passes by name, the primary one's name, MACs, speed-up, offset and what layers kept.
 
     Raises:
-        ConfigError: A speed-up beyond the dial.
+        ConfigError: A speed-up beyond the dial, or a metric that fails.
         DataError: No such split.
     """
     config = evaluator.task.config
     offset = None if dial is None else dial.offset_for(speedup)
     limit = config.evaluation.examples or None
-    full = evaluator.full(evaluator.batches(split, limit=limit))
+    full = evaluator.full(evaluator.batches(split, limit=limit), listener if offset is None else None)
     size = evaluator.dataset.split_sizes[split]
     report: Report = {
         "dataset": config.data.dataset,
         "split": split,
         "examples": min(limit or size, size),
-        "accuracy": {"full": full["accuracy"]},
+        "primary": next(iter(full["metrics"])),
+        "metrics": {"full": full["metrics"]},
         "macs": {"full": full["macs"]},
     }
     if offset is not None:
-        trimmed = evaluator.trimmed(evaluator.batches(split, limit=limit), offset)
-        report["accuracy"]["trimmed"] = trimmed["accuracy"]
+        trimmed = evaluator.trimmed(evaluator.batches(split, limit=limit), offset, listener)
+        report["metrics"]["trimmed"] = trimmed["metrics"]
         report["macs"]["trimmed"] = trimmed["macs"]
         report["speedup"] = {"asked": speedup, "macs": 1.0 / trimmed["macs_ratio"]}
         report["offset"] = offset

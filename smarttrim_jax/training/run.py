@@ -13,9 +13,9 @@ from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.evaluation import Evaluator, Report
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.loop import State, fit
-from smarttrim_jax.training.metric_writer import MetricWriter
 from smarttrim_jax.training.preemption import leaving_on_sigterm
 from smarttrim_jax.training.progress import Progress
+from smarttrim_jax.training.provenance import record_start
 from smarttrim_jax.training.report import build_report, measure_dial
 from smarttrim_jax.training.run_checks import check_run
 from smarttrim_jax.training.run_data import fit_to_data, prepare_everywhere
@@ -25,6 +25,7 @@ from smarttrim_jax.training.start import starting_params, with_vocabulary
 from smarttrim_jax.training.step import Step, Steps, jit_step
 from smarttrim_jax.training.tasks import Task, make_task
 from smarttrim_jax.training.workdir import Workdir, describe
+from smarttrim_jax.training.writers import Writers
 
 SHOWN = (
     "loss",
@@ -39,12 +40,13 @@ SHOWN = (
 )
 
 
-def train(config: ExperimentConfig, path: str) -> Report:
+def train(config: ExperimentConfig, path: str, config_file: str | None = None) -> Report:
     """Prepares the data if absent, trains (or goes on where the folder's run stopped), calibrates, evaluates.
 
     Args:
         config: of the run.
         path: its folder; see `training.workdir`.
+        config_file: the file that the configuration came from; its git commit is recorded.
 
     Returns:
         The final report, also written as `report.json`.
@@ -62,14 +64,18 @@ def train(config: ExperimentConfig, path: str) -> Report:
         held_rows(make_mesh(config.mesh), config.data.batch_size)  # the devices can share a batch
         check_run(config, dataset)
         workdir.check_same_run(config)
-        return _train_locked(config, workdir, dataset, check_lock)
+        return _train_locked(config, workdir, dataset, check_lock, config_file)
 
 
 def _train_locked(
-    config: ExperimentConfig, workdir: Workdir, dataset: Dataset, check_lock: Callable[[], None]
+    config: ExperimentConfig,
+    workdir: Workdir,
+    dataset: Dataset,
+    check_lock: Callable[[], None],
+    config_file: str | None,
 ) -> Report:
     task = make_task(config, dataset.language)
-    evaluator = Evaluator(task, trained_params(task, workdir, dataset, check_lock), dataset)
+    evaluator = Evaluator(task, trained_params(task, workdir, dataset, check_lock, config_file), dataset)
     dial = None
     if config.schedule.trim_steps:
         dial = measure_dial(evaluator)
@@ -80,7 +86,11 @@ def _train_locked(
 
 
 def trained_params(
-    task: Task, workdir: Workdir, dataset: Dataset, check_lock: Callable[[], None] = lambda: None
+    task: Task,
+    workdir: Workdir,
+    dataset: Dataset,
+    check_lock: Callable[[], None] = lambda: None,
+    config_file: str | None = None,
 ) -> Params:
     """Trains to the last step, from where the folder's run stopped, and returns the parameters.
 
@@ -89,6 +99,7 @@ def trained_params(
         workdir: its folder, which is claimed once the first step can be taken.
         dataset: of the run.
         check_lock: raises if the folder is no longer this training's; called before each save.
+        config_file: the file that the configuration came from.
 
     Raises:
         TrainingError: as `training.loop.fit`.
@@ -112,10 +123,11 @@ def trained_params(
     batches = _Batches(dataset, config, mesh, start)
     workdir.claim(config)
     workdir.write_language(dataset.language)
+    record_start(workdir.path, start, config_file)
 
     kinds: tuple[Step, ...] = (steps.full, steps.trim, steps.trim_shortened)
     programs = {step: jit_step(step, shardings) for step in kinds}
-    writer = MetricWriter(workdir.path, schedule.tensorboard, start)
+    writer = Writers(schedule.writers, workdir.path, start)
     progress = Progress(schedule.total_steps, SHOWN, schedule.log_every)
     try:
         with jax.set_mesh(mesh):

@@ -2,8 +2,10 @@
 
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.metrics import Scores
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.tasks import make_task
+from smarttrim_jax.training.writers import check_writers
 
 
 def check_run(config: ExperimentConfig, dataset: Dataset) -> None:
@@ -17,7 +19,8 @@ def check_run(config: ExperimentConfig, dataset: Dataset) -> None:
         ConfigError: Names the first setting that cannot work, and what would.
     """
     _check_splits(config, dataset)
-    make_task(config, dataset.language)
+    check_writers(config.schedule.writers)
+    Scores(make_task(config, dataset.language).metric_names)
 
 
 def _check_splits(config: ExperimentConfig, dataset: Dataset) -> None:

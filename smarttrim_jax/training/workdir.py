@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import fsspec
@@ -15,6 +16,7 @@ from smarttrim_jax.file_digests import record_digests
 from smarttrim_jax.small_files import in_bucket, read_json, remove_halves, write_json
 from smarttrim_jax.training.checkpoint_reading import metadata, saved_steps
 from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.older_runs import settings_of_today
 from smarttrim_jax.trimming.calibration import SpeedDial
 from smarttrim_jax.version import __version__
 
@@ -28,7 +30,7 @@ FREE = (
     "schedule.log_every",
     "schedule.save_every",
     "schedule.keep",
-    "schedule.tensorboard",
+    "schedule.writers",
     "evaluation",
     "execution",
     "init_from",
@@ -137,7 +139,7 @@ class Workdir:
         """
         if not (self.path / CONFIG).exists():
             raise CheckpointError(f"'{self.path}' holds no run ({CONFIG} is missing)")
-        return self._build(ExperimentConfig, CONFIG)
+        return self._build(ExperimentConfig, CONFIG, settings_of_today)
 
     def dial(self) -> SpeedDial:
         """The run's speed dial.
@@ -179,15 +181,15 @@ class Workdir:
                 _log.warning("%s; it is written anew, and not compared with this run's", error)
                 return None
             try:
-                known = build(ExperimentConfig, settings)
+                known = build(ExperimentConfig, settings_of_today(settings))
             except (ConfigError, AttributeError, TypeError):
                 # Where even the checkpoint's is not understood, it is of another version.
                 raise error from None
             _log.warning("%s; that of the last checkpoint is taken", error)
             return known
 
-    def _build(self, cls: type[Any], name: str) -> Any:
-        settings = read_json(self.path / name, RENEW)
+    def _build(self, cls: type[Any], name: str, of_today: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> Any:
+        settings = of_today(read_json(self.path / name, RENEW))
         try:
             return build(cls, settings, name.removesuffix(".json"))
         except ConfigError as error:

@@ -88,7 +88,7 @@ def print_the_configuration() -> None:
     """In place of training."""
     from smarttrim_jax.training import run
 
-    def show(config: Any, workdir: str) -> None:
+    def show(config: Any, workdir: str, config_file: str) -> None:
         raise SystemExit(f"{config.model.trimming} {config.evaluation.speedups} {config.model.scan} {config.seed}")
 
     run.train = show

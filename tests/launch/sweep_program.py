@@ -23,5 +23,9 @@ if flags.get("behaviour") == "meet":
 if flags["config.cost.target_speedup"] == flags.get("failing"):
     sys.exit(3)
 asked = float(flags["config.cost.target_speedup"])
-report = {"accuracy": {"full": 0.9, "trimmed": 0.8}, "speedup": {"asked": asked, "macs": asked + 0.01}}
+report = {
+    "primary": "accuracy",
+    "metrics": {"full": {"accuracy": 0.9}, "trimmed": {"accuracy": 0.8}},
+    "speedup": {"asked": asked, "macs": asked + 0.01},
+}
 (folder / "report.json").write_text(json.dumps(report))

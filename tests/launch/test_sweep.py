@@ -80,16 +80,16 @@ def test_a_failed_run_is_reported_and_run_again_while_the_others_are_kept(
     stdout, stderr = capfd.readouterr()
     assert stderr == "cost.target_speedup=2.0 (2 of 3): ended with status 3\n"
     assert [line.split() for line in stdout.splitlines()[-4:]] == [
-        ["cost.target_speedup", "full", "trimmed", "asked", "MACs", "state"],
-        ["1.5", "90.00", "%", "80.00", "%", "1.50x", "1.51x", "done"],
+        ["cost.target_speedup", "full", "accuracy", "trimmed", "accuracy", "asked", "MACs", "state"],
+        ["1.5", "0.9000", "0.8000", "1.50x", "1.51x", "done"],
         ["2.0", "status", "3"],
-        ["3.0", "90.00", "%", "80.00", "%", "3.00x", "3.01x", "done"],
+        ["3.0", "0.9000", "0.8000", "3.00x", "3.01x", "done"],
     ]
     assert (root / "sweep.md").read_text().splitlines()[3] == "| 2.0 |  |  |  |  | status 3 |"
     entries = json.loads((root / "sweep.json").read_text())
     assert [entry["state"] for entry in entries] == ["done", "status 3", "done"]
     assert entries[0]["overrides"] == {"cost.target_speedup": 1.5}
-    assert entries[0]["report"]["accuracy"]["full"] == 0.9
+    assert entries[0]["report"]["metrics"]["full"] == {"accuracy": 0.9}
 
     assert sweep.main([*flags, "--", "--failing=2.0"]) == 1
     assert started(root) == ["2.0"]
@@ -343,6 +343,10 @@ DAMAGES = [
     b'{"accuracy": []}',
     b'{"accuracy": {"full": "x"}}',
     b'{"accuracy": {"full": NaN}, "schedule": 3}',
+    b'{"metrics": null}',
+    b'{"metrics": {"full": [0.5]}}',
+    b'{"metrics": {"full": {"accuracy": {}}}, "primary": []}',
+    b'{"metrics": {"full": {"accuracy": null, "x": 1}}, "primary": {}}',
     b'{"speedup": {"macs": [1]}, "schedule": {"full_steps": null, "trim_steps": 1}}',
     b'{"speedup": {"macs": true}, "step": {}}',
     b'{"accuracy": {"full": 1' + b"0" * 400 + b'}, "step": Infinity, "schedule": {"full_steps": Infinity}}',
@@ -356,7 +360,7 @@ def test_damaged_files_of_members_are_a_sentence_in_the_table(
     rng = random.Random(0)
     names = ["report.json", "config.json", "metrics.jsonl", "flags.json"]
     whole = {
-        "report.json": b'{"accuracy": {"full": 0.9}}',
+        "report.json": b'{"primary": "accuracy", "metrics": {"full": {"accuracy": 0.9}}}',
         "config.json": b'{"schedule": {"full_steps": 10, "trim_steps": 5}}',
         "metrics.jsonl": b'{"step": 3}\n',
         "flags.json": b"[]",
@@ -382,13 +386,40 @@ def test_damaged_files_of_members_are_a_sentence_in_the_table(
         json.loads((root / "sweep.json").read_text())
 
 
+def test_every_metric_of_every_run_has_columns_and_the_primary_one_comes_first(
+    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, table = tmp_path / "runs", tmp_path / "table.csv"
+    several = {"full": {"words": 31.25, "recall": 0.5}, "trimmed": {"words": None, "recall": 0.25}}
+    reports = [
+        {"accuracy": {"full": 0.75}, "speedup": {"asked": 1.5}},  # as earlier versions wrote it
+        {"primary": "recall", "metrics": several},
+        {"primary": "accuracy", "metrics": {"full": {"accuracy": 0.625}}},
+    ]
+    for member, report in zip(MEMBERS, reports, strict=True):
+        (root / member).mkdir(parents=True)
+        (root / member / "report.json").write_text(json.dumps(report))
+    assert sweep.main([*flags, "--gather", f"--csv={table}"]) == 0
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    metrics = ["accuracy_full", "accuracy_trimmed", "recall_full", "recall_trimmed", "words_full", "words_trimmed"]
+    assert [*rows[0]][1:-4] == metrics
+    assert [[row[name] for name in metrics] for row in rows] == [
+        ["0.75", "", "", "", "", ""],
+        ["", "", "0.5", "0.25", "31.25", ""],
+        ["0.625", "", "", "", "", ""],
+    ]
+    assert ["1.5", "0.7500", "1.50x", "done"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert json.loads((root / "sweep.json").read_text())[0]["report"]["primary"] == "accuracy"
+
+
 def test_a_damaged_report_is_made_anew(sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path) -> None:
     assert sweep.main(flags) == 0
     started(tmp_path / "runs")
     (tmp_path / "runs" / MEMBERS[1] / "report.json").write_text('{"accuracy": 3}')
     assert sweep.main([*flags, "--gather"]) == 1
     entries = json.loads((tmp_path / "runs" / "sweep.json").read_text())
-    assert entries[1]["state"] == "report.json is damaged (accuracy.full is '3')"
+    assert entries[1]["state"] == "report.json is damaged (metrics is '3')"
     assert sweep.main(flags) == 0
     assert started(tmp_path / "runs") == ["2.0"]
 

@@ -9,6 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import outside
 import pytest
 from elsewhere import check_elsewhere
 from run_folders import write_run
@@ -29,6 +30,7 @@ from smarttrim_jax.serving.export import export_model
 from smarttrim_jax.serving.predictor import Answer, Failure
 from smarttrim_jax.serving.questions import Question
 from smarttrim_jax.serving.trained_model import TrainedModel
+from smarttrim_jax.training.evaluation import Judged
 from smarttrim_jax.training.report import build_report
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.trimming.calibration import SpeedDial
@@ -108,6 +110,25 @@ def test_what_should_be_answered_is_said_in_words(trained: TrainedModel, dataset
         "retrieval": "match",
     }[trained.config.task]
     assert explained[0].label == expected
+
+
+def test_captions_are_written_for_the_metrics_that_need_them(
+    trained: TrainedModel, dataset: Dataset, explained: Any
+) -> None:
+    if trained.config.task != "caption":
+        pytest.skip("a choice is no caption")
+    metrics = (f"{outside.__name__}:Captioned", "word_accuracy")
+    evaluation = dataclasses.replace(trained.config.evaluation, metrics=metrics)
+    config = dataclasses.replace(trained.config, evaluation=evaluation)
+    evaluator = EVALUATORS["padded"](dataclasses.replace(trained, config=config), dataset)
+    judged: list[Judged] = []
+    scores = evaluator.trimmed(evaluator.batches("test", limit=3), trained.trim().offset, judged.append)["metrics"]
+    assert list(scores) == ["words", "captions", "word_accuracy"]
+    assert scores["captions"] == 3
+    (only,) = judged
+    assert scores["words"] == np.mean([len(caption.split()) for caption in only.outputs["caption"]])
+    assert [example.answer for example in explained] == [f"a [UNK] [UNK] {it}" for it in only.outputs["caption"]]
+    assert only.targets["caption"] == [dataset.records("test")[index]["text"].decode() for index in range(3)]
 
 
 def test_questions_are_answered_and_what_cannot_be_asked_is_named(trained: TrainedModel, dataset: Dataset) -> None:

@@ -28,7 +28,8 @@ def start_together(*arguments: str, processes: int = 2, devices: int = 1) -> lis
     started = []
     for process in range(processes):
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            # The tests' folder holds what stands for a user's package.
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]),
             "JAX_PLATFORMS": "cpu",
             "JAX_NUM_CPU_DEVICES": str(devices),
         }

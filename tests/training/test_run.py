@@ -10,6 +10,7 @@ from typing import Any
 
 import chex
 import jax
+import outside
 import pytest
 from processes import Ended, run_together
 from tiny_run import tiny_model
@@ -34,6 +35,17 @@ from smarttrim_jax.training.start import starting_params
 from smarttrim_jax.training.workdir import Workdir
 
 TOTAL = 20
+
+
+@pytest.fixture(scope="module")
+def experiment(experiment: ExperimentConfig) -> ExperimentConfig:
+    """The tiny experiment with a metric and a writer of a user's own."""
+    own = outside.__name__
+    return dataclasses.replace(
+        experiment,
+        schedule=dataclasses.replace(experiment.schedule, writers=(f"{own}:StepList",)),
+        evaluation=dataclasses.replace(experiment.evaluation, metrics=("accuracy", f"{own}:Agreement")),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +89,9 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     chex.assert_trees_all_equal(state(str(tmp_path)), state(finished))
     assert metrics(str(tmp_path)) == metrics(finished)
     assert [line["step"] for line in metrics(finished)] == list(range(1, TOTAL + 1))
+    assert (tmp_path / "steps.txt").read_text() == (pathlib.Path(finished) / "steps.txt").read_text()
+    starts = json.loads((tmp_path / "environment.json").read_text())["starts"]
+    assert [start["step"] for start in starts] == [0, 10]
 
 
 @pytest.mark.slow
@@ -85,6 +100,18 @@ def test_another_seed_gives_another_run(
 ) -> None:
     train_until(2, dataclasses.replace(experiment, seed=1), str(tmp_path), monkeypatch)
     assert metrics(str(tmp_path))[0]["loss"] != metrics(finished)[0]["loss"]
+
+
+def test_a_users_own_writer_takes_every_step(finished: str) -> None:
+    steps = (pathlib.Path(finished) / "steps.txt").read_text().split()
+    assert [int(step) for step in steps] == [line["step"] for line in metrics(finished)]
+
+
+def test_every_start_says_what_the_run_is_made_by(finished: str) -> None:
+    starts = json.loads((pathlib.Path(finished) / "environment.json").read_text())["starts"]
+    assert [start["step"] for start in starts] == [0]
+    assert starts[0]["versions"]["jax"] == jax.__version__
+    assert starts[0]["devices"]["count"] == jax.device_count()
 
 
 def test_every_term_of_the_loss_is_logged_by_name(finished: str) -> None:
@@ -99,7 +126,11 @@ def test_every_term_of_the_loss_is_logged_by_name(finished: str) -> None:
 def test_the_report_says_what_was_kept_and_what_it_cost(finished: str) -> None:
     report = json.loads((pathlib.Path(finished) / "report.json").read_text())
     assert report["examples"] == 10
-    assert {"full", "trimmed"} == report["accuracy"].keys()
+    assert {"full", "trimmed"} == report["metrics"].keys()
+    assert report["primary"] == "accuracy"
+    for scores in report["metrics"].values():
+        assert list(scores) == ["accuracy", "agreement", "answers"]
+        assert scores["answers"] == 10
     assert {"mean", "p50", "p90"} == report["macs"]["trimmed"].keys()
     assert report["speedup"]["asked"] == 2.0
     ratio = report["macs"]["full"]["mean"] / report["macs"]["trimmed"]["mean"]
@@ -155,10 +186,10 @@ def test_a_plain_checkpoint_gets_fresh_open_trimmers(experiment: ExperimentConfi
     plain = dataclasses.replace(
         experiment,
         model=tiny_model(trimming=None),
-        schedule=ScheduleConfig(full_steps=1, trim_steps=0, tensorboard=False),
+        schedule=ScheduleConfig(full_steps=1, trim_steps=0, writers=()),
     )
     report = train(plain, str(tmp_path / "plain"))
-    assert report["accuracy"].keys() == {"full"}
+    assert report["metrics"].keys() == {"full"}
 
     tuned = dataclasses.replace(experiment, init_from=str(tmp_path / "plain"))
     model = Functional(fit_to_data(tuned, prepare(tuned.data)).model)
@@ -243,6 +274,7 @@ def test_one_process_prepares_the_data_and_speaks_for_all(together: Any) -> None
 def test_several_processes_evaluate_as_one(together: Any, finished: str) -> None:
     ours, expected = (report(pathlib.Path(folder)) for folder in (together[0], finished))
     assert ours["examples"] == 10  # which the batches of 4 do not divide
+    assert ours["metrics"]["trimmed"]["answers"] == 10
     chex.assert_trees_all_close(ours, expected, rtol=1e-5)
 
 

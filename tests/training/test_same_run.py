@@ -61,7 +61,7 @@ HARMLESS = {
     "schedule.log_every": 3,
     "schedule.save_every": 7,
     "schedule.keep": 5,
-    "schedule.tensorboard": False,
+    "schedule.writers": ("outside:StepList",),
     "schedule.trim_steps": 30,
     "evaluation": EvaluationConfig(split="train", speedups=(1.2,)),
     "init_from": "another",
@@ -121,6 +121,28 @@ def test_more_steps_make_what_was_measured_before_void(tmp_path: pathlib.Path) -
     with pytest.raises(CheckpointError, match="holds no speed dial"):
         workdir.dial()
     assert not (tmp_path / "report.json").exists()
+
+
+@pytest.mark.parametrize(("asked", "writers"), [(True, ("tensorboard",)), (False, ())])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_run_of_before_there_were_writers_goes_on(
+    tmp_path: pathlib.Path, asked: bool, writers: tuple[str, ...], damaged: bool
+) -> None:
+    settings = json.loads(json.dumps(to_dict(CONFIG)))
+    del settings["schedule"]["writers"], settings["evaluation"]["metrics"]
+    settings["schedule"]["tensorboard"] = asked
+    workdir = Workdir(str(tmp_path))
+    workdir.create()
+    checkpoints = Checkpoints(workdir.checkpoints, every=1, keep=1)
+    checkpoints.save(10, {"params": {"kernel": jnp.ones(2)}}, None, {"config": settings})
+    checkpoints.close()
+    (tmp_path / "config.json").write_text("{" if damaged else json.dumps(settings))
+    if not damaged:
+        assert workdir.config() == changed("schedule.writers", writers)
+    with pytest.raises(ConfigError, match=r"config\.seed = 0, not 5"):
+        workdir.check_same_run(changed("seed", 5))
+    workdir.claim(CONFIG)
+    assert workdir.config() == CONFIG
 
 
 ODD = (b"", b"{", b"[1, 2]", b"3", b"null", b"[" * 100_000, b"\xff\xfe", b"\0\0\0", b'{"seed": "x"}', b'{"new": 1}')

@@ -24,7 +24,7 @@ from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.policies import RunTrimming
 
 VISION = VisionConfig(image_size=8, patch_size=4, width=16, depth=4, heads=2, mlp_width=16)
-SCHEDULE = ScheduleConfig(full_steps=1, trim_steps=4, log_every=1, save_every=10, tensorboard=False)
+SCHEDULE = ScheduleConfig(full_steps=1, trim_steps=4, log_every=1, save_every=10, writers=())
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from smarttrim_jax.configuration import build, to_dict
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.metrics import Scores
 from smarttrim_jax.models.blip.config import TASKS
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.nn.vision import VisionTransformer
@@ -205,8 +206,32 @@ def test_evaluation_judges_every_example(trained: Trained) -> None:
         likeliest, ids, mask = output.logits["caption"].argmax(axis=-1), batch["text_ids"], batch["text_mask"]
         prompt, ends = 4, np.asarray(mask.sum(axis=1))  # [DEC] a picture of
         expected = [np.mean(likeliest[i, prompt - 1 : end - 1] == ids[i, prompt:end]) for i, end in enumerate(ends)]
-    np.testing.assert_allclose(rows["correct"], expected, rtol=1e-6)
-    assert task.score(jax.device_get(rows)) == pytest.approx(np.mean(expected))
+    scores = Scores(task.metric_names)
+    scores.update(*task.named_values(jax.device_get(rows)))
+    assert list(scores.compute().values()) == pytest.approx([np.mean(expected)])
+
+
+def test_texts_of_examples_are_named_values(sources: dict[str, str]) -> None:
+    task = tiny_task("vqa", sources)
+    rows = {"choice": np.array([1, 0]), "probability": np.ones(2), "label": np.array([1, 1])}
+    outputs, targets = task.named_values(rows)
+    first, second = task.choices[:2]
+    assert (outputs["answer"], targets["answer"]) == ([second, first], [second, second])
+
+    task = tiny_task("caption", sources)
+    red, blue = (task.text.encode(f"a picture of a {color} circle")[0] for color in ("red", "blue"))
+    rows = {"right_words": np.ones(2), "text_ids": np.stack([red, blue])}
+    outputs, targets = task.named_values(rows | {"caption_ids": np.stack([blue, red])})
+    written = ["a red circle", "a blue circle"]
+    assert (outputs["caption"], targets["caption"]) == (written[::-1], written)
+    with pytest.raises(ConfigError, match="'caption' is computed on demand"):
+        task.named_values(rows)[0]["caption"]
+
+
+def tiny_task(name: str, sources: dict[str, str]) -> Any:
+    config = experiment(name, sources)
+    dataset = prepare(config.data)
+    return make_task(fit_to_data(config, dataset), dataset.language)
 
 
 def test_retrieval_carries_a_momentum_model_and_a_queue(trained: Trained) -> None:
@@ -241,17 +266,10 @@ def test_the_momentum_model_is_sharded_as_the_model_and_the_queue_by_its_places(
     assert partition_spec("queue/images", (57600, 256), mesh) == jax.sharding.PartitionSpec("fsdp", None)
 
 
-def test_recall_counts_what_belongs_together(sources: dict[str, str]) -> None:
+def test_a_queue_that_batches_do_not_fill_is_refused(sources: dict[str, str]) -> None:
     config = experiment("retrieval", sources)
-    dataset = prepare(config.data)
-    task = make_task(fit_to_data(config, dataset), dataset.language)
-    eye, labels = np.eye(4), np.array([0, 1, 1, 2])
-    assert task.score({"images": eye, "texts": eye, "label": labels}) == 1
-    twisted = eye[[0, 2, 1, 3]]  # 1 and 2 belong together
-    assert task.score({"images": eye, "texts": twisted, "label": labels}) == 1
-    assert task.score({"images": eye, "texts": eye[[3, 1, 2, 0]], "label": labels}) == 0.5
     with pytest.raises(ConfigError, match=r"retrieval\.places is 6; it must be a multiple of data\.batch_size, 4"):
-        make_task(dataclasses.replace(task.config, retrieval=RetrievalConfig(places=6)), dataset.language)
+        dataclasses.replace(config, retrieval=RetrievalConfig(places=6))
 
 
 def test_settings_are_of_the_model_that_knows_most_of_their_keys(sources: dict[str, str]) -> None:

@@ -13,9 +13,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
 from smarttrim_jax.training import run_lock
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.metric_writer import MetricWriter
 from smarttrim_jax.training.run_lock import RunLock
 from smarttrim_jax.training.workdir import Workdir
+from smarttrim_jax.training.writers import Writers
 
 RUN = "gs://bucket/runs/one"
 
@@ -52,7 +52,7 @@ def steps(bucket: type[Bucket]) -> list[int]:
 
 
 def test_metrics_are_whole_at_every_save_and_at_the_end(bucket: type[Bucket]) -> None:
-    writer = MetricWriter(RUN)
+    writer = Writers((), RUN)
     for step in (1, 2):
         writer.write(step, {"loss": 1.0})
     assert not bucket().exists("/bucket/runs/one/metrics.jsonl")  # not an upload for every line
@@ -65,7 +65,7 @@ def test_metrics_are_whole_at_every_save_and_at_the_end(bucket: type[Bucket]) ->
 
 def test_a_resumed_run_goes_on_from_its_step(bucket: type[Bucket]) -> None:
     for start, last in ((0, 4), (2, 3)):
-        writer = MetricWriter(RUN, start_step=start)
+        writer = Writers((), RUN, start)
         for step in range(start + 1, last + 1):
             writer.write(step, {"loss": 1.0})
         writer.close()

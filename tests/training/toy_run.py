@@ -25,12 +25,12 @@ from smarttrim_jax.training.checkpoint_reading import DamagedCheckpointError, sa
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.distributed import Timeouts, joined
 from smarttrim_jax.training.loop import State, TrainStep, fit
-from smarttrim_jax.training.metric_writer import MetricWriter
 from smarttrim_jax.training.optimizer import OptimizerConfig, make_optimizer
 from smarttrim_jax.training.preemption import Preempted
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.run_lock import locked
 from smarttrim_jax.training.sharding import MeshConfig, held_rows, make_mesh, place, place_batch, state_shardings
+from smarttrim_jax.training.writers import Writers
 
 TOTAL, EVERY = 20, 5
 
@@ -114,7 +114,7 @@ def run(
         if restored is not None:
             start, state, data_state = restored
             batches.set_state(data_state)
-        writer = stack.enter_context(contextlib.closing(MetricWriter(workdir, start_step=start)))
+        writer = stack.enter_context(contextlib.closing(Writers((), workdir, start)))
         progress = stack.enter_context(contextlib.closing(Progress(total, ("loss",), every=5)))
         state = fit(
             state,

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.data.language import Language
+from smarttrim_jax.metrics import NamedValues
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch, inputs
@@ -18,7 +19,8 @@ Rows = dict[str, Any]
 
 
 class Task(abc.ABC):
-    """What is trained, and how it is judged; all methods but `score` are pure functions of arrays.
+    """What is trained, and how it is judged; all methods but `named_values` and `right_answer` are pure functions of
+    arrays.
 
     A pass is what `run` returns: logits, whatever else the losses need, and the `record` whose MACs the cost is of.
     What a batch's losses need beside it and without gradient (targets of a momentum model) is `given` to them; most
@@ -31,7 +33,12 @@ class Task(abc.ABC):
     Attributes:
         config: the same.
         model: the model as pure functions.
+        metrics: Names of the metrics that it is judged by, the primary one first; `evaluation.metrics` replaces them.
+        on_demand: Names of the outputs that only `more_rows` gives.
     """
+
+    metrics: tuple[str, ...]
+    on_demand: tuple[str, ...] = ()
 
     def __init__(self, config: ExperimentConfig, language: Language):
         self.config, self.model = config, Functional(config.model)
@@ -94,18 +101,37 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def judge(self, params: Params, output: Any, batch: Batch, trim: Trim | None) -> tuple[Rows, TrimRecord]:
-        """What `score` needs of every example, and the record of what was computed.
+        """What `named_values` needs of every example, and the record of what was computed.
 
         Args:
             params: of the model.
             output: of the model's call on the batch, by whatever execution.
             batch: of the data pipeline.
             trim: how the trimmers decided.
+
+        Returns:
+            Arrays by name, each with a first axis of examples; and the record.
         """
 
-    def score(self, rows: Rows) -> float:
-        """The accuracy over a whole split, on the host; `rows` are those of `judge`, end to end."""
-        return float(np.mean(rows["correct"]))
+    def more_rows(self, params: Params, batch: Batch, trim: Trim | None) -> Rows:
+        """What `named_values` needs beside for the outputs `on_demand`; arguments and rows as in `judge`."""
+        return {}
+
+    @abc.abstractmethod
+    def named_values(self, rows: Rows) -> tuple[NamedValues, NamedValues]:
+        """What metrics are given, on the host.
+
+        Args:
+            rows: Those of `judge` for some examples, and those of `more_rows` where they were asked for.
+
+        Returns:
+            Outputs and targets by name: arrays with a first axis of examples, and lists of texts.
+        """
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of the metrics of its evaluations, the primary one first."""
+        return self.config.evaluation.metrics or self.metrics
 
     @abc.abstractmethod
     def right_answer(self, example: Batch) -> str:
@@ -133,6 +159,7 @@ class ChoosingTask(Task):
         choices: their names.
     """
 
+    metrics = ("accuracy",)
     choices: tuple[str, ...]
 
     @abc.abstractmethod
@@ -141,7 +168,20 @@ class ChoosingTask(Task):
 
     def judge(self, params: Params, output: Any, batch: Batch, trim: Trim | None) -> tuple[Rows, TrimRecord]:
         choice = self.choose(params, output, trim)
-        return {"correct": choice.number == batch["label"]}, choice.record
+        rows = {"choice": choice.number, "probability": choice.probability, "label": batch["label"]}
+        return rows, choice.record
+
+    def named_values(self, rows: Rows) -> tuple[NamedValues, NamedValues]:
+        """Outputs `choice` (its number), `answer` (its text) and `probability`; targets `label` and `answer`."""
+        outputs = {"choice": rows["choice"], "answer": self._texts_of(rows["choice"])}
+        targets = {"label": rows["label"], "answer": self._texts_of(rows["label"])}
+        return (
+            NamedValues("output", outputs | {"probability": rows["probability"]}, self.on_demand),
+            NamedValues("target", targets),
+        )
+
+    def _texts_of(self, numbers: Int[np.ndarray, " examples"]) -> list[str]:
+        return [self.choices[number] for number in numbers]
 
     def right_answer(self, example: Batch) -> str:
         return self.choices[int(example["label"])]

@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.data.images import normalize
 from smarttrim_jax.data.language import Language
+from smarttrim_jax.metrics import NamedValues
 from smarttrim_jax.models.blip import BlipRetrieval
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.output import Output
@@ -80,10 +80,11 @@ class Momentum:
 class Pairs(ChoosingTask):
     """Contrast between images and texts, and matching of pairs with hard negatives; labels say what belongs together.
 
-    The training state carries the momentum model, which has no trimmers, and the queue. Accuracy is recall at 1 over
-    the whole split by the features' similarity, the mean of both directions; equal labels are right.
+    The training state carries the momentum model, which has no trimmers, and the queue. Recall is over the whole
+    split by the features' similarity; equal labels are right.
     """
 
+    metrics = ("recall",)
     choices = CHOICES
 
     def __init__(self, config: ExperimentConfig, language: Language):
@@ -190,10 +191,10 @@ class Pairs(ChoosingTask):
         }
         return rows, output.record | text.record
 
-    def score(self, rows: Rows) -> float:
-        similarities, labels = rows["images"] @ rows["texts"].T, rows["label"]
-        recalls = [np.mean(labels[each.argmax(axis=1)] == labels) for each in (similarities, similarities.T)]
-        return float(np.mean(recalls))
+    def named_values(self, rows: Rows) -> tuple[NamedValues, NamedValues]:
+        """Outputs `image_features` and `text_features`; target `label`."""
+        outputs = {"image_features": rows["images"], "text_features": rows["texts"]}
+        return NamedValues("output", outputs, self.on_demand), NamedValues("target", {"label": rows["label"]})
 
     def choose(self, params: Params, output: Output, trim: Trim | None) -> Choice:
         """Whether image and text match."""

@@ -1,4 +1,4 @@
-"""Metrics of a run: one JSON object a line, always; TensorBoard if asked."""
+"""The figures of a run in its folder: one JSON object a line."""
 
 import contextlib
 import json
@@ -7,9 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 
-import jax
 from etils import epath
-from tensorboardX import SummaryWriter
 
 from smarttrim_jax.errors import TrainingError
 from smarttrim_jax.small_files import in_bucket, read_whole, write_whole
@@ -20,70 +18,57 @@ FILE_NAME = "metrics.jsonl"
 _MOST_BYTES = 2**32
 
 
-class MetricWriter:
-    """Writes metrics to `metrics.jsonl` and, if asked, to TensorBoard, on process 0 only.
+class JsonlWriter:
+    """Writes figures to `metrics.jsonl`.
 
     Args:
-        workdir: the run's folder, on a disk or in a bucket; created if missing.
-        tensorboard: whether to write TensorBoard events too.
-        start_step: the step the run starts or resumes from; lines of later steps, left by an earlier
-            attempt, are dropped, so that the file has each step once. Lines that cannot be read are moved to
+        workdir: The run's folder, on a disk or in a bucket; created if missing.
+        start_step: The step the run starts or resumes from; lines of later steps, left by an earlier attempt, are
+            dropped, so that the file has each step once. Lines that cannot be read are moved to
             `metrics.jsonl.damaged`.
 
     Raises:
-        TrainingError: the folder cannot be written.
+        TrainingError: The folder cannot be written.
     """
 
-    def __init__(self, workdir: str | os.PathLike[str], tensorboard: bool = False, start_step: int = 0) -> None:
-        self._lines: _FileLines | _ObjectLines | None = None
-        self._events: SummaryWriter | None = None
-        if jax.process_index() != 0:
-            return
+    def __init__(self, workdir: str | os.PathLike[str], start_step: int) -> None:
         path = epath.Path(workdir) / FILE_NAME
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             kept, damaged = _lines_until(path, start_step)
             if damaged:
                 _set_aside(path, damaged)
-            self._lines = (_ObjectLines if in_bucket(path) else _FileLines)(path, kept)
-            if tensorboard:
-                self._events = SummaryWriter(str(path.parent), purge_step=start_step + 1)
+            self._lines: _FileLines | _ObjectLines = (_ObjectLines if in_bucket(path) else _FileLines)(path, kept)
         except OSError as error:
             raise TrainingError(f"cannot write metrics to '{workdir}': {error.strerror or error}") from None
 
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Adds one line: the step and its metrics; values that are not finite become null.
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds one line: the step and its figures; values that are not finite become null.
 
         Raises:
-            TrainingError: the disk is full, or the folder is gone.
+            TrainingError: The disk is full, or the folder is gone.
         """
-        if self._lines is None:
-            return
-        finite = {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+        finite = {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
         with _explained(self._lines.path):
             self._lines.add(json.dumps({"step": step, **finite}, allow_nan=False))
-        if self._events is not None:
-            for name, value in metrics.items():
-                self._events.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """Leaves no line behind: to be called before a checkpoint is saved, from which a later run goes on.
+        """Leaves no line behind.
 
         Raises:
-            TrainingError: as in `write`.
+            TrainingError: As in `write`.
         """
-        if self._lines is not None:
-            with _explained(self._lines.path):
-                self._lines.flush()
+        with _explained(self._lines.path):
+            self._lines.flush()
 
     def close(self) -> None:
-        """Leaves no line behind, and closes the files."""
-        lines, events, self._lines, self._events = self._lines, self._events, None, None
-        if events is not None:
-            events.close()
-        if lines is not None:
-            with _explained(lines.path):
-                lines.close()
+        """Leaves no line behind, and closes the file.
+
+        Raises:
+            TrainingError: As in `write`.
+        """
+        with _explained(self._lines.path):
+            self._lines.close()
 
 
 class _FileLines:

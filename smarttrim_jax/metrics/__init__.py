@@ -1,0 +1,6 @@
+"""What a model is judged by: small objects that update and compute over named values, strings included."""
+
+from smarttrim_jax.metrics.base import Mean, Metric, NamedValues
+from smarttrim_jax.metrics.scores import METRICS, Scores
+
+__all__ = ["METRICS", "Mean", "Metric", "NamedValues", "Scores"]

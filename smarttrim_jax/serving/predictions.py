@@ -1,0 +1,73 @@
+"""What a model said about every example of a split, a JSON line each."""
+
+import json
+import os
+
+import jax
+from etils import epath
+
+from smarttrim_jax.data.dataset import Dataset
+from smarttrim_jax.errors import DataError
+from smarttrim_jax.small_files import write_whole
+from smarttrim_jax.training.evaluation import Judged
+
+SAID = ("answer", "caption")
+"""Outputs that are texts, and the targets of the same names."""
+
+
+class Predictions:
+    """Gathers the lines of an evaluation, whose listener it is, and writes them at its end, on process 0 only.
+
+    A line has the example's `id` in its data set, the `answer` or `caption` where the task has one, the `target` of
+    the same kind, and the `macs` that were spent.
+
+    Args:
+        dataset: The data of the evaluation.
+        split: Name of its split.
+        path: The file, on a disk or in a bucket; one that is there is replaced.
+
+    Raises:
+        DataError: The file's folder cannot be written, or there is no such split.
+    """
+
+    def __init__(self, dataset: Dataset, split: str, path: str):
+        self._records = dataset.records(split)
+        self._path = epath.Path(path).expanduser()
+        self._lines: dict[int, str] = {}
+        if jax.process_index() == 0:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise self._unwritable(error) from None
+            if "://" not in path and not os.access(self._path.parent, os.W_OK):
+                raise self._unwritable(PermissionError("no permission"))
+
+    def __call__(self, judged: Judged) -> None:
+        """Takes the examples of a batch."""
+        if jax.process_index() != 0:
+            return
+        texts = next((name for name in SAID if name in judged.outputs), None)
+        for row, index in enumerate(judged.indices):
+            line = {"id": self._id(int(index))}
+            if texts is not None:
+                line |= {texts: judged.outputs[texts][row], "target": judged.targets[texts][row]}
+            self._lines[int(index)] = json.dumps(line | {"macs": round(float(judged.macs[row]))}, ensure_ascii=False)
+
+    def write(self) -> None:
+        """Writes the file, in the order of the split.
+
+        Raises:
+            DataError: It cannot be written.
+        """
+        if jax.process_index() != 0:
+            return
+        try:
+            write_whole(self._path, "".join(f"{self._lines[index]}\n" for index in sorted(self._lines)))
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _id(self, index: int) -> str:
+        return self._records[index]["id"].decode()
+
+    def _unwritable(self, error: OSError) -> DataError:
+        return DataError(f"cannot write '{self._path}': {error.strerror or error}; choose another --predictions")

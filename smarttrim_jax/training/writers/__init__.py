@@ -1,0 +1,6 @@
+"""Where the figures go that a run logs: its folder, TensorBoard, Weights & Biases, or a writer of the user's own."""
+
+from smarttrim_jax.training.writers.base import Writer
+from smarttrim_jax.training.writers.opened import WRITERS, Writers, check_writers
+
+__all__ = ["WRITERS", "Writer", "Writers", "check_writers"]

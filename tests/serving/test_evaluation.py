@@ -1,0 +1,119 @@
+"""Evaluations by whatever metrics: exact, with texts, of a user's own, and an answer a line for every example."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import outside
+import pytest
+
+from smarttrim_jax.data.dataset import Dataset
+from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.metrics import Scores
+from smarttrim_jax.reporting.page import build_page
+from smarttrim_jax.reporting.table import format_report
+from smarttrim_jax.serving.evaluation import evaluate, padded_evaluator
+from smarttrim_jax.serving.explanation import explain
+from smarttrim_jax.serving.predictions import Predictions
+from smarttrim_jax.serving.trained_model import TrainedModel
+from smarttrim_jax.training.evaluation import Evaluator, Judged, Report
+from smarttrim_jax.training.report import build_report
+
+METRICS = (f"{outside.__name__}:Agreement", "accuracy")
+
+
+@pytest.fixture(scope="module")
+def with_metrics(trained: TrainedModel) -> TrainedModel:
+    """The tiny model, judged by a metric from outside the package first."""
+    return changed(trained, metrics=METRICS)
+
+
+@pytest.fixture(scope="module")
+def evaluator(with_metrics: TrainedModel, dataset: Dataset) -> Evaluator:
+    return padded_evaluator(with_metrics, dataset)
+
+
+@pytest.fixture(scope="module")
+def lines(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Predictions:
+    return Predictions(dataset, "test", str(tmp_path_factory.mktemp("predicted") / "folder" / "lines.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def report(evaluator: Evaluator, with_metrics: TrainedModel, lines: Predictions) -> Report:
+    return build_report(evaluator, with_metrics.dial, "test", 2.0, lines)
+
+
+def changed(trained: TrainedModel, **evaluation: Any) -> TrainedModel:
+    """The model with other settings of its evaluation."""
+    config = trained.config
+    evaluation = dataclasses.replace(config.evaluation, **evaluation)
+    return dataclasses.replace(trained, config=dataclasses.replace(config, evaluation=evaluation))
+
+
+def test_a_metric_from_outside_is_given_every_example_once(report: Report) -> None:
+    assert report["examples"] == 10  # which the batches of 4 do not divide
+    assert report["primary"] == "agreement"
+    for scores in report["metrics"].values():
+        assert list(scores) == ["agreement", "answers", "accuracy"]
+        assert scores["answers"] == 10
+        assert scores["agreement"] == scores["accuracy"]
+    table = format_report(report)
+    assert [line.split()[0] for line in table.splitlines()[2:5]] == ["agreement", "answers", "accuracy"]
+
+
+def test_fillers_count_nowhere(evaluator: Evaluator, report: Report) -> None:
+    wrong = []
+    for batch in evaluator.batches("test"):
+        is_filler = batch["weight"] == 0
+        # A filler repeats an example; here each of them is wrong.
+        wrong.append(batch | {"label": np.where(is_filler, (batch["label"] + 1) % 4, batch["label"])})
+    assert sum(int((batch["weight"] == 0).sum()) for batch in wrong) == 2
+    assert evaluator.full(wrong)["metrics"] == report["metrics"]["full"]
+
+
+def test_the_share_is_that_of_the_answers(evaluator: Evaluator, report: Report) -> None:
+    judged: list[Judged] = []
+    evaluator.full(evaluator.batches("test"), judged.append)
+    right = [a == b for each in judged for a, b in zip(each.outputs["answer"], each.targets["answer"], strict=True)]
+    assert report["metrics"]["full"]["accuracy"] == sum(right) / 10
+    assert np.concatenate([each.indices for each in judged]).tolist() == list(range(10))
+
+
+def test_predictions_are_a_line_for_every_example_of_the_split(
+    report: Report, lines: Predictions, dataset: Dataset, tmp_path: pathlib.Path
+) -> None:
+    lines.write()
+    written = [json.loads(line) for line in lines._path.read_text().splitlines()]
+    records = [dataset.records("test")[index] for index in range(10)]
+    assert [line["id"] for line in written] == [record["id"].decode() for record in records]
+    assert [line["target"] for line in written] == [dataset.answer_names[record["answer"]] for record in records]
+    right = [line["answer"] == line["target"] for line in written]
+    assert np.mean(right) == report["metrics"]["trimmed"]["accuracy"]
+    macs = [line["macs"] for line in written]
+    assert np.mean(macs) == pytest.approx(report["macs"]["trimmed"]["mean"], abs=0.5)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot write '.*file/lines.jsonl': .*; choose another --predictions"):
+        Predictions(dataset, "test", str(tmp_path / "file" / "lines.jsonl"))
+
+
+def test_the_explained_examples_are_scored_as_the_evaluated_ones(
+    evaluator: Evaluator, with_metrics: TrainedModel, report: Report
+) -> None:
+    scores = Scores(METRICS)
+    batches = evaluator.batches("test")
+    examples = list(explain(with_metrics, batches, 2.0, scores))
+    computed = scores.compute()
+    assert computed == report["metrics"]["trimmed"]
+    assert computed["accuracy"] == np.mean([example.correct for example in examples])
+    page = build_page(examples, "page", computed | {"odd": None})
+    assert f'"scores":{{"agreement":"{computed["agreement"]:.4f}","answers":"10.0000",' in page
+    assert '"odd":""' in page
+
+
+def test_metrics_of_a_folder_are_never_imported(trained: TrainedModel, dataset: Dataset) -> None:
+    with pytest.raises(ConfigError, match=r"pass --plugins=this\.that"):
+        evaluate(changed(trained, metrics=("this.that:Metric",)), dataset)
+    with pytest.raises(ConfigError, match="there is no metric 'acuracy'"):
+        evaluate(trained, dataset, metrics=("acuracy",))
