@@ -12,6 +12,7 @@ from smarttrim_jax.command_line.config_file import change, load_settings
 from smarttrim_jax.command_line.typed_flags import define
 from smarttrim_jax.configuration import build, described, field_types, to_dict
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.registry import import_implementation
 from smarttrim_jax.training.experiment import ExperimentConfig
 
 
@@ -19,12 +20,14 @@ def opened_experiment() -> ExperimentConfig:
     """The configuration of the file that `--config` names, with the keys that flags set.
 
     Raises:
-        ConfigError: The file or a value cannot be used.
+        ConfigError: The file or a value cannot be used, or a module of the user's cannot be imported.
     """
     if CONFIG.value is None:
         raise ConfigError("--config is missing; give configs/NAME.py[:ARGUMENT]")
     changes = {key: flag.value for key, flag in KEYS.items() if flag.present}
-    return build(ExperimentConfig, change(load_settings(CONFIG.value), changes))
+    config = build(ExperimentConfig, change(load_settings(CONFIG.value), changes))
+    import_implementation(config.data.dataset)  # the user's own words: no run's folder speaks here
+    return config
 
 
 def explained_keys() -> Iterator[str]:

@@ -9,7 +9,6 @@ from smarttrim_jax.data.images import Resize
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.ranges import NonNegativeInt, Path, PathOrNone, PositiveInt, Seed, at_least, between
 
-DatasetName = Literal["", "easy_vqa", "easy_vqa_captions", "nlvr"]
 Augment = Literal["none", "clip_randaug"]
 Start = Literal["", "[ENC]", "[DEC]"]
 
@@ -22,7 +21,8 @@ class DataConfig(Settings):
     """Settings of a data set and of its batches.
 
     Attributes:
-        dataset: The name of the data set; "" where a loop of the user's own reads the data.
+        dataset: The name of the data set, `package.module:Builder` for one of your own, or "jsonl" for a folder of
+            your own; "" where a loop of the user's own reads the data.
         image_size: Height and width of the images, in pixels.
         text_length: Tokens of every text, the start and end token included.
         batch_size: Examples of a batch over all processes.
@@ -45,7 +45,7 @@ class DataConfig(Settings):
         ConfigError: a value that is not accepted.
     """
 
-    dataset: DatasetName
+    dataset: str
     image_size: PositiveInt
     text_length: Annotated[int, at_least(3)]  # the start, a word, the end
     batch_size: PositiveInt

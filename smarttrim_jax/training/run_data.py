@@ -52,6 +52,11 @@ def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
         ("model.text.pad_id", text.pad_id, dataset.text.pad_id),
         ("data.example_images", data.example_images, dataset.num_images),
     ]
+    needs_answers = isinstance(model, MeterConfig) or model.task in ("vqa", "nlvr2")
+    if needs_answers and not dataset.answer_names:
+        raise ConfigError(
+            f"task '{config.task}' is trained on answers, but {data.dataset} has {dataset.kind}; choose other data"
+        )
     if isinstance(model, MeterConfig):
         sizes += [
             (f"model.heads['{head.name}'].outputs", head.outputs, dataset.num_answers)

@@ -144,4 +144,5 @@ class ChoosingTask(Task):
         return {"correct": choice.number == batch["label"]}, choice.record
 
     def right_answer(self, example: Batch) -> str:
-        return self.choices[int(example["label"])]
+        label = int(example["label"])
+        return self.choices[label] if label >= 0 else "an answer that training never has"
