@@ -98,12 +98,44 @@ class Dataset:
 def prepare(config: DataConfig) -> Dataset:
     """Opens a data set; the first time it is prepared from its source, which one line on stdout announces.
 
-    A preparation that was interrupted, or that another process does at the same time, does no harm.
+    A preparation that was interrupted, or that another process does at the same time, does no harm. A data set that
+    is kept by its contents is found again by the fingerprint alone, without its source.
 
     Raises:
-        DataError: the source or the vocabulary is missing or damaged, or the disk cannot be written.
+        ConfigError: There is no data set of this name.
+        DataError: The source or the vocabulary is missing or damaged, or the disk cannot be written.
     """
-    prepared = _prepared_folder(config)
+    if in_bucket(config.data_dir):
+        raise DataError(
+            f"data_dir is '{config.data_dir}', a bucket; prepared data must be on a disk, local or shared"
+        )
+    with _disk_errors(config):
+        root = pathlib.Path(config.data_dir).expanduser()
+        builder = _builder(config, root)
+        of_contents = sorted((root / folder_name(config.dataset)).glob(f"*/{builder.version}"))
+    for folder in of_contents if config.fingerprint else ():
+        with contextlib.suppress(DataError):  # a damaged copy of something else
+            dataset = _opened(folder, builder, config)
+            if dataset.fingerprint == config.fingerprint:
+                return dataset
+    with _disk_errors(config):
+        folder = _written(root, builder, config)
+    return _opened(folder, builder, config)
+
+
+def _written(root: pathlib.Path, builder: DatasetBuilder, config: DataConfig) -> pathlib.Path:
+    """The folder of the prepared data set, which is written unless it is there."""
+    folder = root / folder_name(config.dataset) / builder.contents() / builder.version
+    # It is written elsewhere and renamed at the end: where this folder is, it is whole.
+    if not folder.is_dir():
+        print(f"preparing {config.dataset} in {root} (once)", flush=True)
+        write(builder, config.dataset, root, folder)
+    return folder
+
+
+def _opened(folder: pathlib.Path, builder: DatasetBuilder, config: DataConfig) -> Dataset:
+    """The data set in a folder, and its vocabulary, which is trained unless it is there."""
+    prepared = open_prepared(folder, folder_name(config.dataset), builder.version)
     if config.tokenizer != "trained":
         return Dataset(prepared, TextEncoder.load(config.tokenizer, config.text_length, config.start))
     path = inside(prepared.folder, FILE_NAME)
@@ -117,23 +149,6 @@ def prepare(config: DataConfig) -> Dataset:
         return Dataset(prepared, TextEncoder.load(path, config.text_length, config.start))
     except DataError as error:
         raise DataError(f"{error}; delete it and run the same command again, which makes it anew") from error
-
-
-def _prepared_folder(config: DataConfig) -> PreparedFolder:
-    if in_bucket(config.data_dir):
-        raise DataError(
-            f"data_dir is '{config.data_dir}', a bucket; prepared data must be on a disk, local or shared"
-        )
-    name = folder_name(config.dataset)
-    with _disk_errors(config):
-        root = pathlib.Path(config.data_dir).expanduser()
-        builder = _builder(config, root)
-        # It is written elsewhere and renamed at the end: where this folder is, it is whole.
-        folder = root / name / builder.contents() / builder.version
-        if not folder.is_dir():
-            print(f"preparing {config.dataset} in {root} (once)", flush=True)
-            write(builder, config.dataset, root, folder)
-    return open_prepared(folder, name, builder.version)
 
 
 def _builder(config: DataConfig, root: pathlib.Path) -> DatasetBuilder:

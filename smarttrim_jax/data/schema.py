@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -10,8 +11,13 @@ Kind = Literal["answer", "answers", "references"]
 """What is known about the images of a record: one answer, several with weights, or texts that describe them."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+Image = bytes | str | os.PathLike
+"""The contents of an image's file, or its path."""
+
 SPLITS = ("train", "calibration", "test")
 """What is trained on, what the speed dial is measured on, and what is evaluated."""
+
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 UNKNOWN = -1
 """The number of an answer that the data set has no number for: it counts as wrong, whatever is answered."""
@@ -31,7 +37,7 @@ class Record:
     """
 
     id: str
-    images: Sequence[bytes | str | os.PathLike[str]]
+    images: Sequence[Image]
     text: str = ""
     answer: str | None = None
     answers: Mapping[str, float] | None = None
@@ -56,7 +62,7 @@ def problems(record: Any) -> Iterator[str]:
         yield "ids that are no text"
     if isinstance(record.images, str | bytes) or not isinstance(record.images, Sequence) or not record.images:
         yield "records whose images are no list with at least one"
-    elif not all(isinstance(image, bytes | str | os.PathLike) for image in record.images):
+    elif not all(isinstance(image, Image) for image in record.images):
         yield "images that are neither the bytes nor the path of a file"
     given = [kind for kind in KINDS if getattr(record, kind) is not None]
     if len(given) != 1:
@@ -69,7 +75,7 @@ def problems(record: Any) -> Iterator[str]:
 
 def is_text(value: object) -> bool:
     """Whether a value is text that can be written as UTF-8 (no half of a surrogate pair) and says something."""
-    return isinstance(value, str) and bool(value.strip()) and not any("\ud800" <= c <= "\udfff" for c in value)
+    return isinstance(value, str) and bool(value.strip()) and _HALF_A_PAIR.search(value) is None
 
 
 def is_answer(value: object) -> bool:

@@ -7,10 +7,11 @@ import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from smarttrim_jax.data.builders.base import DatasetBuilder
 from smarttrim_jax.data.images import MOST_BYTES, decode
-from smarttrim_jax.data.schema import SPLITS, Kind, Record, problems
+from smarttrim_jax.data.schema import SPLITS, Image, Kind, Record, problems
 from smarttrim_jax.errors import DataError, quoted
 from smarttrim_jax.progress import ProgressLine
 from smarttrim_jax.small_files import read_whole
@@ -62,7 +63,7 @@ def survey(builder: DatasetBuilder, name: str) -> Survey:
     return surveyor.result()
 
 
-def image_bytes(image: bytes | str | os.PathLike[str]) -> bytes:
+def image_bytes(image: Image) -> bytes:
     """The contents of an image's file, which a record names or holds.
 
     Raises:
@@ -88,9 +89,12 @@ class _Surveyor:
 
     def look_at(self, split: str, records: Sequence[Record], threads: concurrent.futures.Executor) -> None:
         """Checks some records of a split, their images in several threads."""
-        of_images = threads.map(self._image_faults, records)
-        for record, faults in zip(records, of_images, strict=True):
+        # Records of one image mostly follow each other: a thread is asked once.
+        images = dict.fromkeys(image for record in records for image in _images(record))
+        wrong = dict(zip(images, threads.map(self._image_fault, images), strict=True))
+        for record in records:
             self.sizes[split] += 1
+            faults = [(wrong[image], _path(image)) for image in _images(record) if wrong[image]]
             faults += [(problem, "") for problem in problems(record)]
             if not faults:
                 faults += [(problem, "") for problem in self._misfits(split, record)]
@@ -131,21 +135,26 @@ class _Surveyor:
         elif split != "train" and heaviest not in self._learnt:
             self._unknown[split] += 1
 
-    def _image_faults(self, record: Record) -> list[tuple[str, str]]:
-        """What is wrong with the images of a record, and where."""
-        faults = []
-        for image in getattr(record, "images", ()):
-            if not isinstance(image, bytes | str | os.PathLike):
-                continue
-            place = "" if isinstance(image, bytes) else f" {quoted(os.fspath(image))}"
-            try:
-                content = image_bytes(image)
-                digest = hashlib.sha256(content).digest()
-                if digest not in self._sound_images:
-                    decode(content, "")
-                    self._sound_images.add(digest)
-            except FileNotFoundError:
-                faults.append(("images that are missing", place))
-            except (OSError, ValueError):  # ValueError: a path with a zero byte; a DataError is one too
-                faults.append(("images that cannot be read", place))
-        return faults
+    def _image_fault(self, image: Image) -> str:
+        """What is wrong with an image; "" if nothing is."""
+        try:
+            content = image_bytes(image)
+            digest = hashlib.sha256(content).digest()
+            if digest not in self._sound_images:
+                decode(content, "")
+                self._sound_images.add(digest)
+        except FileNotFoundError:
+            return "images that are missing"
+        except (OSError, ValueError):  # ValueError: a path with a zero byte; a DataError is one too
+            return "images that cannot be read"
+        return ""
+
+
+def _images(record: Any) -> list[Image]:
+    """The images of a record, and of a value that is none as far as they can be looked at."""
+    images = getattr(record, "images", ())
+    return [image for image in images if isinstance(image, Image)] if isinstance(images, Sequence) else []
+
+
+def _path(image: Image) -> str:
+    return "" if isinstance(image, bytes) else f" {quoted(os.fspath(image))}"

@@ -8,7 +8,6 @@ from typing import Any
 from smarttrim_jax.data.builders.base import DatasetBuilder
 from smarttrim_jax.data.builders.raw_files import Reader, open_source
 from smarttrim_jax.data.builders.rows import read_json, refuse_bad_rows
-from smarttrim_jax.data.images import decode
 from smarttrim_jax.data.schema import Record, is_text
 from smarttrim_jax.errors import DataError, quoted, reason
 
@@ -45,7 +44,7 @@ class EasyVQA(DatasetBuilder):
         """Train without every tenth image, calibration of those, and test; each carries its image's PNG bytes."""
         raw_split = "test" if split == "test" else "train"
         # The questions about an image follow each other.
-        image_file = functools.lru_cache(maxsize=1)(self._image)
+        image_file = functools.lru_cache(maxsize=1)(self._file)
         for number, (text, answer, image) in enumerate(self.examples(raw_split)):
             if raw_split == "train" and (image % CALIBRATION_PERIOD == 0) != (split == "calibration"):
                 continue
@@ -108,11 +107,6 @@ class EasyVQA(DatasetBuilder):
     @functools.cached_property
     def _known_answers(self) -> frozenset[str]:
         return frozenset(self._listed_answers())
-
-    def _image(self, name: str) -> bytes:
-        content = self._file(name)
-        decode(content, name)  # a damaged one is found now, not in the middle of a training
-        return content
 
     def _file(self, name: str) -> bytes:
         content = self.read(name)
