@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from smarttrim_jax.data.builders import DATASETS
-from smarttrim_jax.data.builders.base import DatasetBuilder
+from smarttrim_jax.data.builders.base import DatasetBuilder, faults_of_code
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.fingerprint import fingerprint
 from smarttrim_jax.data.language import Language
@@ -125,7 +125,9 @@ def prepare(config: DataConfig) -> Dataset:
 
 def _written(root: pathlib.Path, builder: DatasetBuilder, config: DataConfig) -> pathlib.Path:
     """The folder of the prepared data set, which is written unless it is there."""
-    folder = root / folder_name(config.dataset) / builder.contents() / builder.version
+    with faults_of_code(config.dataset):
+        contents = builder.contents()
+    folder = root / folder_name(config.dataset) / contents / builder.version
     # It is written elsewhere and renamed at the end: where this folder is, it is whole.
     if not folder.is_dir():
         print(f"preparing {config.dataset} in {root} (once)", flush=True)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from smarttrim_jax.data.builders.base import DatasetBuilder
+from smarttrim_jax.data.builders.base import DatasetBuilder, faults_of_code, records_of
 from smarttrim_jax.data.images import MOST_BYTES, decode
 from smarttrim_jax.data.schema import SPLITS, Image, Kind, Record, problems
 from smarttrim_jax.errors import DataError, quoted
@@ -50,10 +50,11 @@ def survey(builder: DatasetBuilder, name: str) -> Survey:
     Raises:
         DataError: It has faults, all of which the sentence counts, or no example for a split.
     """
-    surveyor = _Surveyor(builder)
+    with faults_of_code(name):
+        surveyor = _Surveyor(builder)
     with ProgressLine(f"checking {name}") as progress, concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
         for split in SPLITS:
-            records = iter(progress.over(builder.records(split)))
+            records = iter(progress.over(records_of(builder, name, split)))
             while some := list(itertools.islice(records, RECORDS_AT_ONCE)):
                 surveyor.look_at(split, some, threads)
     surveyor.faults.refuse(name, builder.source)

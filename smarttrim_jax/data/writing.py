@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from smarttrim_jax.data.builders.base import DatasetBuilder
+from smarttrim_jax.data.builders.base import DatasetBuilder, records_of
 from smarttrim_jax.data.schema import SPLITS
 from smarttrim_jax.data.stored import Stored, record_features, stored, without_unknown
 from smarttrim_jax.data.survey import Survey, image_bytes, survey
@@ -58,14 +58,15 @@ class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         builder: Of the data set.
         found: What its survey found.
         root: Where prepared data is kept.
-        name: What the line that shows how far it is calls the data set.
+        name: What errors, and the line that shows how far it is, call the data set.
     """
 
     # Found by TFDS through importlib_resources, a package it no longer depends on; needed for checksums only.
     code_path = None
 
     def __init__(self, builder: DatasetBuilder, found: Survey, root: pathlib.Path, name: str) -> None:
-        self._records = builder
+        self._builder = builder
+        self._title = name
         self._found = found
         self._numbers = {answer: number for number, answer in enumerate(found.answer_names)}
         self.progress = ProgressLine(f"preparing {name}", total=sum(found.split_sizes.values()))
@@ -79,7 +80,7 @@ class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         return {split: self._generate_examples(split) for split in SPLITS}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, Stored]]:
-        for record in self.progress.over(self._records.records(split)):
+        for record in self.progress.over(records_of(self._builder, self._title, split)):
             images = [image_bytes(image) for image in record.images]
             if split == "train":
                 record = without_unknown(record, self._numbers)

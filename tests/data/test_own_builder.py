@@ -193,3 +193,16 @@ def test_all_faults_of_records_are_told_at_once(opened: Any, tmp_path: pathlib.P
 def test_a_split_without_examples_is_named(opened: Any) -> None:
     with pytest.raises(DataError, match="leaves no example for the split 'calibration'"):
         opened(sound(calibration=[]))
+
+
+@pytest.mark.parametrize("method", ["records", "answers", "contents"])
+def test_an_error_of_ones_own_code_names_its_line(opened: Any, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    def fail(*_: Any) -> Any:
+        return open("no such list.csv")
+
+    monkeypatch.setattr(Own, method, fail)
+    with pytest.raises(
+        DataError, match=r"gives no records: FileNotFoundError: No such file .*test_own_builder\.py'"
+    ) as error:
+        opened(sound())
+    assert f"line {fail.__code__.co_firstlineno + 1}); check data.source, or mend the class" in str(error.value)

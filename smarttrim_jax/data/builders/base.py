@@ -1,12 +1,15 @@
 """The contract of a data set: what a class of this library, or of a user's own, says about its records."""
 
 import abc
+import contextlib
 import functools
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 
 from smarttrim_jax.data.builders.raw_files import Reader, open_source
 from smarttrim_jax.data.faults import Faults
 from smarttrim_jax.data.schema import Record
+from smarttrim_jax.errors import DataError, SmartTrimError, reason
 
 
 class DatasetBuilder(abc.ABC):
@@ -67,3 +70,40 @@ class DatasetBuilder(abc.ABC):
     def read(self) -> Reader:
         """Reads a raw file by its path below the root, from a folder, an archive or a bucket."""
         return open_source(self.source, self.roots, self._workspace)
+
+
+@contextlib.contextmanager
+def faults_of_code(name: str) -> Iterator[None]:
+    """Turns what the code of a builder raises into a sentence that names its line.
+
+    Args:
+        name: Of the data set.
+
+    Raises:
+        DataError: The code raised an error that is none of this library's.
+    """
+    try:
+        yield
+    except SmartTrimError:
+        raise
+    except Exception as error:  # whatever a user's lines raise
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise DataError(
+            f"the data set {name} gives no records: {type(error).__name__}: {reason(error)} ('{last.filename}', line "
+            f"{last.lineno}); check data.source, or mend the class"
+        ) from error
+
+
+def records_of(builder: DatasetBuilder, name: str, split: str) -> Iterator[Record]:
+    """The records of a split; what the builder's code raises is a sentence.
+
+    Args:
+        builder: Of the data set.
+        name: Of the data set.
+        split: train, calibration or test.
+
+    Raises:
+        DataError: See `faults_of_code`.
+    """
+    with faults_of_code(name):
+        yield from builder.records(split)
