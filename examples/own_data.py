@@ -2,9 +2,9 @@
 
     python examples/own_data.py FOLDER
 
-draws circles and squares into FOLDER/shapes, with train.jsonl and test.jsonl about them, trains on these in a minute
-on two cores, and answers a question about a picture. Nothing here is about data but `draw_folder`: with a folder of
-your own, the rest stays as it is.
+draws circles and squares into FOLDER/shapes, with train.jsonl and test.jsonl about them, trains on these in two
+minutes on two cores, and answers a question about a picture. Nothing here is about data but `draw_folder`: with a
+folder of your own, the rest stays as it is.
 """
 
 import dataclasses

@@ -27,8 +27,8 @@ class DataConfig(Settings):
         text_length: Tokens of every text, the start and end token included.
         batch_size: Examples of a batch over all processes.
         data_dir: Where prepared data is kept.
-        source: Where the raw files are (see the builder); needed for the first preparation only. To prepare
-            from another source, choose another `data_dir`.
+        source: Where the raw files are (see the builder). But for "jsonl" it is needed for the first preparation
+            only, and to prepare from another source takes another `data_dir`.
         resize: "resize" takes the whole image, "resize_crop" the centre of a photograph.
         tokenizer: "trained" (on the train sentences, kept with the prepared data) or a vocabulary's path.
         augment: What is done to training images.

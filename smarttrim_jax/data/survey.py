@@ -11,7 +11,7 @@ from typing import Any
 
 from smarttrim_jax.data.builders.base import DatasetBuilder, faults_of_code, records_of
 from smarttrim_jax.data.images import MOST_BYTES, decode
-from smarttrim_jax.data.schema import SPLITS, Image, Kind, Record, problems
+from smarttrim_jax.data.schema import SPLITS, Image, Kind, Record, is_answer, problems
 from smarttrim_jax.errors import DataError, quoted
 from smarttrim_jax.progress import ProgressLine
 from smarttrim_jax.small_files import read_whole
@@ -111,8 +111,11 @@ class _Surveyor:
 
     def _check_given(self) -> None:
         counts = collections.Counter(self._given or ())
-        for name in (name for name, count in counts.items() if count > 1):
-            self.faults.add("names of answers that are there twice", quoted(name))
+        for name, count in counts.items():
+            if not is_answer(name):
+                self.faults.add("names of answers that are not text of one line", quoted(name))
+            if count > 1:
+                self.faults.add("names of answers that are there twice", quoted(name))
 
     def _misfits(self, split: str, record: Record) -> Iterator[str]:
         """What is wrong with a record that would be sound alone."""

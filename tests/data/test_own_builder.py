@@ -206,3 +206,31 @@ def test_an_error_of_ones_own_code_names_its_line(opened: Any, monkeypatch: pyte
     ) as error:
         opened(sound())
     assert f"line {fail.__code__.co_firstlineno + 1}); check data.source, or mend the class" in str(error.value)
+
+
+def test_names_of_answers_are_names(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Own, "names", ["yes", 3, "yes"])
+    record = Record("r", [IMAGE], "is it?", "yes")
+    with pytest.raises(DataError) as error:
+        opened({"train": [record], "calibration": [record], "test": [record]})
+    assert "names of answers that are there twice: 1 ('yes')" in str(error.value)
+    assert "names of answers that are not text of one line: 1 ('3')" in str(error.value)
+
+
+def test_a_damaged_copy_of_any_kind_is_refused(opened: Any) -> None:
+    dataset, config = opened(sound())
+    features = dataset.prepared.folder / "features.json"
+    features.write_text(features.read_text().replace('"references"', '"answers"'))
+    with pytest.raises(DataError, match=r"features\.json' is not of records that this library writes; delete"):
+        prepare(config)
+
+
+def test_weighted_answers_without_a_name_are_refused(opened: Any) -> None:
+    records = [Record("r", [IMAGE], "is it?", answers={"a": 0.5, "b": 1, "c": 0.25})]
+    dataset, config = opened({"train": records, "calibration": records, "test": records})
+    folder = dataset.prepared.folder
+    (folder / "answer.labels.txt").write_text("a\nb")
+    text = (folder / "features.json").read_text()
+    (folder / "features.json").write_text(text.replace('"numClasses": "3"', '"numClasses": "2"'))
+    with pytest.raises(DataError, match=r"record 0 in .* an answer that is none of the 2 in answer\.labels\.txt"):
+        prepare(config).fingerprint  # noqa: B018
