@@ -30,7 +30,7 @@ class EasyVQA(DatasetBuilder):
     | calibration | 400 | 3,899 | every question of the train images whose number 10 divides |
     | test | 1,000 | 9,673 | the package's test |
 
-    Preparation takes about 10 seconds and 30 MB.
+    Preparation takes about 15 seconds and 30 MB.
     """
 
     roots = (ANSWERS, "train", "test")

@@ -48,7 +48,7 @@ class NLVR(DatasetBuilder):
 
     Sentences of test are dropped from train and calibration, and calibration shares neither a sentence nor an
     image with train. Published dev and test give 4,560 examples for train and 504 for calibration.
-    Preparation takes about 10 seconds and 50 MB.
+    Preparation takes about 20 seconds and 50 MB.
     """
 
     roots = SPLITS
