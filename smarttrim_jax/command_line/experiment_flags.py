@@ -29,7 +29,8 @@ def opened_experiment() -> ExperimentConfig:
         raise ConfigError("--config is missing; give configs/NAME.py[:ARGUMENT]")
     changes = {key: flag.value for key, flag in KEYS.items() if flag.present}
     config = build(ExperimentConfig, change(load_settings(CONFIG.value), changes))
-    for name in (*config.evaluation.metrics, *config.schedule.writers):
+    # The user's own words; what a run's folder names is never imported.
+    for name in (config.data.dataset, *config.evaluation.metrics, *config.schedule.writers):
         import_implementation(name)
     return config
 

@@ -9,7 +9,6 @@ from smarttrim_jax.data.images import Resize
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.ranges import NonNegativeInt, Path, PathOrNone, PositiveInt, Seed, at_least, between
 
-DatasetName = Literal["", "easy_vqa", "easy_vqa_captions", "nlvr"]
 Augment = Literal["none", "clip_randaug"]
 Start = Literal["", "[ENC]", "[DEC]"]
 
@@ -22,13 +21,14 @@ class DataConfig(Settings):
     """Settings of a data set and of its batches.
 
     Attributes:
-        dataset: The name of the data set; "" where a loop of the user's own reads the data.
+        dataset: The name of the data set, `package.module:Builder` for one of your own, or "jsonl" for a folder of
+            your own; "" where a loop of the user's own reads the data.
         image_size: Height and width of the images, in pixels.
         text_length: Tokens of every text, the start and end token included.
         batch_size: Examples of a batch over all processes.
         data_dir: Where prepared data is kept.
-        source: Where the raw files are (see the builder); needed for the first preparation only. To prepare
-            from another source, choose another `data_dir`.
+        source: Where the raw files are (see the builder). But for "jsonl" it is needed for the first preparation
+            only, and to prepare from another source takes another `data_dir`.
         resize: "resize" takes the whole image, "resize_crop" the centre of a photograph.
         tokenizer: "trained" (on the train sentences, kept with the prepared data) or a vocabulary's path.
         augment: What is done to training images.
@@ -45,7 +45,7 @@ class DataConfig(Settings):
         ConfigError: a value that is not accepted.
     """
 
-    dataset: DatasetName
+    dataset: str
     image_size: PositiveInt
     text_length: Annotated[int, at_least(3)]  # the start, a word, the end
     batch_size: PositiveInt

@@ -3,32 +3,23 @@
 import contextlib
 import dataclasses
 import functools
-import io
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
-import tensorflow_datasets as tfds
-
-from smarttrim_jax.data.builders.base import AnswerBuilder
-from smarttrim_jax.data.builders.easy_vqa import EasyVQA
-from smarttrim_jax.data.builders.easy_vqa_captions import EasyVQACaptions
-from smarttrim_jax.data.builders.nlvr import NLVR
-from smarttrim_jax.data.config import DataConfig, DatasetName
+from smarttrim_jax.data.builders import DATASETS
+from smarttrim_jax.data.builders.base import DatasetBuilder, faults_of_code
+from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.fingerprint import fingerprint
 from smarttrim_jax.data.language import Language
 from smarttrim_jax.data.prepared import PreparedFolder, Records, inside, open_prepared
+from smarttrim_jax.data.schema import Kind
+from smarttrim_jax.data.stored import Stored
 from smarttrim_jax.data.text import TextEncoder
 from smarttrim_jax.data.vocabularies import FILE_NAME
-from smarttrim_jax.errors import DataError, SmartTrimError, quoted, reason
+from smarttrim_jax.data.writing import folder_name, write
+from smarttrim_jax.errors import ConfigError, DataError, SmartTrimError, quoted, reason
 from smarttrim_jax.progress import ProgressLine
 from smarttrim_jax.small_files import in_bucket
-
-# A further data set is one more builder here and its name in DatasetName.
-BUILDERS: Mapping[DatasetName, type[AnswerBuilder]] = {
-    "easy_vqa": EasyVQA,
-    "easy_vqa_captions": EasyVQACaptions,
-    "nlvr": NLVR,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +35,13 @@ class Dataset:
     text: TextEncoder
 
     @property
+    def kind(self) -> Kind:
+        """What its records have: an answer, weighted answers or references."""
+        return self.prepared.kind
+
+    @property
     def answer_names(self) -> tuple[str, ...]:
-        """The classes in the order of their numbers."""
+        """The classes in the order of their numbers; none where records have references."""
         return self.prepared.answer_names
 
     @property
@@ -69,35 +65,86 @@ class Dataset:
         return len(self.records("train")[0]["images"])
 
     @functools.cached_property
+    def most_answers(self) -> int:
+        """Weighted answers that every example holds, fillers among them; 0 where there are none."""
+        return len(self.records("train")[0]["answers"]) if self.kind == "answers" else 0
+
+    @functools.cached_property
     def fingerprint(self) -> str:
         """64 hexadecimal digits, equal wherever the same source was prepared in the same way; see `fingerprint`."""
         return fingerprint(self.prepared, self.text)
 
     def records(self, split: str) -> Records:
-        """The records of a split by index: `id`, `text` (bytes), `images` (encoded), `answer` (number).
+        """The records of a split by index, the `index` of a batch; what they hold is told at `data.stored.Stored`.
 
         Raises:
             DataError: no such split.
         """
         return self.prepared.records(split)
 
+    def ids(self, split: str, indices: Sequence[int]) -> list[str]:
+        """The names of records of a split.
+
+        Args:
+            split: train, calibration or test.
+            indices: Their places in it, as the `index` of a batch tells them.
+
+        Raises:
+            DataError: no such split.
+        """
+        return [record["id"].decode() for record in self.records(split).__getitems__(indices)]
+
 
 def prepare(config: DataConfig) -> Dataset:
     """Opens a data set; the first time it is prepared from its source, which one line on stdout announces.
 
-    A preparation that was interrupted, or that another process does at the same time, does no harm.
+    A preparation that was interrupted, or that another process does at the same time, does no harm. A data set that
+    is kept by its contents is found again by the fingerprint alone, without its source.
 
     Raises:
-        DataError: the source or the vocabulary is missing or damaged, or the disk cannot be written.
+        ConfigError: There is no data set of this name.
+        DataError: The source or the vocabulary is missing or damaged, or the disk cannot be written.
     """
-    prepared = _prepared_folder(config)
+    if in_bucket(config.data_dir):
+        raise DataError(
+            f"data_dir is '{config.data_dir}', a bucket; prepared data must be on a disk, local or shared"
+        )
+    with _disk_errors(config):
+        root = pathlib.Path(config.data_dir).expanduser()
+        builder = _builder(config, root)
+        of_contents = sorted((root / folder_name(config.dataset)).glob(f"*/{builder.version}"))
+    for folder in of_contents if config.fingerprint else ():
+        with contextlib.suppress(DataError):  # a damaged copy of something else
+            dataset = _opened(folder, builder, config)
+            if dataset.fingerprint == config.fingerprint:
+                return dataset
+    with _disk_errors(config):
+        folder = _written(root, builder, config)
+    return _opened(folder, builder, config)
+
+
+def _written(root: pathlib.Path, builder: DatasetBuilder, config: DataConfig) -> pathlib.Path:
+    """The folder of the prepared data set, which is written unless it is there."""
+    with faults_of_code(config.dataset):
+        contents = builder.contents()
+    folder = root / folder_name(config.dataset) / contents / builder.version
+    # It is written elsewhere and renamed at the end: where this folder is, it is whole.
+    if not folder.is_dir():
+        print(f"preparing {config.dataset} in {root} (once)", flush=True)
+        write(builder, config.dataset, root, folder)
+    return folder
+
+
+def _opened(folder: pathlib.Path, builder: DatasetBuilder, config: DataConfig) -> Dataset:
+    """The data set in a folder, and its vocabulary, which is trained unless it is there."""
+    prepared = open_prepared(folder, folder_name(config.dataset), builder.version)
     if config.tokenizer != "trained":
         return Dataset(prepared, TextEncoder.load(config.tokenizer, config.text_length, config.start))
     path = inside(prepared.folder, FILE_NAME)
     if not path.exists():
         records = prepared.records("train")
         with ProgressLine("reading the vocabulary", total=len(records)) as progress:
-            sentences = {record["text"].decode() for record in progress.over(records)}
+            sentences = {text for record in progress.over(records) for text in _texts(record)}
         with _disk_errors(config):
             TextEncoder.train(sentences, config.text_length).save(path)
     try:
@@ -106,32 +153,16 @@ def prepare(config: DataConfig) -> Dataset:
         raise DataError(f"{error}; delete it and run the same command again, which makes it anew") from error
 
 
-def _prepared_folder(config: DataConfig) -> PreparedFolder:
-    if in_bucket(config.data_dir):
-        raise DataError(
-            f"data_dir is '{config.data_dir}', a bucket; prepared data must be on a disk, local or shared"
-        )
-    cls = BUILDERS[config.dataset]
-    with _disk_errors(config):
-        root = pathlib.Path(config.data_dir).expanduser()
-        # TFDS writes elsewhere and renames at the end: where this folder is, it is whole.
-        folder = root / cls.name / str(cls.VERSION)
-        if not folder.is_dir():
-            print(f"preparing {config.dataset} in {root} (once)", flush=True)
-            _generate(cls(source=config.source, data_dir=str(root), file_format="array_record"), folder)
-    return open_prepared(folder, cls.name, str(cls.VERSION))
+def _builder(config: DataConfig, root: pathlib.Path) -> DatasetBuilder:
+    found = DATASETS.find(config.dataset)
+    if not (isinstance(found, type) and issubclass(found, DatasetBuilder)):
+        raise ConfigError(f"{quoted(config.dataset)} is no data set; make it a class derived from DatasetBuilder")
+    return found(config.source, str(root))
 
 
-def _generate(builder: AnswerBuilder, folder: pathlib.Path) -> None:
-    tfds.disable_progress_bar()
-    try:
-        # TFDS says again what it does, with sizes that it does not know.
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.prepare()
-    except OSError:
-        # Another process may have finished first: then its folder is in the way, and is what we want.
-        if not folder.is_dir():
-            raise
+def _texts(record: Stored) -> list[str]:
+    """The sentences of a record."""
+    return [text.decode() for text in record.get("references", [record["text"]])]
 
 
 @contextlib.contextmanager

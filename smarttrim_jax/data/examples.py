@@ -10,6 +10,7 @@ from smarttrim_jax.data.augment import clip_randaug
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.images import decode, grouped, side_by_side, to_array
+from smarttrim_jax.data.stored import Stored
 from smarttrim_jax.errors import DataError
 
 # Bytes of decoded images that are kept; small sets fit whole, and each image is decoded once.
@@ -19,27 +20,45 @@ Example = dict[str, Any]
 
 
 class Examples:
-    """Random access to the examples of a split."""
+    """Random access to the examples of a split.
+
+    Args:
+        dataset: Of `prepare`.
+        split: train, calibration or test.
+        config: How images and texts are read.
+
+    Attributes:
+        draws: Whether `get` has a use for chance: to augment images, or to draw one of several captions.
+
+    Raises:
+        DataError: No such split.
+    """
 
     def __init__(self, dataset: Dataset, split: str, config: DataConfig) -> None:
         self._records = dataset.records(split)
         self._text = dataset.text
-        self._config, self._prompt = config, f"{config.prompt} " if config.prompt else ""
+        self._config = config
+        self._prompt = f"{config.prompt} " if config.prompt else ""
+        self._most_answers = dataset.most_answers
+        self._augments = config.augment == "clip_randaug"
+        self.draws = self._augments or dataset.kind == "references"
         self._decoded: dict[tuple[bytes, ...], np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def get(self, index: int, augment: np.random.Generator | None = None) -> Example:
+    def get(self, index: int, chance: np.random.Generator | None = None) -> Example:
         """The example as arrays, without the batch axis.
 
         Args:
-            index: of the record.
-            augment: the chance to augment its images with, or None.
+            index: Of the record.
+            chance: For training: what augmentation and the choice among several captions are drawn from. Without it
+                images stay as they are, and the first caption is taken.
 
         Returns:
             image uint8 [images, size, size, 3], text_ids and text_mask int32 [text_length], label int32 [],
-            weight float32 [] (1).
+            weight float32 [] (1), index int32 []; of weighted answers answer_ids int32 [most_answers] and
+            answer_weights float32 [most_answers], see `pipeline.train_iterator`.
 
         Raises:
             DataError: a damaged image or an empty text; the message names the example.
@@ -47,20 +66,39 @@ class Examples:
         record = self._records[index]
         name = record["id"].decode()
         pictures = grouped(list(record["images"]), self._config.images)
-        if augment is None:
+        if chance is None or not self._augments:
             images = [self._picture(parts, name) for parts in pictures]
         else:
-            images = [self._augmented(parts, name, augment) for parts in pictures]
+            images = [self._augmented(parts, name, chance) for parts in pictures]
+        text = record["text"]
+        if chance is not None and "references" in record:
+            text = record["references"][chance.integers(len(record["references"]))]
         try:
-            ids, mask = self._text.encode(self._prompt + record["text"].decode())
+            ids, mask = self._text.encode(self._prompt + text.decode())
         except DataError as error:
             raise DataError(f"example '{name}': {error}") from error
-        return {
+        example = {
             "image": np.stack(images),
             "text_ids": ids,
             "text_mask": mask,
-            "label": np.int32(record["answer"]),
+            # References belong to their own images alone.
+            "label": np.int32(record.get("answer", index)),
             "weight": np.float32(1),
+            "index": np.int32(index),
+        }
+        return example | self._weighted_answers(record, name)
+
+    def _weighted_answers(self, record: Stored, name: str) -> Example:
+        if "answers" not in record:
+            return {}
+        if len(record["answers"]) != self._most_answers:
+            raise DataError(
+                f"example '{name}' has {len(record['answers'])} answers where the first has {self._most_answers}; "
+                "delete the prepared data and start again"
+            )
+        return {
+            "answer_ids": record["answers"].astype(np.int32),
+            "answer_weights": record["weights"].astype(np.float32),
         }
 
     def _picture(self, parts: list[bytes], name: str) -> np.ndarray:

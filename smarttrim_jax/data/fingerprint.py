@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from smarttrim_jax.data.prepared import PreparedFolder
 from smarttrim_jax.data.text import TextEncoder
 
 RECORDS_OF_A_SPLIT = 256
+_JUDGED = ("answer", "answers", "weights", "references")
 
 
 def fingerprint(prepared: PreparedFolder, text: TextEncoder) -> str:
@@ -42,5 +44,11 @@ def _parts(prepared: PreparedFolder, text: TextEncoder) -> Iterator[bytes]:
         for index in np.unique(np.linspace(0, size - 1, min(size, RECORDS_OF_A_SPLIT)).round().astype(int)):
             record = records[index]
             ids, _ = text.encode(record["text"].decode())
-            yield from (record["id"], record["text"], ids.tobytes(), str(record["answer"]).encode())
+            yield from (record["id"], record["text"], ids.tobytes())
+            yield from (repr(_plain(record[key])).encode() for key in _JUDGED if key in record)
             yield from (bytes(image) for image in record["images"])
+
+
+def _plain(value: Any) -> Any:
+    """A value whose written form does not depend on the version of NumPy."""
+    return value.tolist() if isinstance(value, np.ndarray) else value

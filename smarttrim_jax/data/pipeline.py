@@ -29,14 +29,22 @@ def train_iterator(
 
     Returns:
         An iterator with `get_state` and `set_state`, exact to the batch, over dicts of numpy arrays with
-        b = len(rows): image uint8 [b, images, size, size, 3], text_ids and text_mask int32
-        [b, text_length], label int32 [b], weight float32 [b] (all 1).
+        b = len(rows):
+
+        - image uint8 [b, images, size, size, 3]
+        - text_ids and text_mask int32 [b, text_length]: of records with references, one of these, drawn anew in every
+          epoch
+        - label int32 [b]: number of the answer, of the heaviest of weighted answers, or of the record itself where
+          it has references; -1 for an answer without a number, which train has none of
+        - answer_ids int32 [b, answers] and answer_weights float32 [b, answers], where answers have weights: the
+          heaviest first, filled up with answers of number -1 and weight 0
+        - weight float32 [b]: 1
+        - index int32 [b]: place of the record in its split, see `Dataset.ids`
     """
     examples, size = Examples(dataset, "train", config), config.batch_size
     mine = np.arange(size) if rows is None else rows
     order = grain.MapDataset.range(len(examples)).seed(config.seed).shuffle().repeat()
-    augmented = config.augment == "clip_randaug"
-    loaded = order.random_map(examples.get) if augmented else order.map(examples.get)
+    loaded = order.random_map(examples.get) if examples.draws else order.map(examples.get)
     steps = grain.MapDataset.range(start, len(loaded) // size)
     batches = steps.map(lambda step: collate([loaded[step * size + int(row)] for row in mine])).to_iter_dataset(READ)
     if config.workers:
@@ -84,8 +92,8 @@ def eval_batches(
         limit: only the first `limit` examples (the stored order is already random).
 
     Returns:
-        A sized iterable of batches as `train_iterator` gives them, with index int32 [b], the position in the
-        split; fillers of the last batch have weight 0 and index -1.
+        A sized iterable of batches as `train_iterator` gives them, with the first of several references as the text;
+        fillers of the last batch have weight 0 and index -1.
 
     Raises:
         DataError: no such split.

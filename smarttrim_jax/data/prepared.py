@@ -13,9 +13,11 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
+import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from smarttrim_jax.data.builders.base import ENCODED_IMAGES, Record, record_features
+from smarttrim_jax.data.schema import KINDS, UNKNOWN, Kind
+from smarttrim_jax.data.stored import ENCODED_IMAGES, Stored, record_features
 from smarttrim_jax.errors import DataError, quoted, reason
 from smarttrim_jax.small_files import read_json, read_whole
 
@@ -39,13 +41,15 @@ class PreparedFolder:
         name: Of the data set.
         version: Of its preparation.
         folder: Where it is.
-        answer_names: The classes in the order of their numbers.
+        kind: What its records have.
+        answer_names: The classes in the order of their numbers; none where records have references.
         shards: The files of each split.
     """
 
     name: str
     version: str
     folder: pathlib.Path
+    kind: Kind
     answer_names: tuple[str, ...]
     shards: Mapping[str, Sequence[Shard]]
 
@@ -65,8 +69,8 @@ class PreparedFolder:
         return Records(self, split)
 
 
-class Records(Sequence[Record]):
-    """Random access to a split: `id` and `text` (bytes), `images` (encoded), `answer` (its number).
+class Records(Sequence[Stored]):
+    """Random access to a split; what a record holds is told at `data.stored.Stored`, and texts are bytes.
 
     Reading raises a DataError that names the file where a record is damaged.
     """
@@ -76,15 +80,15 @@ class Records(Sequence[Record]):
         self._split = split
         self._ends = list(itertools.accumulate(shard.records for shard in prepared.shards[split]))
         self._encoded = ArrayRecordDataSource([shard.path for shard in prepared.shards[split]])
-        self._features = record_features(prepared.answer_names)
+        self._features = record_features(prepared.kind, prepared.answer_names)
 
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def __getitem__(self, index: SupportsIndex) -> Record:  # type: ignore[override]
+    def __getitem__(self, index: SupportsIndex) -> Stored:  # type: ignore[override]
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Iterable[SupportsIndex]) -> list[Record]:
+    def __getitems__(self, indices: Iterable[SupportsIndex]) -> list[Stored]:
         """Several records at once, in the order of `indices`."""
         positions = [index.__index__() for index in indices]
         for position in positions:
@@ -98,25 +102,43 @@ class Records(Sequence[Record]):
             return [self._record(position) for position in positions]
         return [self._record(position, content) for position, content in zip(positions, encoded, strict=True)]
 
-    def _record(self, index: int, encoded: bytes | None = None) -> Record:
+    def _record(self, index: int, encoded: bytes | None = None) -> Stored:
         try:
             content = self._encoded[index] if encoded is None else encoded
             record = self._features.deserialize_example_np(content, decoders=ENCODED_IMAGES)
             record["text"].decode()
             whole = isinstance(record["id"], bytes) and len(record["images"]) > 0
+            if self._prepared.kind == "references":
+                whole = whole and len([text.decode() for text in record["references"]]) > 0
+            if self._prepared.kind == "answers":
+                # TFDS reads few numbers as a list, and many as an array.
+                record["answers"] = np.asarray(record["answers"], np.int64)
+                record["weights"] = np.asarray(record["weights"], np.float32)
+                whole = whole and 0 < len(record["answers"]) == len(record["weights"])
         except Exception as error:  # of array_record, protobuf and TFDS, which have no type in common
             raise self._damaged(index, reason(error)) from error
-        answers = len(self._prepared.answer_names)
-        if not (whole and isinstance(record["answer"], int) and 0 <= record["answer"] < answers):
-            raise self._damaged(
-                index, f"it has no id, no image or an answer that is none of the {answers} in {LABELS}"
-            )
+        if not whole:
+            raise self._damaged(index, "it has no id, no image, or no answer or reference")
+        count = len(self._prepared.answer_names)
+        if not all(self._is_number(number, count) for number in _numbers(record)):
+            raise self._damaged(index, f"it has an answer that is none of the {count} in {LABELS}")
         return record
+
+    def _is_number(self, number: Any, count: int) -> bool:
+        """Whether an answer has a name, or is known to have none, which train has no use for."""
+        lowest = 0 if self._prepared.kind == "answer" and self._split == "train" else UNKNOWN
+        return isinstance(number, int) and lowest <= number < count
 
     def _damaged(self, index: int, why: str) -> DataError:
         shard = next(i for i, end in enumerate(self._ends) if index < end)
         path = self._prepared.shards[self._split][shard].path
         return DataError(f"record {index} in '{path}' is damaged: {why}; {remedy(self._prepared.folder)}")
+
+
+def _numbers(record: Stored) -> list[Any]:
+    """The numbers of a record's answers."""
+    weighted = record["answers"].tolist() if "answers" in record else []
+    return [*([record["answer"]] if "answer" in record else []), *weighted]
 
 
 def remedy(folder: pathlib.Path) -> str:
@@ -135,13 +157,18 @@ def open_prepared(folder: pathlib.Path, name: str, version: str) -> PreparedFold
     Raises:
         DataError: A file is missing, cut or damaged, does not fit the others, or is no file of this library's.
     """
-    answer_names = _answer_names(folder)
-    _check_features(folder, len(answer_names))
+    kind, classes = _features(folder)
+    answer_names = () if kind == "references" else _answer_names(folder)
+    if classes != [str(len(answer_names))] * (kind != "references"):
+        told = " and ".join(map(quoted, classes)) or "none"
+        raise DataError(
+            f"'{folder / LABELS}' names {len(answer_names)} answers, but {FEATURES} {told}; {remedy(folder)}"
+        )
     info = _json(folder, INFO)
     if (info.get("name"), info.get("version")) != (name, version):
         raise DataError(f"'{folder / INFO}' is not of {name} {version}; {remedy(folder)}")
     shards = {split: tuple(_shards(folder, name, split, sizes)) for split, sizes in _splits(folder, info).items()}
-    return PreparedFolder(name, version, folder, answer_names, shards)
+    return PreparedFolder(name, version, folder, kind, answer_names, shards)
 
 
 def inside(folder: pathlib.Path, name: str) -> pathlib.Path:
@@ -179,19 +206,26 @@ def _answer_names(folder: pathlib.Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _check_features(folder: pathlib.Path, answers: int) -> None:
-    """Refuses features that this library does not write; they are compared, never loaded."""
+def _features(folder: pathlib.Path) -> tuple[Kind, list[str]]:
+    """The kind of the records, and the numbers of classes that are told.
+
+    Features that this library does not write are refused; they are compared, never loaded.
+    """
     found = _json(folder, FEATURES)
-    own = record_features(["answer"]).to_json()
-    classes = set(_values(own, _CLASS_KEYS))
+    own = {kind: record_features(kind, ["answer"]) for kind in KINDS}
+    classes = {name for features in own.values() for name in _values(features.to_json(), _CLASS_KEYS)}
     for foreign in (name for name in _values(found, _CLASS_KEYS) if name not in classes):
         raise DataError(
             f"'{folder / FEATURES}' names the class {quoted(foreign)}, which is not loaded; {remedy(folder)}"
         )
-    counts = [str(count) for count in _values(found, ("numClasses",))]
-    if counts != [str(answers)]:
-        told = " and ".join(map(quoted, counts)) or "none"
-        raise DataError(f"'{folder / LABELS}' names {answers} answers, but {FEATURES} {told}; {remedy(folder)}")
+    try:
+        names = set(found["featuresDict"]["features"])
+    except (LookupError, TypeError):
+        names = set()
+    kinds = [kind for kind in KINDS if set(own[kind]) == names]
+    if not kinds:
+        raise DataError(f"'{folder / FEATURES}' is not of records that this library writes; {remedy(folder)}")
+    return kinds[0], [str(count) for count in _values(found, ("numClasses",))]
 
 
 def _values(tree: Any, keys: Sequence[str]) -> Iterator[Any]:

@@ -31,7 +31,9 @@ class Predictions:
     """
 
     def __init__(self, dataset: Dataset, split: str, path: str):
-        self._records = dataset.records(split)
+        self._dataset = dataset
+        self._split = split
+        dataset.records(split)  # whether there is such a split is known before the evaluation
         self._path = epath.Path(path).expanduser()
         self._lines: dict[int, str] = {}
         if jax.process_index() == 0:
@@ -47,8 +49,9 @@ class Predictions:
         if jax.process_index() != 0:
             return
         texts = next((name for name in SAID if name in judged.outputs), None)
-        for row, index in enumerate(judged.indices):
-            line = {"id": self._id(int(index))}
+        names = self._dataset.ids(self._split, [int(index) for index in judged.indices])
+        for row, (index, name) in enumerate(zip(judged.indices, names, strict=True)):
+            line = {"id": name}
             if texts is not None:
                 line |= {texts: judged.outputs[texts][row], "target": judged.targets[texts][row]}
             self._lines[int(index)] = json.dumps(line | {"macs": round(float(judged.macs[row]))}, ensure_ascii=False)
@@ -65,9 +68,6 @@ class Predictions:
             write_whole(self._path, "".join(f"{self._lines[index]}\n" for index in sorted(self._lines)))
         except OSError as error:
             raise self._unwritable(error) from None
-
-    def _id(self, index: int) -> str:
-        return self._records[index]["id"].decode()
 
     def _unwritable(self, error: OSError) -> DataError:
         return DataError(f"cannot write '{self._path}': {error.strerror or error}; choose another --predictions")

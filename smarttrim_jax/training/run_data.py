@@ -8,6 +8,7 @@ from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.models.config import DatasetSizes
 from smarttrim_jax.training.distributed import first_alone, same_everywhere
 from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.tasks import TASKS
 
 
 def prepare_everywhere(config: DataConfig) -> Dataset:
@@ -46,6 +47,12 @@ def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
     Raises:
         ConfigError: The model's vocabulary, answers or images do not fit the data.
     """
+    kind = TASKS.find(config.model.tasks[config.task])
+    if kind.reads_answers and not dataset.answer_names:
+        raise ConfigError(
+            f"task '{config.task}' is trained on answers, but {config.data.dataset} has {dataset.kind}; choose other "
+            "data"
+        )
     data = config.data
     if data.example_images not in (0, dataset.num_images):
         raise ConfigError(

@@ -15,7 +15,7 @@ from smarttrim_jax.training.tasks import Task, make_task
 def abstract_batch(
     config: ExperimentConfig, size: int, sharding: NamedSharding | None = None
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of a batch of `data.pipeline.train_iterator`, split as given."""
+    """The shapes of a batch of `data.pipeline.train_iterator` with single answers, split as given."""
     images, side, length = config.model.images, config.data.image_size, config.data.text_length
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {
         "image": ((size, images, side, side, 3), jnp.uint8),
@@ -23,6 +23,7 @@ def abstract_batch(
         "text_mask": ((size, length), jnp.int32),
         "label": ((size,), jnp.int32),
         "weight": ((size,), jnp.float32),
+        "index": ((size,), jnp.int32),
     }
     return {name: jax.ShapeDtypeStruct(*shape, sharding=sharding) for name, shape in shapes.items()}
 

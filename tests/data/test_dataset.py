@@ -5,7 +5,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,24 +12,27 @@ import pytest
 
 from smarttrim_jax import progress
 from smarttrim_jax.configuration import build
-from smarttrim_jax.data.builders.easy_vqa import EasyVQA
-from smarttrim_jax.data.config import DataConfig, DatasetName
-from smarttrim_jax.data.dataset import BUILDERS, Dataset, prepare
+from smarttrim_jax.data import DATASETS
+from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.data.dataset import Dataset, prepare
+from smarttrim_jax.data.writing import RecordWriter
 from smarttrim_jax.errors import ConfigError, DataError
 
 KILLED_WHILE_PREPARING = """
 import os, sys
-from smarttrim_jax.data.builders.easy_vqa import EasyVQA
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import prepare
+from smarttrim_jax.data.writing import RecordWriter
 
-def die_after_three(self, split, examples):
-    for number, example in enumerate(examples):
+write_all = RecordWriter._generate_examples
+
+def die_after_three(self, split):
+    for number, example in enumerate(write_all(self, split)):
         if number == 3:
             os._exit(9)
         yield example
 
-EasyVQA._generate_examples = die_after_three
+RecordWriter._generate_examples = die_after_three
 prepare(DataConfig("easy_vqa", 8, 10, 4, source=sys.argv[1], data_dir=sys.argv[2]))
 """
 
@@ -67,12 +69,14 @@ def test_another_process_may_finish_first(
 ) -> None:
     target = tmp_path / "easy_vqa" / "1.0.0"
 
-    def overtaken(self: EasyVQA, split: str, examples: Iterator[Any]) -> Iterator[Any]:
+    write_all = RecordWriter._generate_examples
+
+    def overtaken(self: RecordWriter, split: str) -> Iterator[Any]:
         if not target.exists():
             shutil.copytree(dataset.prepared.folder, target)
-        yield from examples
+        yield from write_all(self, split)
 
-    monkeypatch.setattr(EasyVQA, "_generate_examples", overtaken)
+    monkeypatch.setattr(RecordWriter, "_generate_examples", overtaken)
     assert prepare(dataclasses.replace(config, data_dir=str(tmp_path))).split_sizes == dataset.split_sizes
     assert [path.name for path in target.parent.iterdir()] == ["1.0.0"]
 
@@ -139,7 +143,6 @@ def test_a_vocabulary_of_the_user_is_read(config: DataConfig, dataset: Dataset, 
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("dataset", "vqa_v9", "dataset is 'vqa_v9'; accepted: '', 'easy_vqa', 'easy_vqa_captions', 'nlvr'"),
         ("resize", "stretch", "resize is 'stretch'; accepted: 'resize', 'resize_crop'"),
         ("augment", "flip", "augment is 'flip'; accepted: 'none', 'clip_randaug'"),
         ("image_size", 0, "image_size is 0; it must be at least 1"),
@@ -158,6 +161,13 @@ def test_settings_come_from_plain_values_too() -> None:
     assert build(DataConfig, settings) == DataConfig("nlvr", 32, 20, 8)
 
 
-def test_every_name_has_a_builder() -> None:
-    assert set(BUILDERS) == set(typing.get_args(DatasetName)) - {""}  # of which a loop of the user's own reads
-    assert all(builder.name == name for name, builder in BUILDERS.items())
+def test_a_name_that_there_is_not_lists_the_known(config: DataConfig) -> None:
+    with pytest.raises(ConfigError, match=r"no data set 'vqa_v9'; known are 'easy_vqa', .*'jsonl', and your own as"):
+        prepare(dataclasses.replace(config, dataset="vqa_v9"))
+    assert list(DATASETS) == ["easy_vqa", "easy_vqa_captions", "nlvr", "jsonl"]
+
+
+def test_names_of_records_are_found_by_their_index(dataset: Dataset) -> None:
+    names = [record["id"].decode() for record in dataset.records("test")]
+    assert dataset.ids("test", [7, 0, 7]) == [names[7], names[0], names[7]]
+    assert dataset.ids("test", []) == []

@@ -9,9 +9,7 @@ from smarttrim_jax.data.builders.easy_vqa_captions import CAPTIONS, EasyVQACapti
 
 @pytest.fixture(scope="module")
 def builder(tmp_path_factory: pytest.TempPathFactory) -> EasyVQACaptions:
-    return EasyVQACaptions(
-        source=str(make_folder(tmp_path_factory.mktemp("easy"))), data_dir=str(tmp_path_factory.mktemp("prepared"))
-    )
+    return EasyVQACaptions(str(make_folder(tmp_path_factory.mktemp("easy"))))
 
 
 def make_folder(folder: pathlib.Path) -> pathlib.Path:
@@ -35,9 +33,9 @@ def test_shape_and_color_are_what_the_answers_tell(builder, questions, caption) 
     assert list(found) == ([] if caption is None else [(caption, caption, 7)])
 
 
-def test_the_published_questions_tell_most_images(tmp_path: pathlib.Path) -> None:
+def test_the_published_questions_tell_most_images() -> None:
     pytest.importorskip("easy_vqa", reason="the data comes with: pip install easy-vqa")
-    published = EasyVQACaptions(data_dir=str(tmp_path))
+    published = EasyVQACaptions()
     found = {split: published.examples(split) for split in ("train", "test")}
     assert {split: len(examples) for split, examples in found.items()} == {"train": 3180 + 362, "test": 880}
     assert {caption for caption, *_ in found["train"]} == set(CAPTIONS)

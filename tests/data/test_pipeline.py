@@ -48,6 +48,7 @@ def test_a_batch_has_the_promised_shapes(dataset: Dataset, config: DataConfig) -
         "text_mask": ((4, 10), np.int32),
         "label": ((4,), np.int32),
         "weight": ((4,), np.float32),
+        "index": ((4,), np.int32),
     }
     assert {key: (value.shape, value.dtype.type) for key, value in batch.items()} == expected
     assert (batch["weight"] == 1).all()
@@ -165,6 +166,8 @@ def test_damage_is_an_error_that_names_the_example(dataset: Dataset, config: Dat
         f"example '{name}': the text is empty": {"text": b" "},
     }
     for message, damage in damages.items():
-        stand_in = types.SimpleNamespace(records=lambda split, damage=damage: [record | damage], text=dataset.text)
+        stand_in = types.SimpleNamespace(
+            records=lambda split, damage=damage: [record | damage], text=dataset.text, most_answers=0, kind="answer"
+        )
         with pytest.raises(DataError, match=message):
             Examples(stand_in, "test", config).get(0)

@@ -322,7 +322,7 @@ def test_a_damaged_image_is_found_when_it_is_prepared(
     source = raw_makers["easy_vqa"](tmp_path / "raw")
     image = source / "train" / "images" / "7.png"
     image.write_bytes(image.read_bytes()[:50])
-    with pytest.raises(DataError, match=r"cannot read image 'train/images/7.png'"):
+    with pytest.raises(DataError, match=r"images that cannot be read: 2 \(train 'train-7-14', train 'train-7-15'\)"):
         prepare(dataclasses.replace(config, source=str(source), data_dir=str(tmp_path / "prepared")))
 
 
@@ -348,7 +348,7 @@ def test_rows_of_nlvr_that_cannot_be_used_are_counted(
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     file.write_text("\n".join([json.dumps(rows[0]), json.dumps(rows[1] | change), "{"]))
     with pytest.raises(DataError, match=r"2 of 3 rows of 'dev/dev.json' cannot be used, row 2 first") as error:
-        NLVR(source=str(source), data_dir=str(tmp_path / "prepared")).splits()
+        list(NLVR(str(source)).records("train"))
     assert error.match(message)
 
 
@@ -356,9 +356,9 @@ def test_pictures_and_identifiers_of_nlvr_are_checked(
     raw_makers: dict[str, Callable[..., Any]], tmp_path: pathlib.Path
 ) -> None:
     source = raw_makers["nlvr"](tmp_path / "nlvr", {"dev": [("1-0", "a"), ("1-0", "b")], "test": [("3-0", "c")]})
-    builder = NLVR(source=str(source), data_dir=str(tmp_path / "prepared"))
+    builder = NLVR(str(source))
     with pytest.raises(DataError, match=r"rows 1 and 2 of 'dev/dev.json' have the same identifier '1-0'"):
-        builder.splits()
+        list(builder.records("train"))
     file = next((source / "test" / "images").rglob("*.png"))
     file.write_bytes(raw_makers["png"](np.zeros((100, 300, 3), np.uint8)))
     with pytest.raises(DataError, match="has 300 x 100 pixels instead of 400 x 100"):

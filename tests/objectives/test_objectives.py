@@ -1,5 +1,7 @@
 """The task losses, self-distillation and their weighted terms, against their definitions."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import pytest
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.objectives.distillation import distillation_loss
-from smarttrim_jax.objectives.task import task_loss
+from smarttrim_jax.objectives.task import soft_targets, soft_task_loss, task_loss
 from smarttrim_jax.objectives.total import ObjectiveConfig, total_loss, weighted_mean, weighted_terms
 
 LOGITS = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
@@ -85,3 +87,24 @@ def test_fillers_do_not_count() -> None:
 def test_weights_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="ObjectiveConfig"):
         ObjectiveConfig(**wrong)
+
+
+def test_soft_targets_are_those_of_vqa() -> None:
+    ids, weights = jnp.array([[2, 0, -1], [1, -1, -1]]), jnp.array([[1.0, 0.3, 0.0], [0.6, 0.3, 0.0]])
+    targets = soft_targets(ids, weights, 4)
+    np.testing.assert_allclose(targets, [[0.3, 0, 1, 0], [0, 0.6, 0, 0]])
+    logits = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    probabilities = sigmoid(logits)
+    bce = -(targets * np.log(probabilities) + (1 - targets) * np.log(1 - probabilities)).sum(axis=1)
+    np.testing.assert_allclose(soft_task_loss("sigmoid", logits, targets), bce, rtol=1e-5)
+    cross_entropy = -(targets / targets.sum(axis=1, keepdims=True) * np.log(softmax(logits))).sum(axis=1)
+    np.testing.assert_allclose(soft_task_loss("softmax", logits, targets), cross_entropy, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_a_soft_target_of_one_answer_is_its_label_and_none_is_finite(kind: Any) -> None:
+    logits, labels = jnp.array([[1.0, -2.0, 0.5], [3.0, 0.0, 1.0]]), jnp.array([2, 0])
+    targets = soft_targets(labels[:, None], jnp.ones((2, 1)), 3)
+    np.testing.assert_allclose(soft_task_loss(kind, logits, targets), task_loss(kind, logits, labels), rtol=1e-6)
+    gradient = jax.grad(lambda logits: soft_task_loss(kind, logits, jnp.zeros((2, 3))).sum())(logits)
+    assert np.isfinite(gradient).all()

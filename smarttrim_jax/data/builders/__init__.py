@@ -1,0 +1,14 @@
+"""The data sets by name."""
+
+from smarttrim_jax.data.builders.base import DatasetBuilder
+from smarttrim_jax.data.builders.easy_vqa import EasyVQA
+from smarttrim_jax.data.builders.easy_vqa_captions import EasyVQACaptions
+from smarttrim_jax.data.builders.jsonl import Jsonl
+from smarttrim_jax.data.builders.nlvr import NLVR
+from smarttrim_jax.registry import Registry
+
+DATASETS: Registry[type[DatasetBuilder]] = Registry(
+    "data set",
+    {"easy_vqa": EasyVQA, "easy_vqa_captions": EasyVQACaptions, "nlvr": NLVR, "jsonl": Jsonl},
+)
+"""What `data.dataset` may name."""

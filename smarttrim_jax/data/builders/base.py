@@ -1,110 +1,109 @@
-"""What every question-and-answer data set shares: one record format, raw files from a source."""
+"""The contract of a data set: what a class of this library, or of a user's own, says about its records."""
 
 import abc
-import dataclasses
+import contextlib
 import functools
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
-
-import tensorflow_datasets as tfds
 
 from smarttrim_jax.data.builders.raw_files import Reader, open_source
-from smarttrim_jax.errors import DataError
-from smarttrim_jax.progress import ProgressLine
-
-Record = dict[str, Any]
-Examples = Iterator[tuple[str, Record]]
+from smarttrim_jax.data.faults import Faults
+from smarttrim_jax.data.schema import Record
+from smarttrim_jax.errors import DataError, SmartTrimError, reason
 
 
-class Encoded(tfds.decode.SkipDecoding):
-    """Reads a sequence of images as their encoded bytes; TFDS can skip decoding of single images only."""
+class DatasetBuilder(abc.ABC):
+    """Base of all data sets; a subclass gives the records of every split, and nothing else is asked of it.
 
-    def decode_batch_example_np(self, example: Any) -> Any:
-        return example
+        class Pets(DatasetBuilder):
+            def records(self, split):
+                folder = pathlib.Path(self.source) / split
+                for row in json.loads((folder / "pets.json").read_text()):
+                    yield Record(row["name"], [folder / row["file"]], "which animal is this?", answer=row["animal"])
 
+    Named by `--config.data.dataset=package.module:Pets`, or registered in `smarttrim_jax.data.DATASETS`.
 
-ENCODED_IMAGES = {"images": Encoded()}
-"""The decoders of a record whose images are to stay files."""
-
-
-def record_features(answers: Sequence[str]) -> tfds.features.FeaturesDict:
-    """What a record holds: `id`, `images` (one or several, encoded), `text`, `answer` (a number).
+    Records are asked for more than once: at first to check all of them, then to write them where they are read from
+    in training. What is written is kept, and found again by the data set's name, `version` and `contents`.
 
     Args:
-        answers: Names of the classes, in the order of their numbers.
-    """
-    return tfds.features.FeaturesDict(
-        {
-            "id": tfds.features.Text(),
-            "images": tfds.features.Sequence(tfds.features.Image(shape=(None, None, 3))),
-            "text": tfds.features.Text(),
-            "answer": tfds.features.ClassLabel(names=list(answers)),
-        }
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """The examples of a split.
+        source: `data.source` of the configuration: where the raw files are.
+        workspace: Folder for temporary files; by default the system's.
 
     Attributes:
-        count: How many they are.
-        examples: Pairs of a name and a record, made as they are asked for.
+        version: To be raised where the same source gives other records than before, as "1.0.1".
+        roots: Files and folders at the root of the raw data, where `read` is used.
+        source: As given.
     """
 
-    count: int
-    examples: Iterable[tuple[str, Record]]
+    version = "1.0.0"
+    roots: tuple[str, ...] = ()
 
+    def __init__(self, source: str = "", workspace: str | None = None) -> None:
+        self.source = source
+        self._workspace = workspace
 
-class AnswerBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Base of the builders whose examples are images, a sentence and one answer; nothing is downloaded.
-
-    Subclasses give `splits` of records with `id`, `images` (one or several, encoded), `text` and `answer`.
-    """
-
-    # Found by TFDS through importlib_resources, a package it no longer depends on; needed for checksums only.
-    code_path = None
-    roots: tuple[str, ...]
-    """Files and folders at the root of the raw data."""
-
-    def __init__(self, *, source: str = "", **kwargs: Any) -> None:
-        """Makes the builder.
+    @abc.abstractmethod
+    def records(self, split: str) -> Iterable[Record]:
+        """The records of a split, made as they are asked for.
 
         Args:
-            source: Where the raw files are; what it may be is up to the data set.
-            **kwargs: Those of `tfds.core.GeneratorBasedBuilder`: `data_dir`, `file_format`.
+            split: "train", "calibration" (held-out training examples, on which the speed dial is measured) or "test".
+
+        Returns:
+            Records, all of one kind and with the same number of images, the same at every call.
         """
-        self.source = source
-        self._workspace = kwargs.get("data_dir")
-        self._progress = ProgressLine(f"preparing {self.name}")
-        super().__init__(**kwargs)
+
+    def answers(self) -> Sequence[str] | None:
+        """The names of the answers in the order of their numbers; None takes those of the train split, sorted."""
+        return None
+
+    def contents(self) -> str:
+        """A digest of what the records are made of, where a changed source shall be prepared anew; "" for none."""
+        return ""
+
+    def faults(self) -> Faults:
+        """What is wrong with the source beyond what its records show."""
+        return Faults()
 
     @functools.cached_property
     def read(self) -> Reader:
-        """Reads a raw file by its path below the root."""
+        """Reads a raw file by its path below the root, from a folder, an archive or a bucket."""
         return open_source(self.source, self.roots, self._workspace)
 
-    @abc.abstractmethod
-    def splits(self) -> dict[str, Split]:
-        """The splits by name: train, calibration and test."""
 
-    def describe(self, answers: Sequence[str], homepage: str, license: str) -> tfds.core.DatasetInfo:
-        """The data set's info; `answers` are the names of the classes in the order of their numbers."""
-        features = record_features(answers)
-        return tfds.core.DatasetInfo(builder=self, features=features, homepage=homepage, license=license)
+@contextlib.contextmanager
+def faults_of_code(name: str) -> Iterator[None]:
+    """Turns what the code of a builder raises into a sentence that names its line.
 
-    def prepare(self) -> None:
-        """Reads the raw files and writes the records, telling how far it is."""
-        with self._progress:
-            self.download_and_prepare()
+    Args:
+        name: Of the data set.
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Examples]:
-        splits = self.splits()
-        for name, split in splits.items():
-            if not split.count:
-                raise DataError(f"the source of {self.name} leaves no example for the split '{name}'; give all of it")
-        self._progress.total = sum(split.count for split in splits.values())
-        return {name: self._generate_examples(name, iter(split.examples)) for name, split in splits.items()}
+    Raises:
+        DataError: The code raised an error that is none of this library's.
+    """
+    try:
+        yield
+    except SmartTrimError:
+        raise
+    except Exception as error:  # whatever a user's lines raise
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise DataError(
+            f"the data set {name} gives no records: {type(error).__name__}: {reason(error)} ('{last.filename}', line "
+            f"{last.lineno}); check data.source, or mend the class"
+        ) from error
 
-    def _generate_examples(self, split: str, examples: Examples) -> Examples:
-        return self._progress.over(examples)
+
+def records_of(builder: DatasetBuilder, name: str, split: str) -> Iterator[Record]:
+    """The records of a split; what the builder's code raises is a sentence.
+
+    Args:
+        builder: Of the data set.
+        name: Of the data set.
+        split: train, calibration or test.
+
+    Raises:
+        DataError: See `faults_of_code`.
+    """
+    with faults_of_code(name):
+        yield from builder.records(split)

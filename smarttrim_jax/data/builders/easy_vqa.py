@@ -2,23 +2,23 @@
 
 import functools
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import tensorflow_datasets as tfds
-
-from smarttrim_jax.data.builders.base import AnswerBuilder, Examples, Split
-from smarttrim_jax.data.builders.rows import is_text, read_json, refuse_bad_rows
-from smarttrim_jax.data.images import decode
+from smarttrim_jax.data.builders.base import DatasetBuilder
+from smarttrim_jax.data.builders.raw_files import Reader, open_source
+from smarttrim_jax.data.builders.rows import read_json, refuse_bad_rows
+from smarttrim_jax.data.schema import Record, is_text
 from smarttrim_jax.errors import DataError, quoted, reason
 
 CALIBRATION_PERIOD = 10
 ANSWERS = "answers.txt"
+PACKAGE = "easy_vqa"
 
 Question = tuple[str, str, int]
 
 
-class EasyVQA(AnswerBuilder):
+class EasyVQA(DatasetBuilder):
     """easy-VQA: 5,000 images, 48,248 questions, 13 answers.
 
     The files come with `pip install easy-vqa` (MIT licence, 3.2 MB, nothing is downloaded); a folder or .tar.gz of
@@ -30,34 +30,26 @@ class EasyVQA(AnswerBuilder):
     | calibration | 400 | 3,899 | every question of the train images whose number 10 divides |
     | test | 1,000 | 9,673 | the package's test |
 
-    Preparation takes about 10 seconds and 30 MB.
-
-        builder = EasyVQA(data_dir="...", file_format="array_record")
-        builder.download_and_prepare()
-        builder.as_data_source(split="train")
+    Preparation takes about 15 seconds and 30 MB.
     """
-
-    name = "easy_vqa"
-    VERSION = tfds.core.Version("1.0.0")
 
     roots = (ANSWERS, "train", "test")
 
-    def __init__(self, *, source: str = "", **kwargs: Any) -> None:
-        """Makes the builder; see `AnswerBuilder`."""
-        super().__init__(source=source or _installed(), **kwargs)
+    @functools.cached_property
+    def read(self) -> Reader:
+        """Reads a raw file of the source, or of the installed package where none is given."""
+        return open_source(self.source or _installed(), self.roots, self._workspace)
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.describe(self.answers(), homepage="https://github.com/vzhou842/easy-VQA", license="MIT")
-
-    def splits(self) -> dict[str, Split]:
-        """Train without every tenth image, calibration of those, and test."""
-        train = self.examples("train")
-        test = self.examples("test")
-        return {
-            "train": self._split(train, "train", lambda image: image % CALIBRATION_PERIOD != 0),
-            "calibration": self._split(train, "train", lambda image: image % CALIBRATION_PERIOD == 0),
-            "test": self._split(test, "test", lambda image: True),
-        }
+    def records(self, split: str) -> Iterator[Record]:
+        """Train without every tenth image, calibration of those, and test; each carries its image's PNG bytes."""
+        raw_split = "test" if split == "test" else "train"
+        # The questions about an image follow each other.
+        image_file = functools.lru_cache(maxsize=1)(self._file)
+        for number, (text, answer, image) in enumerate(self.examples(raw_split)):
+            if raw_split == "train" and (image % CALIBRATION_PERIOD == 0) != (split == "calibration"):
+                continue
+            picture = image_file(f"{raw_split}/images/{image}.png")
+            yield Record(f"{raw_split}-{image}-{number}", [picture], text, answer)
 
     def examples(self, raw_split: str) -> Sequence[Question]:
         """Text, answer and image of every example of the raw `train` or `test`.
@@ -68,7 +60,11 @@ class EasyVQA(AnswerBuilder):
         return self._examples_of(self._questions(raw_split))
 
     def answers(self) -> list[str]:
-        """The names of the classes.
+        """The names of the classes."""
+        return self._listed_answers()
+
+    def _listed_answers(self) -> list[str]:
+        """What the file of answers lists.
 
         Raises:
             DataError: The file is missing, damaged, empty or names one twice.
@@ -84,7 +80,7 @@ class EasyVQA(AnswerBuilder):
                 raise DataError(f"line {number} of easy-VQA's {ANSWERS} repeats {quoted(answer)}; remove it")
             known.add(answer)
         if not known:
-            raise DataError(f"easy-VQA's {ANSWERS} in {quoted(self.source)} is empty; fetch it again")
+            raise DataError(f"easy-VQA's {ANSWERS} in {quoted(self.source or PACKAGE)} is empty; fetch it again")
         return list(numbered.values())
 
     def _questions(self, split: str) -> list[Question]:
@@ -110,31 +106,12 @@ class EasyVQA(AnswerBuilder):
 
     @functools.cached_property
     def _known_answers(self) -> frozenset[str]:
-        return frozenset(self.answers())
-
-    def _split(self, examples: Sequence[Question], raw_split: str, wanted: Callable[[int], bool]) -> Split:
-        """The examples of one raw split about the wanted images; each carries its image's PNG bytes."""
-        chosen = [(number, example) for number, example in enumerate(examples) if wanted(example[2])]
-
-        def records() -> Examples:
-            # The questions about an image follow each other.
-            image_file = functools.lru_cache(maxsize=1)(self._image)
-            for number, (text, answer, image) in chosen:
-                name = f"{raw_split}-{image}-{number}"
-                picture = image_file(f"{raw_split}/images/{image}.png")
-                yield name, {"id": name, "images": [picture], "text": text, "answer": answer}
-
-        return Split(len(chosen), records())
-
-    def _image(self, name: str) -> bytes:
-        content = self._file(name)
-        decode(content, name)  # a damaged one is found now, not in the middle of a training
-        return content
+        return frozenset(self._listed_answers())
 
     def _file(self, name: str) -> bytes:
         content = self.read(name)
         if content is None:
-            raise DataError(f"easy-VQA in {quoted(self.source)} lacks '{name}'; fetch it whole")
+            raise DataError(f"easy-VQA in {quoted(self.source or PACKAGE)} lacks '{name}'; fetch it whole")
         return content
 
     def _examples_of(self, questions: list[Question]) -> Sequence[Question]:
@@ -144,7 +121,7 @@ class EasyVQA(AnswerBuilder):
 
 def _installed() -> str:
     """The folder of the raw files that came with the package, found without importing it."""
-    package = importlib.util.find_spec("easy_vqa")
+    package = importlib.util.find_spec(PACKAGE)
     if package is None or not package.submodule_search_locations:
         raise DataError("the easy-VQA data is not installed; run: pip install easy-vqa")
     return f"{package.submodule_search_locations[0]}/data"

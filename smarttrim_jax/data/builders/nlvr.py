@@ -1,17 +1,19 @@
 """NLVR v1 (Suhr et al. 2017, CC-BY-4.0): is a sentence true of three boxes of coloured shapes?"""
 
+import functools
 import hashlib
 import io
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
-import tensorflow_datasets as tfds
 from PIL import Image
 
-from smarttrim_jax.data.builders.base import AnswerBuilder, Examples, Split
-from smarttrim_jax.data.builders.rows import is_text, refuse_bad_rows
+from smarttrim_jax.data.builders.base import DatasetBuilder
+from smarttrim_jax.data.builders.rows import refuse_bad_rows
 from smarttrim_jax.data.images import decode
+from smarttrim_jax.data.schema import Record, is_text
 from smarttrim_jax.errors import DataError, quoted
 from smarttrim_jax.json_text import parse_json
 
@@ -30,7 +32,7 @@ PICTURE_SIZE = (400, 100)
 Row = dict[str, Any]
 
 
-class NLVR(AnswerBuilder):
+class NLVR(DatasetBuilder):
     """NLVR v1: human-written sentences about three 100x100 boxes, true or false.
 
     The files: `git clone https://github.com/lil-lab/nlvr`, whose folder `nlvr` is the `source`; or an archive
@@ -46,22 +48,28 @@ class NLVR(AnswerBuilder):
 
     Sentences of test are dropped from train and calibration, and calibration shares neither a sentence nor an
     image with train. Published dev and test give 4,560 examples for train and 504 for calibration.
-    Preparation takes about 10 seconds and 50 MB.
-
-        builder = NLVR(source="nlvr/nlvr", data_dir="...", file_format="array_record")
-        builder.download_and_prepare()
-        builder.as_data_source(split="train")
+    Preparation takes about 20 seconds and 50 MB.
     """
 
-    name = "nlvr"
-    VERSION = tfds.core.Version("1.0.0")
     roots = SPLITS
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.describe(ANSWERS, homepage="https://github.com/lil-lab/nlvr", license="CC-BY-4.0")
+    def answers(self) -> tuple[str, ...]:
+        """False and true."""
+        return ANSWERS
 
-    def splits(self) -> dict[str, Split]:
+    def records(self, split: str) -> Iterator[Record]:
         """See the class; sentences of test are in no other split."""
+        raw_split, rows = self._splits[split]
+        for row in rows:
+            encoded: dict[bytes, bytes] = {}
+            for order in range(ORDERS):
+                name = f"{raw_split}-{row['identifier']}-{order}"
+                boxes = _boxes(self._image(f"{raw_split}/images/{row['directory']}/{name}.png"), encoded)
+                yield Record(name, boxes, row["sentence"], row["label"])
+
+    @functools.cached_property
+    def _splits(self) -> dict[str, tuple[str, list[Row]]]:
+        """The official split and the rows of every split."""
         raw = self._raw_splits()
         test_sentences = {_sentence(row) for row in raw["test"]}
         dev = [row for row in raw["dev"] if _sentence(row) not in test_sentences]
@@ -73,9 +81,9 @@ class NLVR(AnswerBuilder):
         seen = {key for row in train for key in (_sentence(row), _picture(row))}
         calibration = [row for row in held_out if not seen & {_sentence(row), _picture(row)}]
         return {
-            "train": self._split("train" if "train" in raw else "dev", train),
-            "calibration": self._split("dev", calibration),
-            "test": self._split("test", raw["test"]),
+            "train": ("train" if "train" in raw else "dev", train),
+            "calibration": ("dev", calibration),
+            "test": ("test", raw["test"]),
         }
 
     def _raw_splits(self) -> dict[str, list[Row]]:
@@ -93,17 +101,6 @@ class NLVR(AnswerBuilder):
             elif split != "train":
                 raise DataError(f"NLVR source {quoted(self.source)} lacks {file}; fetch it")
         return raw
-
-    def _split(self, raw_split: str, rows: list[Row]) -> Split:
-        return Split(ORDERS * len(rows), self._examples(raw_split, rows))
-
-    def _examples(self, raw_split: str, rows: list[Row]) -> Examples:
-        for row in rows:
-            encoded: dict[bytes, bytes] = {}
-            for order in range(ORDERS):
-                name = f"{raw_split}-{row['identifier']}-{order}"
-                boxes = _boxes(self._image(f"{raw_split}/images/{row['directory']}/{name}.png"), encoded)
-                yield name, {"id": name, "images": boxes, "text": row["sentence"], "answer": row["label"]}
 
     def _image(self, file: str) -> Image.Image:
         content = self.read(file)

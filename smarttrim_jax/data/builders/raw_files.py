@@ -52,6 +52,30 @@ def open_source(source: str, roots: tuple[str, ...], workspace: str | None = Non
     return files.read
 
 
+def open_folder(source: str) -> Reader:
+    """Opens a folder, whatever it holds.
+
+    Args:
+        source: On a disk, or in a bucket.
+
+    Returns:
+        As `open_source`; an absolute path is one of this machine.
+
+    Raises:
+        DataError: There is no such folder, or it cannot be reached.
+    """
+    place = _Bucket(source) if in_bucket(source) else _Disk(source)
+    with place.errors():
+        if not place.names():
+            raise DataError(f"there is no folder {quoted(source)} with files in it; give one as data.source")
+    machine = _Disk("/")
+
+    def read(path: str) -> bytes | None:
+        return machine.read(path.lstrip("/")) if os.path.isabs(path) else place.read(path)
+
+    return read
+
+
 class _Disk:
     """A folder or file of the machine."""
 

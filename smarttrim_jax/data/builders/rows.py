@@ -42,8 +42,3 @@ def refuse_bad_rows(file: str, rows: Sequence[Any], problem: Callable[[Any], str
             f"{len(problems):,} of {len(rows):,} rows of '{file}' cannot be used, row {number} first ({what}); "
             f"a row must be {wanted}"
         )
-
-
-def is_text(value: object) -> bool:
-    """Whether a value is text that can be written as UTF-8 (no half of a surrogate pair) and says something."""
-    return isinstance(value, str) and bool(value.strip()) and not any("\ud800" <= c <= "\udfff" for c in value)

@@ -30,6 +30,8 @@ class Answers(ChoosingTask):
     MACs are those of image, question and one answer: in training the right one, in evaluation the first in rank.
     """
 
+    reads_answers = True
+
     def __init__(self, config: ExperimentConfig, language: Language):
         super().__init__(config, language)
         self.choices, text = language.answer_names, language.text

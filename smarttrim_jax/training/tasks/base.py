@@ -16,6 +16,8 @@ from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 State = dict[str, Any]
 Rows = dict[str, Any]
+UNKNOWN_ANSWER = "an answer that training never has"
+"""Stands for the label -1."""
 
 
 class Task(abc.ABC):
@@ -35,10 +37,12 @@ class Task(abc.ABC):
         model: the model as pure functions.
         metrics: Names of the metrics that it is judged by, the primary one first; `evaluation.metrics` replaces them.
         on_demand: Names of the outputs that only `more_rows` gives.
+        reads_answers: Whether it is trained on answers, which a data set of captions does not have.
     """
 
     metrics: tuple[str, ...]
     on_demand: tuple[str, ...] = ()
+    reads_answers = False
 
     def __init__(self, config: ExperimentConfig, language: Language):
         self.config, self.model = config, Functional(config.model)
@@ -181,7 +185,8 @@ class ChoosingTask(Task):
         )
 
     def _texts_of(self, numbers: Int[np.ndarray, " examples"]) -> list[str]:
-        return [self.choices[number] for number in numbers]
+        return [self.choices[number] if number >= 0 else UNKNOWN_ANSWER for number in numbers]
 
     def right_answer(self, example: Batch) -> str:
-        return self.choices[int(example["label"])]
+        (answer,) = self._texts_of(np.reshape(example["label"], 1))
+        return answer

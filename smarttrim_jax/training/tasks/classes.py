@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from smarttrim_jax.data.language import Language
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.objectives.distillation import distillation_loss
-from smarttrim_jax.objectives.task import task_loss
+from smarttrim_jax.objectives.task import soft_targets, soft_task_loss, task_loss
 from smarttrim_jax.objectives.total import weighted_mean
 from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.forward import Batch
@@ -18,14 +18,25 @@ from smarttrim_jax.trimming.gates import Trim
 
 
 class Classes(ChoosingTask):
-    """A label by the logits of the task's name; accuracy is the share of right first choices."""
+    """A label, or several that count differently, by the logits of the task's name.
+
+    Accuracy is the share of right first choices.
+    """
+
+    reads_answers = True
 
     def __init__(self, config: ExperimentConfig, language: Language):
         super().__init__(config, language)
         self.choices = language.answer_names
 
     def loss(self, output: Any, batch: Batch, given: None) -> Float[Array, ""]:
-        losses = task_loss(self.config.objective.loss, self._logits(output), batch["label"])
+        kind = self.config.objective.loss
+        logits = self._logits(output)
+        if "answer_ids" in batch:
+            targets = soft_targets(batch["answer_ids"], batch["answer_weights"], logits.shape[-1])
+            losses = soft_task_loss(kind, logits, targets)
+        else:
+            losses = task_loss(kind, logits, batch["label"])
         return weighted_mean(losses, batch["weight"])
 
     def distance(self, full: Any, trimmed: Any, batch: Batch, given: None) -> Float[Array, ""]:

@@ -1,0 +1,92 @@
+"""What a prepared record holds on disk, by the kind of its data set."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from smarttrim_jax.data.schema import UNKNOWN, Kind, Record
+
+Stored = dict[str, Any]
+"""A record as it is written and read: `id`, `images` (encoded) and `text` in every data set, and of its kind
+
+- answer: `answer`, its number.
+- answers: `answers` (numbers) and `weights`, the heaviest first, as many in every record, filled up with answers of
+  weight 0; `answer`, the first of them.
+- references: `references`, the first of which is `text` too.
+
+A number is `schema.UNKNOWN` where the answer is none of the data set's.
+"""
+
+
+class Encoded(tfds.decode.SkipDecoding):
+    """Reads a sequence of images as their encoded bytes; TFDS can skip decoding of single images only."""
+
+    def decode_batch_example_np(self, example: Any) -> Any:
+        return example
+
+
+ENCODED_IMAGES = {"images": Encoded()}
+"""The decoders of a record whose images are to stay files."""
+
+
+def record_features(kind: Kind, answers: Sequence[str]) -> tfds.features.FeaturesDict:
+    """The features that records are written and read with.
+
+    Args:
+        kind: Of the data set.
+        answers: Names of the classes, in the order of their numbers; none where records have references.
+    """
+    features = {
+        "id": tfds.features.Text(),
+        "images": tfds.features.Sequence(tfds.features.Image(shape=(None, None, 3))),
+        "text": tfds.features.Text(),
+    }
+    if kind == "references":
+        features["references"] = tfds.features.Sequence(tfds.features.Text())
+    else:
+        features["answer"] = tfds.features.ClassLabel(names=list(answers))
+    if kind == "answers":
+        features["answers"] = tfds.features.Sequence(tfds.features.Scalar(np.int64))
+        features["weights"] = tfds.features.Sequence(tfds.features.Scalar(np.float32))
+    return tfds.features.FeaturesDict(features)
+
+
+def stored(record: Record, images: Sequence[bytes], numbers: Mapping[str, int], most_answers: int) -> Stored:
+    """A record as it is written.
+
+    Args:
+        record: Without faults.
+        images: The contents of its images' files.
+        numbers: Of the answers, by name.
+        most_answers: How many weighted answers every record holds, fillers among them.
+    """
+    common: Stored = {"id": record.id, "images": list(images), "text": record.text}
+    if record.references is not None:
+        return common | {"text": record.references[0], "references": list(record.references)}
+    if record.answer is not None:
+        return common | {"answer": numbers.get(record.answer, UNKNOWN)}
+    answers = sorted((record.answers or {}).items(), key=lambda entry: -entry[1])
+    ids = [numbers.get(name, UNKNOWN) for name, _ in answers]
+    weights = [float(weight) for _, weight in answers]
+    fillers = most_answers - len(answers)
+    return common | {
+        "answer": ids[0],
+        "answers": [*ids, *[UNKNOWN] * fillers],
+        "weights": [*weights, *[0.0] * fillers],
+    }
+
+
+def without_unknown(record: Record, numbers: Mapping[str, int]) -> Record:
+    """A record of train without the weighted answers that cannot be learnt.
+
+    Args:
+        record: With at least one answer that has a number.
+        numbers: Of the answers, by name.
+    """
+    if record.answers is None:
+        return record
+    known = {name: weight for name, weight in record.answers.items() if name in numbers}
+    return dataclasses.replace(record, answers=known)
