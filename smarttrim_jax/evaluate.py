@@ -6,6 +6,7 @@ The data must be that which the model was trained on. Without --split and --spee
 anew.
 """
 
+import functools
 import json
 
 import jax
@@ -40,5 +41,7 @@ def main() -> None:
         print(json.dumps(report) if JSON.value else format_report(report))
 
 
+run = functools.partial(run_command, main, required=("workdir",), shared=True)
+
 if __name__ == "__main__":
-    run_command(main, required=("workdir",), shared=True)
+    run()
