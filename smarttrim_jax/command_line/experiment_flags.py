@@ -10,6 +10,7 @@ from typing import Any
 
 from smarttrim_jax.command_line.config_file import change, load_settings
 from smarttrim_jax.command_line.typed_flags import define
+from smarttrim_jax.configs import FILES
 from smarttrim_jax.configuration import build, described, field_types, to_dict
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.training.experiment import ExperimentConfig
@@ -22,7 +23,7 @@ def opened_experiment() -> ExperimentConfig:
         ConfigError: The file or a value cannot be used.
     """
     if CONFIG.value is None:
-        raise ConfigError("--config is missing; give configs/NAME.py[:ARGUMENT]")
+        raise ConfigError(f"--config is missing; give a file, or a name among {', '.join(FILES)}")
     changes = {key: flag.value for key, flag in KEYS.items() if flag.present}
     return build(ExperimentConfig, change(load_settings(CONFIG.value), changes))
 
@@ -83,6 +84,10 @@ def _as_text(value: Any) -> str:
 
 
 CONFIG = define(
-    "config", str, None, "Configuration file, and behind a colon its argument: configs/NAME.py[:ARGUMENT]."
+    "config",
+    str,
+    None,
+    f"Configuration, as in easy_vqa:quick: a file's path or a name among {', '.join(FILES)}; behind the colon its "
+    "argument.",
 )
 KEYS = {key: define(f"config.{key}", hint, None, meaning) for key, (hint, meaning) in _keys(ExperimentConfig).items()}
