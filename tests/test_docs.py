@@ -9,6 +9,7 @@ from forked_commands import ROOT
 from smarttrim_jax.command_line.config_file import load_settings
 from smarttrim_jax.command_line.experiment_flags import KEYS
 from smarttrim_jax.configs import FILES
+from smarttrim_jax.version import __version__
 
 # The changelog also names what is no more.
 MANUAL = [page for page in PAGES if page != "CHANGELOG.md"]
@@ -74,6 +75,10 @@ def test_configurations_that_are_named_can_be_built(page: str) -> None:
 def test_blocks_of_python_compile(page: str) -> None:
     for block in python_blocks(page):
         compile(block, page, "exec")
+
+
+def test_the_citation_is_of_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_every_file_of_figures_is_explained() -> None:

@@ -71,6 +71,11 @@ def test_the_packed_example_agrees_with_the_padded_one(example: dict[str, Any]) 
     np.testing.assert_allclose(example["output"].logits["vqa"], example["trimmed"].logits["vqa"], atol=1e-4)
 
 
+def test_the_trimmer_of_the_example_stands_alone() -> None:
+    block = "import jax.numpy as jnp\nfrom smarttrim_jax import Trim\n" + python_blocks("docs/your_own_model.md")[-1]
+    np.testing.assert_array_equal(run_blocks([block])["gate"], np.ones((2, 50)))
+
+
 @pytest.mark.slow
 def test_the_loop_of_the_example_learns_and_its_dial_is_measured() -> None:
     example = run_blocks(python_blocks("docs/your_own_model.md"))
