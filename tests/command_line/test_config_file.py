@@ -63,8 +63,9 @@ def test_a_name_that_means_nothing_is_told_those_of_the_library() -> None:
         load_settings("easy_vqua:quick")
     assert str(caught.value) == (
         "config file 'easy_vqua' is missing; give a file's path, or one that comes with the library: "
-        "benchmark, easy_vqa, easy_vqa_captions, nlvr"
+        + ", ".join(FILES)
     )
+    assert {"benchmark", "easy_vqa", "easy_vqa_captions", "nlvr"} <= set(FILES)
 
 
 def test_a_users_file_can_begin_with_one_of_the_library(tmp_path: pathlib.Path) -> None:
