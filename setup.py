@@ -4,14 +4,28 @@ import pathlib
 import re
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(
     r'__version__ = "(.+)"', (ROOT / "smarttrim_jax" / "version.py").read_text(encoding="utf-8")
 ).group(1)
 
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "chex>=0.1.91"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "chex>=0.1.91", "setuptools>=77"]
 GCS = ["gcsfs>=2025.3"]
+COMMANDS = ["train", "evaluate", "predict", "explain", "convert", "benchmark", "aot"]
+
+
+class BuildWithConfigs(build_py):
+    """Copies `configs/` into the package `smarttrim_jax.configs`, which in a checkout reads that folder itself."""
+
+    def run(self) -> None:
+        """Copies everything that belongs into a wheel."""
+        super().run()
+        if not self.editable_mode:
+            for file in sorted((ROOT / "configs").glob("*.py")):
+                self.copy_file(str(file), str(pathlib.Path(self.build_lib, "smarttrim_jax", "configs", file.name)))
+
 
 setup(
     name="smarttrim_jax",
@@ -22,6 +36,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["smarttrim_jax", "smarttrim_jax.*"]),
+    # Editable installs then name this folder in a .pth file, which type checkers and editors read. Without it
+    # setuptools installs an import hook, which they do not.
+    package_dir={"": "."},
+    cmdclass={"build_py": BuildWithConfigs},
+    entry_points={"console_scripts": [f"smarttrim-{name} = smarttrim_jax.{name}:run" for name in COMMANDS]},
     package_data={"smarttrim_jax": ["py.typed", "reporting/page.html"]},
     install_requires=[
         "jax>=0.10.2",

@@ -12,11 +12,12 @@ import functools
 
 from ml_collections import ConfigDict
 
-from smarttrim_jax import BlipConfig, TrimmingConfig, blip_base, blip_tiny, meter_base, meter_small, meter_tiny
+from smarttrim_jax import TrimmingConfig, blip_base, blip_tiny, meter_base, meter_small, meter_tiny
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.training.experiment import BLIP_START, ExperimentConfig
+from smarttrim_jax.models.blip.config import TASKS
+from smarttrim_jax.training.experiment import ExperimentConfig
 
 # Preset, pixels, text tokens, words.
 MODELS = {
@@ -24,7 +25,7 @@ MODELS = {
     "meter_small": (meter_small, 112, 50, 30522),
     "meter_tiny": (meter_tiny, 64, 12, 100),
     "blip_tiny": (functools.partial(blip_tiny, "vqa"), 64, 12, 100),
-    **{f"blip_{task}": (functools.partial(blip_base, task), 384, 22, 30524) for task in BLIP_START},
+    **{f"blip_{task}": (functools.partial(blip_base, task), 384, 22, 30524) for task in TASKS},
 }
 
 
@@ -43,6 +44,7 @@ def get_config(argument: str = "meter_base") -> ConfigDict:
         text=dataclasses.replace(model.text, vocab_size=words),
         trimming=model.trimming or TrimmingConfig(),
     )
-    start = BLIP_START[model.task] if isinstance(model, BlipConfig) else ""
-    data = DataConfig(dataset="easy_vqa", image_size=pixels, text_length=length, batch_size=8, start=start)
-    return ConfigDict(to_dict(ExperimentConfig(model=model, task=model.tasks[0], data=data)))
+    data = DataConfig(
+        dataset="easy_vqa", image_size=pixels, text_length=length, batch_size=8, start=model.text_start()
+    )
+    return ConfigDict(to_dict(ExperimentConfig(model=model, task=next(iter(model.tasks)), data=data)))

@@ -20,7 +20,7 @@ from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.objectives.retrieval import RetrievalConfig
-from smarttrim_jax.training.experiment import BLIP_START, EvaluationConfig, ExperimentConfig, ScheduleConfig
+from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
 
 
@@ -28,15 +28,16 @@ def get_config(argument: str = "caption") -> ConfigDict:
     """The experiment; "caption" or "retrieval"."""
     if argument not in ("caption", "retrieval"):
         raise ConfigError(f"configs/easy_vqa_captions.py has no variant '{argument}'; it has: caption, retrieval")
+    model = blip_tiny(argument, 64)
     data = DataConfig(
         dataset="easy_vqa_captions",
         image_size=64,
         text_length=12,
         batch_size=64,
-        start=BLIP_START[argument],
+        start=model.text_start(),
     )
     config = ExperimentConfig(
-        model=blip_tiny(argument, 64),
+        model=model,
         data=data,
         task=argument,
         optimizer=OptimizerConfig(learning_rate=5e-4, trimmer=5.0, clip_norm=1.0),

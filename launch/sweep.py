@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's own flags."""
     result = argparse.ArgumentParser("launch/sweep.py", description=__doc__, allow_abbrev=False)
     result.formatter_class = argparse.RawDescriptionHelpFormatter
-    result.add_argument("--config", required=True, help="configs/NAME.py[:argument]")
+    result.add_argument("--config", required=True, help="a file or a packaged name, with its argument: easy_vqa:trim")
     result.add_argument("--root", required=True, help="folder of the runs' folders, on a disk or on gs://")
     result.add_argument("--module", default=TRAIN, help="what is run, by `python -m`")
     result.add_argument(

@@ -8,6 +8,7 @@ No data is read and no device is touched; it needs the compiler for TPUs (`pip i
 not scanned (`--config.model.scan=True`) take long to compile.
 """
 
+import functools
 import json
 
 import jax
@@ -52,5 +53,7 @@ def main() -> None:
             raise DataError(f"cannot write '{OUTPUT.value}': {error.strerror}; choose another --output") from None
 
 
+run = functools.partial(run_command, main, required=("config", "topology"), more_help=explained_keys)
+
 if __name__ == "__main__":
-    run_command(main, required=("config", "topology"), more_help=explained_keys)
+    run()

@@ -13,6 +13,7 @@ that is measured: what a step of trim-tuning costs (also a shortened one, where 
 one of plain fine-tuning.
 """
 
+import functools
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -115,5 +116,7 @@ def _write(rows: list[Row]) -> None:
         raise DataError(f"cannot write '{OUTPUT.value}': {error.strerror}; choose another --output") from None
 
 
+run = functools.partial(run_command, main, required=(), more_help=explained_keys)
+
 if __name__ == "__main__":
-    run_command(main, required=(), more_help=explained_keys)
+    run()

@@ -213,7 +213,9 @@ def _knowing_most(classes: Sequence[type], settings: Mapping[str, Any]) -> type:
 
 
 def _conform_to_kind(hint: type[Variants], value: Any, path: str) -> Any:
-    """Settings as those of their kind; where they do not name it, of the likeliest."""
+    """Settings as those of their kind; where they do not name it, of the likeliest. A text is a kind's name."""
+    if isinstance(value, str):
+        value = {hint.TAG: value}
     if not isinstance(value, Mapping):
         raise _wrong(path, value, "a group of settings")
     name = value.get(hint.TAG)

@@ -20,6 +20,8 @@ The same under the names of Hugging Face's BLIP, with the config.json that trans
 `pretrained.blip_files`).
 """
 
+import functools
+
 from absl import flags
 
 from smarttrim_jax.command_line import define, run_command
@@ -65,5 +67,7 @@ def main() -> None:
         print(f"wrote {EXPORT.value} ({size / 1e6:.1f} MB)")
 
 
+run = functools.partial(run_command, main, required=("workdir",))
+
 if __name__ == "__main__":
-    run_command(main, required=("workdir",))
+    run()

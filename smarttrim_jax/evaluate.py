@@ -7,6 +7,7 @@ The data must be that which the model was trained on. Without --split, --speedup
 is written anew. A file of predictions has a JSON line for every example: its id, answer and target, at that speed-up.
 """
 
+import functools
 import json
 
 import jax
@@ -67,5 +68,7 @@ def main() -> None:
         print(json.dumps(report) if JSON.value else format_report(report))
 
 
+run = functools.partial(run_command, main, required=("workdir",), shared=True)
+
 if __name__ == "__main__":
-    run_command(main, required=("workdir",), shared=True)
+    run()

@@ -8,6 +8,7 @@ Writes `explained/index.html` (self-contained, sortable by cost and by error) an
 """
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 from collections.abc import Iterator
@@ -78,5 +79,7 @@ def _data(trained: TrainedModel) -> tuple[str, Iterator[dict[str, Any]]]:
     return f"{data.dataset}, {split} split", iter(eval_batches(opened_data(trained), split, data, limit=LIMIT.value))
 
 
+run = functools.partial(run_command, main, required=("workdir", "output"))
+
 if __name__ == "__main__":
-    run_command(main, required=("workdir", "output"))
+    run()

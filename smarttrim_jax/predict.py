@@ -13,6 +13,7 @@ command again goes on where an output ends.
 """
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 import sys
@@ -116,5 +117,7 @@ def images_of(folder: pathlib.Path) -> list[pathlib.Path]:
     return images
 
 
+run = functools.partial(run_command, main, required=("workdir",))
+
 if __name__ == "__main__":
-    run_command(main, required=("workdir",))
+    run()

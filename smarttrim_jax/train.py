@@ -10,6 +10,7 @@ With --check it only looks whether everything is there.
 explains every key of the configuration. `--config.model.trimming=None` switches a group off, `={}` on.
 """
 
+import functools
 import sys
 
 import jax
@@ -48,5 +49,7 @@ def main() -> None:
         print(format_report(report))
 
 
+run = functools.partial(run_command, main, required=("config", "workdir"), shared=True, more_help=explained_keys)
+
 if __name__ == "__main__":
-    run_command(main, required=("config", "workdir"), shared=True, more_help=explained_keys)
+    run()

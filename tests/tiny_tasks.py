@@ -10,10 +10,10 @@ from raw_data import make_easy_vqa, make_nlvr
 from smarttrim_jax.data.builders.easy_vqa_captions import COLORS, SHAPES
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.models.blip import BlipConfig
-from smarttrim_jax.models.blip.config import BERT, VIT
+from smarttrim_jax.models.blip.config import BERT, STARTS, VIT
 from smarttrim_jax.models.execution import ExecutionConfig
 from smarttrim_jax.objectives.retrieval import RetrievalConfig
-from smarttrim_jax.training.experiment import BLIP_START, EvaluationConfig, ExperimentConfig, ScheduleConfig
+from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.policies import LearnedPolicyConfig, RunTrimming
@@ -62,7 +62,7 @@ def experiment(task: str, sources: dict[str, str], **changes: Any) -> Experiment
         data_dir=str(pathlib.Path(sources["easy_vqa"]).parent / "prepared"),
         source=sources[name],
         images=2 if task == "nlvr2" else 0,
-        start=BLIP_START[task],
+        start=STARTS[task],
         prompt="a picture of" if task == "caption" else "",
     )
     config = ExperimentConfig(

@@ -11,19 +11,44 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
+from smarttrim_jax.configs import FILES
 from smarttrim_jax.configuration import shown, to_dict
-from smarttrim_jax.errors import ConfigError, SmartTrimError
+from smarttrim_jax.errors import ConfigError, SmartTrimError, quoted
 
 T = TypeVar("T")
 
 _MODULE = "smarttrim_jax_config_file"
 
 
-def load_settings(path: str) -> dict[str, Any]:
+def locate(config: str) -> tuple[str, list[str]]:
+    """The file that a value of `--config` means.
+
+    Args:
+        config: Name of a configuration that comes with the library, or the path of a file; behind a ":", the argument
+            of its `get_config`.
+
+    Returns:
+        The file's path, and the argument in a list, which is empty where there is none.
+
+    Raises:
+        ConfigError: There is neither such a configuration nor such a file.
+    """
+    name, *argument = config.split(":", maxsplit=1)
+    file = FILES.get(name, name)
+    if not os.path.isfile(file):
+        fault = "no file" if os.path.exists(file) else "missing"
+        known = ", ".join(FILES)
+        raise ConfigError(
+            f"config file {quoted(file)} is {fault}; give a file's path, or one that comes with the library: {known}"
+        )
+    return file, argument
+
+
+def load_settings(config: str) -> dict[str, Any]:
     """The settings that a file's `get_config` returns.
 
     Args:
-        path: Path of the file; behind a ":", the argument of `get_config`.
+        config: What `locate` takes.
 
     Returns:
         Nested dicts of settings, as `configuration.build` takes them.
@@ -31,7 +56,7 @@ def load_settings(path: str) -> dict[str, Any]:
     Raises:
         ConfigError: The file is missing or faulty; an error that it raises itself is named with its line.
     """
-    file, *argument = path.split(":", maxsplit=1)
+    file, argument = locate(config)
     get_config = getattr(load_module(file), "get_config", None)
     if not callable(get_config):
         raise ConfigError(f"config file '{file}' has no function get_config")
@@ -48,11 +73,15 @@ def load_settings(path: str) -> dict[str, Any]:
 def load_module(file: str) -> types.ModuleType:
     """A configuration file as a module.
 
+    Args:
+        file: Its path, from `locate`.
+
+    Returns:
+        The module, whose lines have been run.
+
     Raises:
-        ConfigError: The file is missing or faulty.
+        ConfigError: The file is faulty.
     """
-    if not os.path.isfile(file):
-        raise ConfigError(f"config file '{file}' is {'no file' if os.path.exists(file) else 'missing'}")
     module = types.ModuleType(_MODULE)
     module.__file__ = file
     sys.modules[_MODULE] = module  # dataclasses of the file look themselves up there

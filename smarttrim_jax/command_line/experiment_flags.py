@@ -13,6 +13,7 @@ from absl import flags
 from smarttrim_jax.command_line.config_file import change, load_settings
 from smarttrim_jax.command_line.running import AFTER_PLUGINS
 from smarttrim_jax.command_line.typed_flags import define
+from smarttrim_jax.configs import FILES
 from smarttrim_jax.configuration import build, described, field_types, kinds, to_dict
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.registry import import_implementation
@@ -26,7 +27,7 @@ def opened_experiment() -> ExperimentConfig:
         ConfigError: The file or a value cannot be used, or an implementation that it names cannot be imported.
     """
     if CONFIG.value is None:
-        raise ConfigError("--config is missing; give configs/NAME.py[:ARGUMENT]")
+        raise ConfigError(f"--config is missing; give a file, or a name among {', '.join(FILES)}")
     changes = {key: flag.value for key, flag in KEYS.items() if flag.present}
     config = build(ExperimentConfig, change(load_settings(CONFIG.value), changes))
     # The user's own words; what a run's folder names is never imported.
@@ -91,7 +92,11 @@ def _as_text(value: Any) -> str:
 
 
 CONFIG = define(
-    "config", str, None, "Configuration file, and behind a colon its argument: configs/NAME.py[:ARGUMENT]."
+    "config",
+    str,
+    None,
+    f"Configuration, as in easy_vqa:quick: a file's path or a name among {', '.join(FILES)}; behind the colon its "
+    "argument.",
 )
 KEYS: dict[str, flags.FlagHolder] = {}
 

@@ -12,21 +12,25 @@ PACKAGE = "smarttrim_jax"
 
 
 def own_flags() -> dict[str, flags.Flag]:
-    """The flags that the command and the library define, by name; those of other packages are left out."""
+    """The flags that the command and the library define, by name; those of other packages are left out.
+
+    The command's own come first. It defines them last, after the modules that it imports have defined theirs.
+    """
     program = sys.argv[0]  # by which absl calls the module that was started
     modules = flags.FLAGS.flags_by_module_dict()
-    own = [program, *(module for module in modules if module.startswith(PACKAGE))]
-    return {flag.name: flag for module in own for flag in modules.get(module, ())}
+    own = [module for module in modules if module == program or module.startswith(PACKAGE)]
+    return {flag.name: flag for module in own[-1:] + own[:-1] for flag in modules[module]}
 
 
-def page(more: Iterable[str] = ()) -> Iterator[str]:
+def page(purpose: str, more: Iterable[str] = ()) -> Iterator[str]:
     """The lines of the page.
 
     Args:
+        purpose: What the command is for, with an example.
         more: Further lines for its end.
     """
     width = min(shutil.get_terminal_size().columns, 118)
-    yield (sys.modules["__main__"].__doc__ or "").strip()
+    yield purpose.strip()
     yield ""
     yield "Flags:"
     for name, flag in own_flags().items():

@@ -61,13 +61,19 @@ def run_command(
 ) -> None:
     """Parses the flags and runs a command; an input error is one line on standard error and exit status 1.
 
+    A command's file is run by `python -m`, or its `run` is called by a console script. Both find the modules of the
+    working folder, so that `--plugins` can name them.
+
     Args:
-        main: The command.
+        main: The command, in the file whose docstring is its page of `--help`.
         required: Flags that must be given.
         shared: All processes of a run work on it together; otherwise process 0 alone does.
         more_help: Further lines for the page of `--help`.
     """
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
+    command = sys.modules[main.__module__]
+    if command.__name__ != "__main__" and not sys.flags.safe_path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does
 
     def parse(arguments: list[str]) -> list[str]:
         words = [word for word in arguments if word not in help_page.WORDS]
@@ -75,7 +81,7 @@ def run_command(
         _import_plugins(words)
         rest = parsing.parse(words, () if wants_help else required)
         if wants_help:
-            print("\n".join(help_page.page(more_help())))
+            print("\n".join(help_page.page(command.__doc__ or "", more_help())))
             _flush()
             sys.exit(0)
         return rest

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from absl import flags
 from etils import epath
 
-from smarttrim_jax.command_line.config_file import change, load_module, load_settings, run_in_file
+from smarttrim_jax.command_line.config_file import change, load_module, load_settings, locate, run_in_file
 from smarttrim_jax.command_line.experiment_flags import KEYS
 from smarttrim_jax.command_line.parsing import parse
 from smarttrim_jax.configuration import build
@@ -59,7 +59,7 @@ def plan(config: str, root: str, launcher: list[str], program: list[str]) -> lis
     """The runs, none of which has been started.
 
     Args:
-        config: Path of the config file, with its argument.
+        config: Name or path of the config file, with its argument.
         root: Folder of the runs' folders.
         launcher: Words before the program's flags.
         program: More flags for the program.
@@ -67,7 +67,7 @@ def plan(config: str, root: str, launcher: list[str], program: list[str]) -> lis
     Raises:
         ConfigError: No such file, or a file without a `sweep` that can be used.
     """
-    path, *argument = config.split(":", maxsplit=1)
+    path, argument = locate(config)
     runs: dict[str, Run] = {}
     for overrides in _load_sweep(path, argument):
         name = _folder_name(overrides)
@@ -86,7 +86,7 @@ def _load_sweep(path: str, argument: list[str]) -> list[Overrides]:
     """What the config file's `sweep` yields.
 
     Raises:
-        ConfigError: There is no such file, it fails, or it yields anything but settings.
+        ConfigError: The file fails, or it yields anything but settings.
     """
     module = load_module(path)
     if not hasattr(module, "sweep"):
@@ -123,7 +123,7 @@ def check_all(runs: list[Run], config: str, program: list[str], checks_all: bool
 
     Args:
         runs: From `plan`.
-        config: Path of the config file, with its argument.
+        config: Name or path of the config file, with its argument.
         program: Flags of the program after those of the sweep.
         checks_all: The program is the library's training, whose other flags are known too.
 
@@ -132,7 +132,7 @@ def check_all(runs: list[Run], config: str, program: list[str], checks_all: bool
     """
     given = _given(program, checks_all)
     settings = change(load_settings(config), given)
-    path = config.split(":", maxsplit=1)[0]
+    path, _ = locate(config)
     problems: dict[str, list[Overrides]] = {}
     for run in runs:
         changes = {key: value for key, value in run.overrides.items() if key not in given}

@@ -5,7 +5,8 @@ import pathlib
 import pytest
 from ml_collections import ConfigDict
 
-from smarttrim_jax.command_line.config_file import change, load_settings
+from smarttrim_jax.command_line.config_file import change, load_settings, locate
+from smarttrim_jax.configs import FILES
 from smarttrim_jax.errors import ConfigError
 
 GOOD = "from ml_collections import ConfigDict\ndef get_config(argument=''):\n    return ConfigDict({'seed': 3})\n"
@@ -42,6 +43,42 @@ def test_a_file_that_is_none_is_named(tmp_path: pathlib.Path) -> None:
     for path, what in ((tmp_path / "nothing.py", "missing"), (tmp_path, "no file"), ("", "missing")):
         with pytest.raises(ConfigError, match=f"config file '{path}' is {what}"):
             load_settings(str(path))
+
+
+def test_a_configuration_of_the_library_is_found_by_its_name_from_anywhere(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_path = load_settings(f"{FILES['easy_vqa']}:quick")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "easy_vqa").mkdir()  # a data folder of the same name does not hide it
+    assert load_settings("easy_vqa:quick") == by_path
+    assert by_path["schedule"]["full_steps"] == 390
+    (tmp_path / "nlvr.py").write_text(GOOD)
+    assert load_settings("nlvr.py:any") == {"seed": 3}
+    assert locate("nlvr")[0] == FILES["nlvr"]
+
+
+def test_a_name_that_means_nothing_is_told_those_of_the_library() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings("easy_vqua:quick")
+    assert str(caught.value) == (
+        "config file 'easy_vqua' is missing; give a file's path, or one that comes with the library: "
+        + ", ".join(FILES)
+    )
+    assert {"benchmark", "easy_vqa", "easy_vqa_captions", "nlvr"} <= set(FILES)
+
+
+def test_a_users_file_can_begin_with_one_of_the_library(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from smarttrim_jax.configs import easy_vqa\n"
+        "def get_config():\n"
+        "    config = easy_vqa.get_config('trim')\n"
+        "    config.data.batch_size = 7\n"
+        "    return config\n"
+    )
+    packaged = load_settings("easy_vqa:trim")
+    assert load_settings(str(file)) == change(packaged, {"data.batch_size": 7})
 
 
 def test_an_argument_that_the_file_does_not_take_is_named(tmp_path: pathlib.Path) -> None:

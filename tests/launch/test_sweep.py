@@ -163,7 +163,7 @@ def test_a_file_without_a_sweep_is_one_sentence(
 
 @pytest.mark.parametrize("variant", ["", "trim", "quick", "finetune", "blip"])
 def test_easy_vqa_offers_a_sweep_of_what_its_variants_can_take(variant: str) -> None:
-    config = f"{ROOT}/configs/easy_vqa.py" + (f":{variant}" if variant else "")
+    config = "easy_vqa" + (f":{variant}" if variant else "")
     runs = plan(config, "runs", [sys.executable], [])
     check_all(runs, config, [], checks_all=True)
     key = "seed" if variant == "finetune" else "cost.target_speedup"
