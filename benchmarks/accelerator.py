@@ -15,13 +15,13 @@ from typing import Any, get_args
 
 import jax
 
+from smarttrim_jax.benchmarking.accelerator.kernels import attention_errors, usable_kernel
+from smarttrim_jax.benchmarking.accelerator.plan import Plan
+from smarttrim_jax.benchmarking.accelerator.report import Report
+from smarttrim_jax.benchmarking.accelerator.stages import run_stages
+from smarttrim_jax.benchmarking.measurement import describe_machine, matmul, queued_seconds
 from smarttrim_jax.configuration import build
 from smarttrim_jax.errors import SmartTrimError
-from smarttrim_jax.inference.accelerator.kernels import attention_errors, usable_kernel
-from smarttrim_jax.inference.accelerator.plan import Plan
-from smarttrim_jax.inference.accelerator.report import Report
-from smarttrim_jax.inference.accelerator.stages import run_stages
-from smarttrim_jax.inference.measurement import describe_machine, matmul, queued_seconds
 from smarttrim_jax.tokens import Kernel
 from smarttrim_jax.training.experiment import ExperimentConfig
 

@@ -41,7 +41,7 @@ def get_config(argument: str = "caption") -> ConfigDict:
         data=data,
         task=argument,
         optimizer=OptimizerConfig(learning_rate=5e-4, trimmer=5.0, clip_norm=1.0),
-        retrieval=RetrievalConfig(places=1024),
+        retrieval=RetrievalConfig(queue_size=1024),
         cost=CostConfig(target_speedup=2.0),
         schedule=ScheduleConfig(full_steps=600, trim_steps=400),
         evaluation=EvaluationConfig(calibration_examples=362),

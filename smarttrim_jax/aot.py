@@ -13,8 +13,8 @@ import json
 
 import jax
 
-from smarttrim_jax.ahead.report import report_slice
-from smarttrim_jax.ahead.topology import open_slice
+from smarttrim_jax.ahead_of_time.report import report_slice
+from smarttrim_jax.ahead_of_time.topology import open_slice
 from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.command_line.experiment_flags import explained_keys, opened_experiment
 from smarttrim_jax.errors import DataError

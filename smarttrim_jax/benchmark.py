@@ -19,13 +19,13 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
+from smarttrim_jax.benchmarking.measurement import describe_machine
+from smarttrim_jax.benchmarking.speed import Row
+from smarttrim_jax.benchmarking.speed_report import EXAMPLES, measure_forced, measure_trained
+from smarttrim_jax.benchmarking.step_speed import measure_steps
 from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.command_line.experiment_flags import CONFIG, explained_keys, opened_experiment
 from smarttrim_jax.errors import ConfigError, DataError
-from smarttrim_jax.inference.benchmarking import EXAMPLES, measure_forced, measure_trained
-from smarttrim_jax.inference.measurement import describe_machine
-from smarttrim_jax.inference.speed import Row
-from smarttrim_jax.inference.step_speed import measure_steps
 from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.model_flags import SPLIT, WORKDIR, opened_data, opened_model
 from smarttrim_jax.ranges import Path, PositiveInt, ShareAboveZero, SpeedUp, not_empty

@@ -20,7 +20,7 @@ def command_server(*more: str) -> Any:
         more: Further modules to import.
     """
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["smarttrim_jax.training.run", "smarttrim_jax.inference.benchmarking", *more])
+    server.set_forkserver_preload(["smarttrim_jax.training.run", "smarttrim_jax.benchmarking.speed_report", *more])
     return server
 
 
@@ -46,14 +46,14 @@ def run_forked(
 
 def stop_at_work() -> None:
     """Lets the commands of this process exit where their work would begin."""
-    from smarttrim_jax.ahead import report
-    from smarttrim_jax.inference import benchmarking, step_speed
+    from smarttrim_jax.ahead_of_time import report
+    from smarttrim_jax.benchmarking import speed_report, step_speed
     from smarttrim_jax.training import run
 
     def begin(*args: Any, **kwargs: Any) -> None:
         os._exit(WORK_BEGINS)
 
-    run.train = benchmarking.measure_forced = step_speed.measure_steps = report.report_slice = begin
+    run.train = speed_report.measure_forced = step_speed.measure_steps = report.report_slice = begin
 
 
 def _run(module: str, words: list[str], stderr: pathlib.Path, before: Callable[[], None] | None) -> None:

@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
-from smarttrim_jax.inference import ExecutionConfig
+from smarttrim_jax.execution import ExecutionConfig
 
-COARSE = ExecutionConfig(line_growth=3.0, places_growth=3.0, sizes=100)
+COARSE = ExecutionConfig(length_growth=3.0, capacity_growth=3.0, max_buckets=100)
 
 
 def same(packed, padded, rows=None, atol=1e-5):

@@ -19,6 +19,7 @@ from smarttrim_jax import BlipConfig, HeadConfig, MeterConfig, TextConfig, Trimm
 from smarttrim_jax.configuration import Settings, build, described, field_types, to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.execution.config import ExecutionConfig
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.ranges import PositiveInt, Rule, ShareBelowOne, above, at_least, between
 from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
@@ -145,9 +146,19 @@ def test_numpy_numbers_become_pythons_and_keep_what_json_holds() -> None:
 
 def test_settings_of_an_older_run_take_defaults_for_what_they_lack() -> None:
     kept = to_dict(tiny_model())
-    for group, key in (("vision", "position_grid"), ("text", "token_types"), ("trimming", "trimmers")):
+    for group, key in (("vision", "position_grid"), ("text", "token_types"), ("trimming", "policy")):
         del kept[group][key]
     assert build(MeterConfig, kept).trimming == TrimmingConfig()
+
+
+def test_keys_are_known_by_their_former_names() -> None:
+    settings = to_dict(tiny_model())
+    trimmers = settings["trimming"].pop("policy")
+    del trimmers["policy"]  # the only one there was
+    assert build(MeterConfig, settings | {"trimming": settings["trimming"] | {"trimmers": trimmers}}) == tiny_model()
+    assert build(ExecutionConfig, {"line_growth": 2.0, "piece": 64}) == ExecutionConfig(
+        length_growth=2.0, microbatch=64
+    )
 
 
 def test_errors_name_the_key_by_its_path() -> None:

@@ -15,7 +15,7 @@ from packed_output import COARSE, same
 from tiny_run import decisive
 
 from smarttrim_jax.configuration import build, to_dict
-from smarttrim_jax.inference import PackedExecutor
+from smarttrim_jax.execution import PackedExecutor
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.serving.evaluation import evaluate, open_data
 from smarttrim_jax.serving.export import export_model

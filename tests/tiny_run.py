@@ -8,7 +8,7 @@ import jax
 from raw_data import make_easy_vqa
 
 from smarttrim_jax.data.config import DataConfig
-from smarttrim_jax.models.execution import ExecutionConfig
+from smarttrim_jax.execution.config import ExecutionConfig
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig, MeterConfig
 from smarttrim_jax.nn.text import TextConfig
@@ -69,7 +69,7 @@ def tiny_experiment(folder: pathlib.Path) -> ExperimentConfig:
         optimizer=OptimizerConfig(learning_rate=1e-2, clip_norm=1.0, eps=1e-4),
         schedule=ScheduleConfig(full_steps=8, trim_steps=12, log_every=1, save_every=10, writers=()),
         evaluation=EvaluationConfig(batch_size=4, speedups=(2.0,)),
-        execution=ExecutionConfig(line_growth=2.0, places_growth=2.0),
+        execution=ExecutionConfig(length_growth=2.0, capacity_growth=2.0),
     )
 
 

@@ -9,9 +9,9 @@ from raw_data import make_easy_vqa, make_nlvr
 
 from smarttrim_jax.data.builders.easy_vqa_captions import COLORS, SHAPES
 from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.execution.config import ExecutionConfig
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.blip.config import BERT, STARTS, VIT
-from smarttrim_jax.models.execution import ExecutionConfig
 from smarttrim_jax.objectives.retrieval import RetrievalConfig
 from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import OptimizerConfig
@@ -74,6 +74,6 @@ def experiment(task: str, sources: dict[str, str], **changes: Any) -> Experiment
         schedule=ScheduleConfig(full_steps=0, trim_steps=4, writers=()),
         retrieval=RetrievalConfig(momentum=0.5, places=PLACES),
         evaluation=EvaluationConfig(batch_size=BATCH, speedups=(2.0,)),
-        execution=ExecutionConfig(line_growth=2.0, places_growth=2.0),
+        execution=ExecutionConfig(length_growth=2.0, capacity_growth=2.0),
     )
     return dataclasses.replace(config, **changes)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from smarttrim_jax.configuration import Variants
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.nn.folding import Remat
+from smarttrim_jax.nn.layer_stack import Remat
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
 from smarttrim_jax.registry import Registry

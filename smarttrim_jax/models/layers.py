@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.segments import Run, RunSide, State
-from smarttrim_jax.nn.folding import Remat, stack
 from smarttrim_jax.nn.inputs import check_images, check_layout
+from smarttrim_jax.nn.layer_stack import Remat, stack
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.nn.vision import VisionTransformer
 from smarttrim_jax.tokens import Padded

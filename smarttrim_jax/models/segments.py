@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.nn.folding import Remat, fold
+from smarttrim_jax.nn.layer_stack import Remat, fold
 from smarttrim_jax.nn.partition import split_examples
 from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.tokens import Tokens, shorten

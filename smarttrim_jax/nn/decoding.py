@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.attention import KeysAndValues
-from smarttrim_jax.nn.folding import unstack
+from smarttrim_jax.nn.layer_stack import unstack
 from smarttrim_jax.nn.layers import PostNormLayer
 from smarttrim_jax.nn.text import TextEmbedding
 from smarttrim_jax.tokens import Padded, Tokens

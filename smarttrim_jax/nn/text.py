@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.nn.folding import stack
 from smarttrim_jax.nn.inputs import check_texts
+from smarttrim_jax.nn.layer_stack import stack
 from smarttrim_jax.nn.layers import PostNormLayer, layer_norm
 from smarttrim_jax.nn.positions import roberta_positions
 from smarttrim_jax.nn.regularization import dropout

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.nn.folding import stack
+from smarttrim_jax.nn.layer_stack import stack
 from smarttrim_jax.nn.layers import PreNormLayer, layer_norm
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.positions import resize_positions

@@ -5,7 +5,8 @@ queue among them, are what the first model's are compared with. Arrays are those
 """
 
 import dataclasses
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,13 +27,15 @@ class RetrievalConfig(Settings):
 
     Attributes:
         momentum: Share of the momentum model's parameters that stays at every step.
-        places: Pairs of earlier batches that the queue holds; a multiple of the batch.
+        queue_size: Pairs of earlier batches that the queue holds; a multiple of the batch.
         alpha: The momentum model's share of the targets.
         alpha_fraction: Share of the steps over which `alpha` rises from 0.
     """
 
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {"places": "queue_size"}
+
     momentum: Fraction = 0.995
-    places: Annotated[int, between(1, 2**31 - 1)] = 57600  # an int32 points at the next
+    queue_size: Annotated[int, between(1, 2**31 - 1)] = 57600  # an int32 points at the next
     alpha: Fraction = 0.4
     alpha_fraction: Fraction = 0.15
 
@@ -43,32 +46,32 @@ class Queue:
     """Features of the momentum model from earlier batches.
 
     Attributes:
-        images: `[places, features]`.
-        texts: `[places, features]`.
-        identities: `[places]`, equal for what belongs together.
+        images: `[queue, features]`.
+        texts: `[queue, features]`.
+        identities: `[queue]`, equal for what belongs together.
         pointer: the next place to be filled.
     """
 
-    images: Float[Array, "places features"]
-    texts: Float[Array, "places features"]
-    identities: Int[Array, " places"]
+    images: Float[Array, "queue features"]
+    texts: Float[Array, "queue features"]
+    identities: Int[Array, " queue"]
     pointer: Int[Array, ""]
 
 
-def empty_queue(key: jax.Array, places: int, features: int) -> Queue:
+def empty_queue(key: jax.Array, queue_size: int, features: int) -> Queue:
     """A queue of random directions that belong to nothing.
 
     Args:
         key: of the directions.
-        places: of the queue (57600 in the official settings); a multiple of the batch.
+        queue_size: Pairs that the queue holds (57600 in the official settings); a multiple of the batch.
         features: width of the vectors.
     """
-    images, texts = jax.random.normal(key, (2, places, features), jnp.float32)
+    images, texts = jax.random.normal(key, (2, queue_size, features), jnp.float32)
 
     def unit(vectors: Array) -> Array:
         return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
 
-    return Queue(unit(images), unit(texts), jnp.full(places, NOBODY, jnp.int32), jnp.zeros((), jnp.int32))
+    return Queue(unit(images), unit(texts), jnp.full(queue_size, NOBODY, jnp.int32), jnp.zeros((), jnp.int32))
 
 
 def enqueue(
@@ -82,9 +85,9 @@ def enqueue(
     Raises:
         ValueError: a batch whose multiple the queue is not.
     """
-    places, batch = queue.identities.shape[0], identities.shape[0]
-    if places % batch:
-        raise ValueError(f"a queue of {places} places is no multiple of the batch, {batch}")
+    queue_size, batch = queue.identities.shape[0], identities.shape[0]
+    if queue_size % batch:
+        raise ValueError(f"a queue of {queue_size} pairs is no multiple of the batch, {batch}")
 
     def put(held: Array, new: Array) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(held, new.astype(held.dtype), queue.pointer, 0)
@@ -93,7 +96,7 @@ def enqueue(
         put(queue.images, images),
         put(queue.texts, texts),
         put(queue.identities, identities),
-        (queue.pointer + batch) % places,
+        (queue.pointer + batch) % queue_size,
     )
 
 

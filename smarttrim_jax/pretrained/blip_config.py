@@ -9,7 +9,7 @@ from typing import Any, Literal
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.blip.config import BERT, VIT, Task
-from smarttrim_jax.nn.folding import Remat
+from smarttrim_jax.nn.layer_stack import Remat
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
 from smarttrim_jax.pretrained.blip import OFFICIAL, Naming

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig, MeterConfig
-from smarttrim_jax.nn.folding import Remat
+from smarttrim_jax.nn.layer_stack import Remat
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
 from smarttrim_jax.pretrained.meter import HEADS, METER

@@ -1,6 +1,6 @@
 """What a run would take on a TPU slice, as text."""
 
-from smarttrim_jax.ahead.report import UTILISATION, SliceReport
+from smarttrim_jax.ahead_of_time.report import UTILISATION, SliceReport
 
 GIB, MB, TERA = 2**30, 1e6, 1e12
 

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from smarttrim_jax.data.images import normalize
-from smarttrim_jax.inference.adaptive import AdaptiveConfig, adaptive_apply
+from smarttrim_jax.execution.adaptive import AdaptiveConfig, adaptive_apply
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.training.tasks import ChoosingTask, Task
 from smarttrim_jax.trimming.gates import Trim

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from smarttrim_jax.data.text import TextEncoder
-from smarttrim_jax.inference.executor import PackedExecutor
-from smarttrim_jax.inference.generation.decoding import Generated
+from smarttrim_jax.execution.executor import PackedExecutor
+from smarttrim_jax.generation.decoding import Generated
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.training.tasks import Captions, Choice, ChoosingTask, Task

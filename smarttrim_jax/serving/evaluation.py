@@ -8,10 +8,10 @@ import jax
 
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.errors import ConfigError, DataError
-from smarttrim_jax.inference.executor import PackedExecutor
+from smarttrim_jax.execution.executor import PackedExecutor
 from smarttrim_jax.serving.trained_model import TrainedModel
 from smarttrim_jax.training.evaluation import Evaluator, Listener, Report
-from smarttrim_jax.training.forward import Batch, inputs
+from smarttrim_jax.training.model_inputs import Batch, inputs
 from smarttrim_jax.training.report import build_report
 from smarttrim_jax.training.run_data import prepare_everywhere
 from smarttrim_jax.trimming.gates import Trim

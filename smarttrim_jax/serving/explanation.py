@@ -13,7 +13,7 @@ from smarttrim_jax.metrics import Scores
 from smarttrim_jax.serving.answering import Answered
 from smarttrim_jax.serving.questions import Question
 from smarttrim_jax.serving.trained_model import TrainedModel
-from smarttrim_jax.training.forward import inputs
+from smarttrim_jax.training.model_inputs import inputs
 from smarttrim_jax.trimming.gates import GatesByKey
 
 BATCH_SIZE = 32

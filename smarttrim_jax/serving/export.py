@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from smarttrim_jax.errors import ConfigError, DataError
-from smarttrim_jax.inference.adaptive import AdaptiveConfig
+from smarttrim_jax.execution.adaptive import AdaptiveConfig
 from smarttrim_jax.serving.answer_program import answer
 from smarttrim_jax.serving.trained_model import TrainedModel
 

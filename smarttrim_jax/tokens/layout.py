@@ -50,7 +50,7 @@ class Tokens(Protocol):
     def take(self, rows: Int[Array, " taken"], copies: int = 1) -> Self:
         """The examples at `rows`, in that order; none of them more than `copies` times."""
 
-    def deal(self, count: int) -> list[Self]:
+    def split_by_image(self, count: int) -> list[Self]:
         """As many sequences: the first example of every `count` to the first, and so on."""
 
     def close(self, decision: Array) -> Self:

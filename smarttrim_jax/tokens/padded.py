@@ -65,11 +65,11 @@ class Padded:
         """The examples at `rows`, in that order."""
         return jax.tree.map(lambda part: part[rows], self)
 
-    def deal(self, count: int) -> list[Self]:
+    def split_by_image(self, count: int) -> list[Self]:
         """The first example of every `count`, the second, and so on."""
         # Reshaped and not taken: on many devices a gather would fetch from all.
-        hands = jax.tree.map(lambda part: part.reshape(-1, count, *part.shape[1:]), self)
-        return [jax.tree.map(lambda part, first=first: part[:, first], hands) for first in range(count)]
+        parts = jax.tree.map(lambda part: part.reshape(-1, count, *part.shape[1:]), self)
+        return [jax.tree.map(lambda part, first=first: part[:, first], parts) for first in range(count)]
 
     def regroup(self, rows: int) -> "Padded":
         """The same tokens in fewer rows, each of several that follow one another."""

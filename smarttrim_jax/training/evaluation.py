@@ -15,7 +15,7 @@ from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.metrics import NamedValues, Scores
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.progress import ProgressLine, waiting
-from smarttrim_jax.training.forward import Batch, inputs
+from smarttrim_jax.training.model_inputs import Batch, inputs
 from smarttrim_jax.training.sharding import (
     MeshConfig,
     batch_parts,

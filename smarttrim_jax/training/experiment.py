@@ -7,8 +7,8 @@ from smarttrim_jax.configuration import Settings
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.images import Preset
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.execution.config import ExecutionConfig
 from smarttrim_jax.models import ModelConfig
-from smarttrim_jax.models.execution import ExecutionConfig
 from smarttrim_jax.objectives.retrieval import RetrievalConfig
 from smarttrim_jax.objectives.total import ObjectiveConfig
 from smarttrim_jax.ranges import (
@@ -156,9 +156,9 @@ class ExperimentConfig(Settings):
                 f"full_steps and trim_steps are {self.schedule.total_steps} together; take a multiple of "
                 f"optimizer.accumulate, which is {self.optimizer.accumulate}"
             )
-        if self.model.tasks[self.task] == "retrieval" and self.retrieval.places % self.data.batch_size:
+        if self.model.tasks[self.task] == "retrieval" and self.retrieval.queue_size % self.data.batch_size:
             raise ConfigError(
-                f"retrieval.places is {self.retrieval.places}; it must be a multiple of data.batch_size, "
+                f"retrieval.queue_size is {self.retrieval.queue_size}; it must be a multiple of data.batch_size, "
                 f"{self.data.batch_size}"
             )
         if self.schedule.trim_steps:

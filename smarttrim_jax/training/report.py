@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 from smarttrim_jax.training.evaluation import Evaluator, Listener, Report
-from smarttrim_jax.training.forward import Batch
+from smarttrim_jax.training.model_inputs import Batch
 from smarttrim_jax.trimming.calibration import SpeedDial, calibrate
 
 ROUGHLY = 8

@@ -12,6 +12,7 @@ from smarttrim_jax.models.functional import Params
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.evaluation import Evaluator, Report
 from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.initialization import starting_params, with_vocabulary
 from smarttrim_jax.training.loop import State, fit
 from smarttrim_jax.training.preemption import leaving_on_sigterm
 from smarttrim_jax.training.progress import Progress
@@ -21,7 +22,6 @@ from smarttrim_jax.training.run_checks import check_run
 from smarttrim_jax.training.run_data import fit_to_data, prepare_everywhere
 from smarttrim_jax.training.run_lock import locked
 from smarttrim_jax.training.sharding import held_rows, make_mesh, place, place_batch, state_shardings
-from smarttrim_jax.training.start import starting_params, with_vocabulary
 from smarttrim_jax.training.step import Step, Steps, jit_step
 from smarttrim_jax.training.tasks import Task, make_task
 from smarttrim_jax.training.workdir import Workdir, describe

@@ -11,7 +11,7 @@ import optax
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.objectives.total import total_loss, weighted_terms
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.forward import Batch
+from smarttrim_jax.training.model_inputs import Batch
 from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.tasks import Task
 from smarttrim_jax.trimming.capacity import CapacityConfig

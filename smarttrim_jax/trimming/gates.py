@@ -16,7 +16,7 @@ from smarttrim_jax.trimming.capacity import CapacityConfig
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Trim:
-    """How the trimmers decide in one pass; all numbers may be traced, so that turning them compiles nothing.
+    """How the trimmers decide in one pass; all numbers may be traced, so that changing them compiles nothing.
 
     Attributes:
         offset: added to every `keep - drop` logit: the speed dial (see `trimming.calibration`), one for all examples

@@ -11,8 +11,8 @@ import pytest
 from tiny_blip import TASKS, fresh_blip, tiny_blip
 from tiny_blip import forward as blip_forward
 
-from smarttrim_jax.inference.adaptive import AdaptiveConfig, adaptive_apply
-from smarttrim_jax.inference.executor import PackedExecutor
+from smarttrim_jax.execution.adaptive import AdaptiveConfig, adaptive_apply
+from smarttrim_jax.execution.executor import PackedExecutor
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.tokens.attention import rows
 from smarttrim_jax.trimming.capacity import CapacityConfig

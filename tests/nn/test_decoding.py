@@ -11,7 +11,7 @@ from flax import nnx
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.decoding import CachedDecoder
-from smarttrim_jax.nn.folding import stack, unstack
+from smarttrim_jax.nn.layer_stack import stack, unstack
 from smarttrim_jax.nn.layers import PostNormLayer
 from smarttrim_jax.nn.text import TextConfig, TextTransformer
 from smarttrim_jax.tokens import Padded, Tokens, compact

@@ -11,7 +11,7 @@ from smarttrim_jax.models import DatasetSizes, ModelConfig, Output, VisionLangua
 from smarttrim_jax.models.base import trimmers_of
 from smarttrim_jax.models.layers import existing, policies_of, stack_policies
 from smarttrim_jax.models.segments import Run, RunSide, State
-from smarttrim_jax.nn.folding import stack
+from smarttrim_jax.nn.layer_stack import stack
 from smarttrim_jax.nn.layers import PostNormLayer
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.tokens import Padded

@@ -11,8 +11,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 from hub_models import randomised, saved
 
-from smarttrim_jax.inference.generation import GenerationConfig
-from smarttrim_jax.inference.generation.blip import write_answers, write_captions
+from smarttrim_jax.generation import GenerationConfig
+from smarttrim_jax.generation.blip import write_answers, write_captions
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.pretrained import from_official_blip, read_blip, write_huggingface, write_official

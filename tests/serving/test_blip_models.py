@@ -18,7 +18,7 @@ from tiny_tasks import BATCH, experiment, make_sources
 
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
-from smarttrim_jax.inference.adaptive import AdaptiveConfig
+from smarttrim_jax.execution.adaptive import AdaptiveConfig
 from smarttrim_jax.models.blip.config import TASKS
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.reporting.page import build_page

@@ -13,12 +13,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from smarttrim_jax.benchmarking.speed_report import measure_trained
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.images import normalize
 from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.inference import PackedExecutor
-from smarttrim_jax.inference.benchmarking import measure_trained
+from smarttrim_jax.execution import PackedExecutor
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
 from smarttrim_jax.reporting.speed_table import format_speed

@@ -134,7 +134,7 @@ def test_examples_of_any_length_mix_where_they_lie(monkeypatch: pytest.MonkeyPat
     assert ragged.suits_ragged(own, keys, own.values.reshape(-1, 2, 4))
     mixed = jax.jit(lambda: own.pad(attend(own, *_split(own, keys, keys), source=keys)))()
     np.testing.assert_allclose(mixed, expected, atol=1e-6)
-    assert len({-(-int(share * own.places) // 8) for share in ragged.WIDTHS}) > 1
+    assert len({-(-int(share * own.row_capacity) // 8) for share in ragged.WIDTHS}) > 1
 
 
 def _split(*tokens: Packed) -> list[jax.Array]:

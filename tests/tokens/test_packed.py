@@ -18,7 +18,7 @@ seeds = st.integers(0, 2**16)
 packed_as = {size: jax.jit(functools.partial(compact, line=size[0], places=size[1])) for size in (TIGHT, ROOMY)}
 repeated = jax.jit(lambda tokens: tokens.repeat(2))
 taken = jax.jit(lambda tokens, rows, copies: tokens.take(rows, copies), static_argnums=2)
-dealt = jax.jit(lambda tokens: tokens.deal(2))
+dealt = jax.jit(lambda tokens: tokens.split_by_image(2))
 
 
 def padded(seed: int) -> Padded:

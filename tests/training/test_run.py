@@ -26,12 +26,12 @@ from smarttrim_jax.serving.trained_model import load_model
 from smarttrim_jax.training import run
 from smarttrim_jax.training.checkpoint_reading import restore
 from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
+from smarttrim_jax.training.initialization import starting_params
 from smarttrim_jax.training.preemption import Preempted
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.run import train
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.sharding import MeshConfig
-from smarttrim_jax.training.start import starting_params
 from smarttrim_jax.training.workdir import Workdir
 
 TOTAL = 20

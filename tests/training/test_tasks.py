@@ -26,7 +26,7 @@ from smarttrim_jax.nn.vision import VisionTransformer
 from smarttrim_jax.objectives.retrieval import NOBODY, RetrievalConfig
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.forward import inputs
+from smarttrim_jax.training.model_inputs import inputs
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.sharding import AXES, partition_spec
 from smarttrim_jax.training.step import State, Steps
@@ -258,18 +258,24 @@ def test_retrieval_carries_a_momentum_model_and_a_queue(trained: Trained) -> Non
 
 def test_the_momentum_model_is_sharded_as_the_model_and_the_queue_by_its_places(trained: Trained) -> None:
     mesh = AbstractMesh((1, 2, 2), AXES, axis_types=(AxisType.Auto,) * 3)
+
+    def split(name: str, shape: tuple[int, ...]) -> jax.sharding.PartitionSpec:
+        return partition_spec(name, shape, mesh, BlipConfig().is_stacked(name))
+
     for name, leaf in named_leaves(trained.states[0].get("momentum", {})).items():
         large = (*leaf.shape[:-2], 256, 256)[-3:]
-        assert partition_spec(f"momentum/{name}", large, mesh) == partition_spec(f"params/{name}", large, mesh)
-    stacked = partition_spec("params/text/merge_layers/mlp/up/kernel", (512, 256, 256), mesh)
+        assert split(f"momentum/{name}", large) == split(f"params/{name}", large)
+    stacked = split("params/text/merge_layers/mlp/up/kernel", (512, 256, 256))
     assert stacked == jax.sharding.PartitionSpec(None, "fsdp", "tensor")
-    assert partition_spec("queue/images", (57600, 256), mesh) == jax.sharding.PartitionSpec("fsdp", None)
+    assert split("queue/images", (57600, 256)) == jax.sharding.PartitionSpec("fsdp", None)
 
 
 def test_a_queue_that_batches_do_not_fill_is_refused(sources: dict[str, str]) -> None:
     config = experiment("retrieval", sources)
-    with pytest.raises(ConfigError, match=r"retrieval\.places is 6; it must be a multiple of data\.batch_size, 4"):
-        dataclasses.replace(config, retrieval=RetrievalConfig(places=6))
+    with pytest.raises(
+        ConfigError, match=r"retrieval\.queue_size is 6; it must be a multiple of data\.batch_size, 4"
+    ):
+        dataclasses.replace(config, retrieval=RetrievalConfig(queue_size=6))
 
 
 def test_settings_are_of_the_model_that_knows_most_of_their_keys(sources: dict[str, str]) -> None:

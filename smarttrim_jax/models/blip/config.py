@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.config import DatasetSizes, EncodersConfig, ParameterGroup
-from smarttrim_jax.nn.folding import Remat
+from smarttrim_jax.nn.layer_stack import Remat
 from smarttrim_jax.nn.sizes import check_parameters
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig

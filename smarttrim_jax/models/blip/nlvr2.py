@@ -50,7 +50,7 @@ class BlipNlvr2(Blip):
 
     def join(self, state: State) -> State:
         """Each image on a side of its own."""
-        images = super().join(state)["image"].deal(self.config.images)
+        images = super().join(state)["image"].split_by_image(self.config.images)
         return {"text": state["text"], **{f"image{i}": image for i, image in enumerate(images)}}
 
     def join_present(self, present: Present) -> Present:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.nn.attention import Attention
-from smarttrim_jax.nn.folding import stack
+from smarttrim_jax.nn.layer_stack import stack
 from smarttrim_jax.nn.layers import PostNormLayer, gelu, layer_norm
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.regularization import split_key

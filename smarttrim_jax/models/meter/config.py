@@ -12,7 +12,7 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.config import DatasetSizes, EncodersConfig, ParameterGroup, check_fits
 from smarttrim_jax.models.heads import HeadConfig, head_macs
 from smarttrim_jax.models.meter.macs import meter_macs
-from smarttrim_jax.nn.folding import Remat
+from smarttrim_jax.nn.layer_stack import Remat
 from smarttrim_jax.nn.sizes import check_heads, check_parameters, layer_parameters
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig

@@ -14,8 +14,8 @@ from smarttrim_jax.models.meter.config import MeterConfig
 from smarttrim_jax.models.meter.layers import fusion_layer, make_policies
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import Present, Run, RunSide, Segment, Stages, State
-from smarttrim_jax.nn.folding import stack
 from smarttrim_jax.nn.inputs import check_same_examples
+from smarttrim_jax.nn.layer_stack import stack
 from smarttrim_jax.nn.layers import PostNormLayer
 from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.text import TextTransformer

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from smarttrim_jax.tokens.attention.rows import goes_row_by_row, mix_row
-from smarttrim_jax.tokens.buckets import round_up
 from smarttrim_jax.tokens.packed import Packed
+from smarttrim_jax.tokens.rounding import round_up
 
 WIDTHS = (1.0, 0.8, 0.64, 0.5)
 """Shares of the longest row that a program has room for; each is compiled."""
@@ -18,7 +18,7 @@ WIDTHS = (1.0, 0.8, 0.64, 0.5)
 
 def suits_ragged(tokens: Packed, keys: Packed, query: Array) -> bool:
     """Whether several examples are large enough for it."""
-    return tokens.shape[0] > 1 and goes_row_by_row(tokens.places, keys.places, query.shape[-2])
+    return tokens.shape[0] > 1 and goes_row_by_row(tokens.row_capacity, keys.row_capacity, query.shape[-2])
 
 
 def mix_ragged(tokens: Packed, keys: Packed, query: Array, key: Array, value: Array) -> Array:
@@ -53,14 +53,14 @@ def mix_ragged(tokens: Packed, keys: Packed, query: Array, key: Array, value: Ar
 
 
 def _width(tokens: Packed, share: float) -> int:
-    """A share of the longest row, in whole vectors of 8, no longer than the line."""
-    return min(round_up(share * tokens.places, 8), tokens.places, tokens.row.shape[0])
+    """A share of the longest row, in whole vectors of 8, no longer than all tokens."""
+    return min(round_up(share * tokens.row_capacity, 8), tokens.row_capacity, tokens.row.shape[0])
 
 
 def _window(
     tokens: Packed, lengths: Array, example: Array, width: int | Array, places: int
 ) -> tuple[Int[Array, ""], Array]:
-    """Where a window of `width` starts that holds the example and stays on the line; which `places` are its own."""
+    """Where a window of `width` starts that holds the example and stays in memory; which `places` are its own."""
     start = jnp.minimum(tokens.start[example], tokens.row.shape[0] - width)
     place = start + jnp.arange(places)
     first = tokens.start[example]

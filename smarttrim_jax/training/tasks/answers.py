@@ -16,7 +16,7 @@ from smarttrim_jax.nn.regularization import split_key
 from smarttrim_jax.objectives.language import answer_loss, sequence_distillation, word_accuracy
 from smarttrim_jax.objectives.total import weighted_mean
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.forward import Batch, inputs
+from smarttrim_jax.training.model_inputs import Batch, inputs
 from smarttrim_jax.training.tasks.base import Choice, ChoosingTask
 from smarttrim_jax.trimming.gates import Trim
 

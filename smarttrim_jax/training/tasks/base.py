@@ -11,7 +11,7 @@ from smarttrim_jax.data.language import Language
 from smarttrim_jax.metrics import NamedValues
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.forward import Batch, inputs
+from smarttrim_jax.training.model_inputs import Batch, inputs
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 State = dict[str, Any]

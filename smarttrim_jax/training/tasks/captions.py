@@ -5,15 +5,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.data.language import Language
-from smarttrim_jax.inference.generation import GenerationConfig
-from smarttrim_jax.inference.generation.blip import write_captions
-from smarttrim_jax.inference.generation.decoding import Generated
+from smarttrim_jax.generation import GenerationConfig
+from smarttrim_jax.generation.blip import write_captions
+from smarttrim_jax.generation.decoding import Generated
 from smarttrim_jax.metrics import NamedValues
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.objectives.language import caption_loss, sequence_distillation, word_accuracy, words_behind
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.forward import Batch, inputs
+from smarttrim_jax.training.model_inputs import Batch, inputs
 from smarttrim_jax.training.tasks.base import Rows, Task
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 

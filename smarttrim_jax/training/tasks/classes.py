@@ -12,7 +12,7 @@ from smarttrim_jax.objectives.distillation import distillation_loss
 from smarttrim_jax.objectives.task import soft_targets, soft_task_loss, task_loss
 from smarttrim_jax.objectives.total import weighted_mean
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.forward import Batch
+from smarttrim_jax.training.model_inputs import Batch
 from smarttrim_jax.training.tasks.base import Choice, ChoosingTask
 from smarttrim_jax.trimming.gates import Trim
 

@@ -29,7 +29,7 @@ from smarttrim_jax.objectives.retrieval import (
 )
 from smarttrim_jax.objectives.total import weighted_mean
 from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.forward import Batch
+from smarttrim_jax.training.model_inputs import Batch
 from smarttrim_jax.training.tasks.base import Choice, ChoosingTask, Rows, State
 from smarttrim_jax.trimming.gates import GateKey, GatesByKey, Trim, TrimRecord
 
@@ -98,7 +98,7 @@ class Pairs(ChoosingTask):
         return {
             # Copies: parameters and state are given away at every step, each once.
             "momentum": jax.tree.map(jnp.copy, _without_trimmers(params)),
-            "queue": empty_queue(key, self.config.retrieval.places, width),
+            "queue": empty_queue(key, self.config.retrieval.queue_size, width),
         }
 
     def begin(self, state: State, batch: Batch) -> tuple[Momentum, State]:

@@ -1,0 +1,62 @@
+"""Any program compiled for devices that are not there: what it holds and sends."""
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+
+from smarttrim_jax.ahead_of_time.collectives import Collectives, collectives
+from smarttrim_jax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledProgram:
+    """One program, on one device.
+
+    Attributes:
+        seconds: that compiling took.
+        peak_bytes: that are in use at once, arguments included.
+        collectives: by kind, of one run.
+    """
+
+    seconds: float
+    peak_bytes: int
+    collectives: list[Collectives]
+
+    @property
+    def bytes_sent(self) -> int:
+        """By each device in one run."""
+        return sum(kind.bytes for kind in self.collectives)
+
+
+def compile_program(lowered: jax.stages.Lowered, batch_size: int) -> CompiledProgram:
+    """Compiles a lowered program.
+
+    Args:
+        lowered: with the devices in its arguments' shardings.
+        batch_size: to be named if it does not fit.
+
+    Raises:
+        ConfigError: it does not fit the devices' memory.
+    """
+    begun = time.perf_counter()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise ConfigError(f"a batch of {batch_size} does not fit: {_first_sentence(error)}") from error
+    memory: Any = compiled.memory_analysis()
+    return CompiledProgram(
+        seconds=time.perf_counter() - begun,
+        peak_bytes=memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes,
+        collectives=collectives(compiled.as_text() or ""),
+    )
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).split("RESOURCE_EXHAUSTED:")[-1].strip().splitlines()[0]

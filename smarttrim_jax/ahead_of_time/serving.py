@@ -1,0 +1,64 @@
+"""The program for inference that `convert --export` writes, compiled without a trained run and its device."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
+
+from smarttrim_jax.ahead_of_time.program import CompiledProgram, compile_program
+from smarttrim_jax.execution.adaptive import AdaptiveConfig
+from smarttrim_jax.serving.answer_program import answer
+from smarttrim_jax.tokens import Kernel
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.without_data import abstract_batch, task_without_data
+from smarttrim_jax.trimming.gates import Trim
+
+BRANCHES = AdaptiveConfig(shares=(0.35, 0.6), multiple=128)
+"""Three sizes for each side of a layer: the fusion's layers have a branch for every pair of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledAnswer:
+    """One call on one device.
+
+    Attributes:
+        batch_size: examples of a call.
+        program: what was compiled.
+    """
+
+    batch_size: int
+    program: CompiledProgram
+
+
+def compile_answer(config: ExperimentConfig, device: Any, batch_size: int) -> CompiledAnswer:
+    """Compiles the adaptive program for one device; each device of a slice would answer for itself.
+
+    Args:
+        config: of the run, every size given.
+        device: of a `topology.Slice`, or this machine's.
+        batch_size: examples of a call.
+
+    Raises:
+        ConfigError: sizes that are left to the data, or a batch that does not fit the memory.
+    """
+    here = SingleDeviceSharding(device)
+    # Attention would else be chosen for the device that compiles.
+    kernel: Kernel = "splash" if device.platform == "tpu" else "xla"
+    model = dataclasses.replace(config.model, attention=kernel, scan=True)
+    task = task_without_data(dataclasses.replace(config, model=model))
+
+    def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
+
+    params = jax.tree.map(placed, jax.eval_shape(task.model.init, jax.random.key(0)))
+    batch = jax.tree.map(placed, abstract_batch(task.config, batch_size))
+    offset = jax.ShapeDtypeStruct((), jnp.float32, sharding=here)
+
+    @jax.jit
+    def program(params: Any, offset: jax.Array, *inputs: jax.Array) -> dict[str, Any]:
+        return answer(task, BRANCHES, params, Trim(offset), *inputs)
+
+    lowered = program.lower(params, offset, batch["image"], batch["text_ids"], batch["text_mask"])
+    return CompiledAnswer(batch_size, compile_program(lowered, batch_size))

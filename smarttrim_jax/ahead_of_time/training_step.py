@@ -1,0 +1,91 @@
+"""The training step of a run, compiled without its data and its devices."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+
+from smarttrim_jax.ahead_of_time.program import CompiledProgram, compile_program
+from smarttrim_jax.models.functional import Params
+from smarttrim_jax.nn.partition import EXAMPLES
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.model_inputs import Batch
+from smarttrim_jax.training.sharding import make_mesh, state_shardings
+from smarttrim_jax.training.step import Steps, jit_step
+from smarttrim_jax.training.tasks import Task
+from smarttrim_jax.training.without_data import abstract_batch, task_without_data
+from smarttrim_jax.trimming.gates import TrimRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledStep:
+    """One step of trim-tuning (of plain fine-tuning where the schedule has no other).
+
+    Attributes:
+        batch_size: examples over all devices.
+        parameters: numbers in the model.
+        state_bytes: of parameters, optimizer and all else that is carried from step to step, on one device.
+        model_flops: of one device, as models' FLOPs are counted: 6 for each multiply-add of a full pass, a trimmed
+            pass like a full one, nothing for what is computed twice to save memory.
+        program: what was compiled.
+    """
+
+    batch_size: int
+    parameters: int
+    state_bytes: int
+    model_flops: float
+    program: CompiledProgram
+
+
+def compile_step(config: ExperimentConfig, devices: Sequence[Any], batch_size: int) -> CompiledStep:
+    """Compiles the step for these devices.
+
+    Args:
+        config: of the run; no data is read, so all its sizes must be given.
+        devices: of a `topology.Slice`, or this machine's.
+        batch_size: examples over all devices.
+
+    Raises:
+        ConfigError: sizes that are left to the data, a mesh that does not fit the devices, or a step that does not
+            fit their memory.
+    """
+    mesh, task = make_mesh(config.mesh, devices), task_without_data(config)
+    abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
+    steps = Steps.of(task, abstract)
+    state = jax.eval_shape(steps.initial_state, abstract)
+    shardings = state_shardings(state, mesh, config.model.is_stacked)
+    state = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), state, shardings
+    )
+    trims = config.schedule.trim_steps > 0
+    batch = abstract_batch(config, batch_size, NamedSharding(mesh, EXAMPLES))
+    with jax.set_mesh(mesh):
+        lowered = jit_step(steps.trim if trims else steps.full, shardings).lower(state, batch)
+    return CompiledStep(
+        batch_size=batch_size,
+        parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(abstract)),
+        state_bytes=sum(_bytes_on_a_device(leaf) for leaf in jax.tree.leaves(state)),
+        model_flops=6 * _macs_of_one(task) * (1 + trims) * batch_size / len(devices),
+        program=compile_program(lowered, batch_size),
+    )
+
+
+def _macs_of_one(task: Task) -> float:
+    """Multiply-adds of a full pass over one example whose text has no padding."""
+    params = jax.eval_shape(task.model.init, jax.random.key(0))
+    batch = abstract_batch(task.config, 1)
+
+    def full_pass(params: Params, batch: Batch) -> TrimRecord:
+        return task.run(params, batch, task.begin_pass(params, batch)).record
+
+    shapes = jax.eval_shape(full_pass, params, batch)
+    record = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
+    return float(jnp.sum(task.model.macs(record, trimmed=False)))
+
+
+def _bytes_on_a_device(leaf: jax.ShapeDtypeStruct) -> int:
+    return math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize

@@ -1,0 +1,66 @@
+"""The ways to compute one batch that are compared; each makes a call that is ready to be compiled."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from smarttrim_jax.benchmarking.against_torch import TorchForward, check_equal
+from smarttrim_jax.benchmarking.forced_load import ForcedLoad
+from smarttrim_jax.execution.adaptive import AdaptiveConfig, adaptive_apply
+from smarttrim_jax.execution.executor import PackedExecutor
+from smarttrim_jax.models.functional import Functional
+from smarttrim_jax.trimming.gates import Trim
+
+Call = Callable[[], Any]
+
+SHARES = (0.35, 0.55)
+"""Of the tokens that the adaptive program's branches hold; few, since each is compiled: for keeping .3 and .5."""
+
+
+def _full(load: ForcedLoad, trim: Trim | None) -> Call:
+    executor = PackedExecutor(load.model, load.params)
+    return lambda: executor(*load.batch)
+
+
+def _packed(load: ForcedLoad, trim: Trim | None) -> Call:
+    assert trim is not None
+    executor = PackedExecutor(load.model, load.params)
+    executor.calibrate([load.batch], trim=trim)
+    return lambda: executor(*load.batch, trim=trim)
+
+
+def _program(load: ForcedLoad, trim: Trim | None, *, scan: bool = True) -> Call:
+    model = dataclasses.replace(load.model, config=dataclasses.replace(load.model.config, scan=scan))
+    forward = jax.jit(model.apply)
+    return lambda: forward(load.params, *load.batch, trim=trim)
+
+
+def _adaptive(load: ForcedLoad, trim: Trim | None) -> Call:
+    forward = jax.jit(functools.partial(adaptive_apply, load.model, AdaptiveConfig(shares=SHARES)))
+    return lambda: forward(load.params, *load.batch, trim)
+
+
+def _torch(load: ForcedLoad, trim: Trim | None) -> Call:
+    forward = TorchForward(load.model.config, load.params)
+    check_equal(Functional(load.model.config), load.params, forward, load.batch)
+    return lambda: forward(load.batch)
+
+
+FULL: dict[str, Callable[[ForcedLoad, Trim | None], Call]] = {
+    "full": _full,
+    "program": _program,
+    "unrolled": functools.partial(_program, scan=False),
+    "torch": _torch,
+}
+"""At full capacity: layer by layer as the executor does it, as one program (a loop over the layers of each run, or
+unrolled), and as transformers computes it with PyTorch."""
+
+TRIMMED: dict[str, Callable[[ForcedLoad, Trim | None], Call]] = {
+    "padded": _program,
+    "packed": _packed,
+    "adaptive": _adaptive,
+}
+"""With trimmed tokens masked; removed by the host-led executor; and removed within one program."""

@@ -1,0 +1,116 @@
+"""What is measured, the most important first."""
+
+import dataclasses
+from typing import Any
+
+from smarttrim_jax.benchmarking.accelerator.comparison import Comparison, Subject
+from smarttrim_jax.benchmarking.accelerator.stages import Study
+from smarttrim_jax.benchmarking.accelerator.steps import StepStudy
+from smarttrim_jax.models.functional import ModelConfig
+from smarttrim_jax.tokens import Kernel
+from smarttrim_jax.training.experiment import ExperimentConfig
+
+NARROW_HEAD, NARROW_MLP = 8, 96
+"""Widths of a head and of the MLPs of the narrow model: so little work that a call's time is the host's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The sizes of the measurements.
+
+    Attributes:
+        meter: Run configuration of the METER, with its name.
+        blip: Run configuration of the BLIP, with its name.
+        peak: Multiply-adds a second of the machine's large matrix products.
+        batch_sizes: The most important ones, ascending.
+        outer: Smaller and larger ones, ascending; the first is the adaptive program's too.
+        steps: Batch sizes of training steps.
+        keeps: Mean shares of tokens that trimmed executions keep.
+        repeats: Timed calls of each execution.
+        profile: Whether to ask the profiler for the device's time.
+        kernels: Attention kernels to compare.
+    """
+
+    meter: tuple[str, ExperimentConfig]
+    blip: tuple[str, ExperimentConfig]
+    peak: float
+    batch_sizes: tuple[int, ...] = (8, 64)
+    outer: tuple[int, ...] = (1, 256)
+    steps: tuple[int, ...] = (16, 64)
+    keeps: tuple[float, ...] = (0.5, 0.3)
+    repeats: int = 10
+    profile: bool = True
+    kernels: tuple[Kernel, ...] = ("cudnn", "xla")
+
+    def stages(self) -> list[list[Study]]:
+        """The studies; those of one stage are compiled side by side."""
+        meter, blip = (Subject(name, run.model, run.data.text_length) for name, run in (self.meter, self.blip))
+        name, run = self.meter
+        narrow = Subject(f"{name} narrow", narrowed(run.model), run.data.text_length)
+        small, large, least = self.batch_sizes[0], self.batch_sizes[-1], self.outer[0]
+        basic, against_torch = ("full", "program", "packed"), ("torch", "full", "program", "packed")
+        return [
+            [self._compare(meter, size, basic) for size in self.batch_sizes],
+            [
+                *(self._compare(meter, size, basic) for size in self.outer),
+                *(self._compare(meter, size, ("program", "adaptive")) for size in sorted({least, small})),
+            ],
+            [self._compare(blip, size, against_torch) for size in self.batch_sizes],
+            [
+                *(self._steps(meter, size) for size in self.steps[:1]),
+                *(self._attention(kernel) for kernel in self.kernels),
+            ],
+            # A stage's first calls may be in memory together; so large steps have a stage of their own.
+            [self._steps(meter, size) for size in self.steps[1:]],
+            [
+                *(self._compare(narrow, size, basic, self.keeps[-1:]) for size in sorted({least, small})),
+                *(self._compare(meter, size, ("program", "unrolled", "padded")) for size in sorted({least, small})),
+            ],
+            [
+                *(self._compare(blip, size, against_torch) for size in self.outer),
+                self._compare(blip, small, ("program", "adaptive")),
+                self._compare(meter, large, ("program", "adaptive")),
+            ],
+        ]
+
+    def _compare(
+        self,
+        subject: Subject,
+        batch_size: int,
+        executions: tuple[str, ...],
+        keeps: tuple[float, ...] | None = None,
+        **more: Any,
+    ) -> Comparison:
+        return Comparison(
+            subject,
+            batch_size,
+            executions,
+            keeps or self.keeps,
+            peak=self.peak,
+            repeats=self.repeats,
+            profile=self.profile,
+            **more,
+        )
+
+    def _attention(self, kernel: Kernel) -> Comparison:
+        name, run = self.meter
+        subject = Subject(name, dataclasses.replace(run.model, attention=kernel), run.data.text_length)
+        executions = ("program", "padded", "packed")
+        return self._compare(
+            subject, self.batch_sizes[-1], executions, section="attention", labels={"attention": kernel}
+        )
+
+    def _steps(self, subject: Subject, batch_size: int) -> StepStudy:
+        run = self.meter[1]
+        run = dataclasses.replace(run, model=dataclasses.replace(run.model, remat="dots"))
+        return StepStudy(subject, run, batch_size, peak=self.peak, repeats=self.repeats)
+
+
+def narrowed(config: ModelConfig) -> ModelConfig:
+    """A METER of the same depths, heads and tokens, with next to no arithmetic in a layer."""
+    parts = {
+        part: dataclasses.replace(sizes, width=NARROW_HEAD * sizes.heads, mlp_width=NARROW_MLP)
+        for part in ("vision", "text", "fusion")
+        for sizes in [getattr(config, part)]
+    }
+    return dataclasses.replace(config, **parts)

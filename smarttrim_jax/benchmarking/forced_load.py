@@ -1,0 +1,107 @@
+"""What an untrained model is timed on: random inputs, and gates that keep the share of tokens one asks for."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.execution.executor import Batch
+from smarttrim_jax.models.functional import Functional, ModelConfig, Params
+from smarttrim_jax.trimming.gates import GateKey, Trim
+from smarttrim_jax.trimming.policies import ForcedPolicyConfig, LearnedPolicyConfig
+from smarttrim_jax.trimming.policies.forced import forced_trimmers, offset_that_keeps
+
+SPREAD = 0.25
+"""Standard deviation of the share that forced examples keep, relative to its mean."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ForcedLoad:
+    """A model whose gates are forced, and a batch for it.
+
+    Attributes:
+        model: keeps what the offset of a `Trim` says, in a random order of the tokens, and all heads.
+        params: Parameters of the model.
+        batch: Random images, and random texts of full length without padding.
+        random: Draws the shares that examples keep.
+    """
+
+    model: Functional
+    params: Params
+    batch: Batch
+    random: np.random.Generator
+
+    def trim(self, keep: float) -> Trim:
+        """The decisions at which the examples keep `keep` of their tokens on average, each a share of its own."""
+        examples = len(self.batch[1])
+        shares = np.clip(self.random.normal(keep, SPREAD * keep * (keep < 1), examples), 0.0, 1.0)
+        return Trim(offset=offset_that_keeps(jnp.asarray(shares, jnp.float32)))
+
+
+def forced_load(config: ModelConfig, params: Params, text_length: int, batch_size: int, seed: int) -> ForcedLoad:
+    """The load of one batch size; the same seed gives the same load.
+
+    Args:
+        config: Model configuration with trimmers and a vocabulary.
+        params: Parameters of the model.
+        text_length: Tokens of every text.
+        batch_size: Examples of the batch.
+        seed: Seed of everything random but the parameters.
+
+    Raises:
+        ConfigError: The model has no trimmers.
+    """
+    if config.trimming is None:
+        raise ConfigError("the config's model has no trimmers (model.trimming is None)")
+    random, side = np.random.default_rng(seed), config.image_size
+    batch = (
+        jnp.asarray(random.normal(size=(batch_size, config.images, side, side, 3)), jnp.float32),
+        jnp.asarray(random.integers(3, config.vocab_size, (batch_size, text_length))),
+        jnp.ones((batch_size, text_length), jnp.int32),
+    )
+    tokens = _orders(Functional(config), params, batch, random)
+    return ForcedLoad(*forced_model(config, params, tokens=tokens), batch, random)
+
+
+def forced_model(
+    config: ModelConfig,
+    params: Params,
+    *,
+    tokens: Mapping[GateKey, Array] | None = None,
+    heads: Mapping[GateKey, Array] | None = None,
+) -> tuple[Functional, Params]:
+    """A model whose trimmers are overruled by tables.
+
+    Args:
+        config: Configuration of a model with learned trimmers.
+        params: Its parameters.
+        tokens: Tables of tokens, see `forced_trimmers`.
+        heads: Tables of heads.
+
+    Returns:
+        The model and its parameters.
+
+    Raises:
+        ConfigError: The model has no trimmers.
+    """
+    trimming = config.trimming
+    if trimming is None or not isinstance(trimming.policy, LearnedPolicyConfig):
+        raise ConfigError("the config's model has no trimmers (model.trimming is None, or its policy is not learned)")
+    forced = dataclasses.replace(trimming, policy=ForcedPolicyConfig(trimming.policy))
+    trimmers = forced_trimmers(params["trimmers"], tokens=tokens or {}, heads=heads or {})
+    return Functional(dataclasses.replace(config, trimming=forced)), params | {"trimmers": trimmers}
+
+
+def _orders(model: Functional, params: Params, batch: Batch, random: np.random.Generator) -> dict[GateKey, Array]:
+    """A random order of the tokens of every side, the same for sides of the same length."""
+    record = jax.eval_shape(lambda *args: model.apply(*args, trim=Trim()).record, params, *batch)
+    order: dict[int, Array] = {}
+    for gates in record.gates.values():
+        count = gates.tokens.shape[-1]
+        if count not in order:
+            order[count] = jnp.asarray((random.permutation(count) + 0.5)[None] / count, jnp.float32)
+    return {key: order[gates.tokens.shape[-1]] for key, gates in record.gates.items()}

@@ -1,0 +1,95 @@
+"""Full, padded and packed execution of the same batches, timed in one run."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from smarttrim_jax.benchmarking.measurement import matmul, time_by_turns
+from smarttrim_jax.execution.executed_macs import executed_macs
+from smarttrim_jax.execution.executor import Batch, PackedExecutor
+from smarttrim_jax.models.functional import Functional, Params
+from smarttrim_jax.trimming.gates import Trim
+
+Row = dict[str, Any]
+
+
+def compare(
+    model: Functional,
+    params: Params,
+    executor: PackedExecutor,
+    batches: Sequence[Batch],
+    trim: Trim,
+    *,
+    repeats: int,
+    torch: Callable[[Batch], Any] | None = None,
+) -> list[Row]:
+    """A row for each execution: full (no trimmers run), padded (trimmed tokens masked), packed, and torch's if given.
+
+    Full runs layer by layer like packed, which is faster than one program of all layers: that would copy each layer's
+    weights out of the stack.
+
+    Args:
+        model: whose parameters these are.
+        params: of the model.
+        executor: of the same model and parameters.
+        batches: of one size, each images, ids and mask; one is computed after the other.
+        trim: how the trimmers decide.
+        repeats: timed passes over the batches of each.
+        torch: computes at full capacity what the model does, as PyTorch would.
+
+    Returns:
+        Rows with `execution`, `seconds` (of a batch, median), `spread` (quartiles over the median),
+        `compile_seconds`, `macs` (mean and percentiles of the examples' realised gates), `macs_ratio` (full over
+        trimmed), `speedup` (against the faster of full and padded) and `realised` (speedup over macs_ratio). Full has
+        `of_peak`, its share of the rate at which this machine multiplies large matrices; packed has `macs_computed`
+        per example, `padding_waste` (their share that no open token needed) and `programs` (of layers, compiled so
+        far). Where torch is given, rows have `against_torch`, its seconds over theirs.
+    """
+    forward = jax.jit(model.apply)
+    product, product_macs = matmul(model.config.dtype)
+    executions: dict[str, Callable[[], Any]] = {
+        "full": lambda: [executor(*batch).result for batch in batches],
+        "padded": lambda: [forward(params, *batch, trim=trim).result for batch in batches],
+        "packed": lambda: [executor(*batch, trim=trim).result for batch in batches],
+    }
+    if torch is not None:
+        executions["torch"] = lambda: [torch(batch) for batch in batches]
+    timings = time_by_turns({"product": product, **executions}, repeats)
+    records = [forward(params, *batch, trim=trim).record for batch in batches]
+    macs = {
+        "full": np.concatenate([model.macs(record.opened(), trimmed=False) for record in records]),
+        "trimmed": np.concatenate([model.macs(record) for record in records]),
+    }
+    ratio = float(macs["full"].mean() / macs["trimmed"].mean())
+    baseline = min(timings["full"].median, timings["padded"].median)
+    rows = []
+    for name in executions:
+        is_full, timing = name in ("full", "torch"), timings[name]
+        own = macs["full" if is_full else "trimmed"]
+        row: Row = {
+            "batch_size": len(own) // len(batches),
+            "execution": name,
+            "seconds": timing.median / len(batches),
+            "spread": timing.spread,
+            "compile_seconds": timing.first - timing.median,
+            "macs": {"mean": float(own.mean()), **{f"p{q}": float(np.percentile(own, q)) for q in (50, 90)}},
+            "macs_ratio": 1.0 if is_full else ratio,
+            "speedup": baseline / timing.median,
+        }
+        row["realised"] = row["speedup"] / row["macs_ratio"]
+        if torch is not None:
+            row["against_torch"] = timings["torch"].median / timing.median
+        if name == "full":
+            row["of_peak"] = float(own.sum()) / timing.median / (product_macs / timings["product"].median)
+        if name == "packed":
+            lengths = [executor.packed_lengths(batch, trim) for batch in batches]
+            needed = sum(executed_macs(model, record) for record in records)
+            computed = sum(map(functools.partial(executed_macs, model), records, lengths))
+            row["macs_computed"] = computed / len(own)
+            row["padding_waste"] = 1.0 - needed / computed
+            row["programs"] = executor.compiled
+        rows.append(row)
+    return rows

@@ -1,0 +1,109 @@
+"""What `python -m smarttrim_jax.benchmark` measures: forced gates on random images, or a trained model's own."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import jax
+
+from smarttrim_jax.benchmarking.against_torch import TorchForward, check_equal
+from smarttrim_jax.benchmarking.forced_load import forced_load
+from smarttrim_jax.benchmarking.speed import Row, compare
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.execution.config import ExecutionConfig
+from smarttrim_jax.execution.executor import Batch, PackedExecutor
+from smarttrim_jax.models.functional import Functional, Params
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.trimming.gates import Trim
+
+EXAMPLES = 32
+"""Of a trained model's data, at least, that every execution is timed on."""
+
+CALIBRATION_BATCH = 128
+"""Examples at a time that the executor is calibrated on."""
+
+
+def measure_forced(
+    config: ExperimentConfig,
+    batch_sizes: Sequence[int],
+    keeps: Sequence[float],
+    repeats: int,
+    *,
+    params: Params | None = None,
+    against_torch: bool = False,
+) -> Iterator[Row]:
+    """Forced gates, random images and texts of full length; every example draws the share of tokens it keeps.
+
+    Args:
+        config: its model is measured, with texts of its data's length.
+        batch_sizes: examples at a time.
+        keeps: mean shares of tokens that layers keep, from the first layer on that trims.
+        repeats: timed calls.
+        params: Parameters of the model; by default fresh ones.
+        against_torch: measure transformers' model with the same weights too.
+
+    Yields:
+        Rows of `compare`, as soon as they are measured.
+
+    Raises:
+        ConfigError: a model without trimmers, or one that transformers does not have.
+    """
+    sizes = config.model
+    if params is None:
+        params = jax.jit(Functional(sizes).init)(jax.random.key(config.seed))
+    torch = TorchForward(sizes, params) if against_torch else None
+    for batch_size in batch_sizes:
+        load = forced_load(sizes, params, config.data.text_length, batch_size, config.seed)
+        if torch is not None:
+            check_equal(Functional(sizes), params, torch, load.batch)
+        for keep in keeps:
+            trim = load.trim(keep)
+            executor = PackedExecutor(load.model, params, config.execution)
+            executor.calibrate([load.batch], trim=trim)
+            for row in compare(load.model, params, executor, [load.batch], trim, repeats=repeats, torch=torch):
+                yield {"keep": keep, **row}
+
+
+def measure_trained(
+    model: Functional,
+    params: Params,
+    execution: ExecutionConfig,
+    trims: Mapping[float, Trim],
+    examples: Batch,
+    calibration: Batch,
+    batch_sizes: Sequence[int],
+    repeats: int,
+) -> Iterator[Row]:
+    """A trained model on real examples, at speed-ups of its dial; small batches are many, `EXAMPLES` together.
+
+    Args:
+        model: The model.
+        params: Its parameters.
+        execution: How kept tokens are packed.
+        trims: How its trimmers decide at each asked speed-up.
+        examples: Normalised images, ids and mask of the examples to time.
+        calibration: The same of those that the executor is calibrated on.
+        batch_sizes: Examples at a time.
+        repeats: Timed calls.
+
+    Yields:
+        Rows of `compare` with the speed-up that was `asked`, as soon as they are measured.
+
+    Raises:
+        ConfigError: A batch size above the number of examples.
+    """
+    count = len(examples[1])
+    for batch_size in batch_sizes:
+        if batch_size > count:
+            raise ConfigError(f"--batch_sizes asks for {batch_size} examples at a time, but there are {count}")
+    for speedup, trim in trims.items():
+        executor = PackedExecutor(model, params, execution)
+        executor.calibrate(_cut(calibration, min(CALIBRATION_BATCH, len(calibration[1]))), trim=trim)
+        for batch_size in batch_sizes:
+            batches = _cut(examples, batch_size)[: max(EXAMPLES // batch_size, 1)]
+            measured = compare(model, params, executor, batches, trim, repeats=repeats)
+            yield from ({"asked": speedup, **row} for row in measured)
+
+
+def _cut(examples: Batch, size: int) -> list[Batch]:
+    """Batches of one size; what is left over is dropped, since fillers are no examples."""
+    starts = range(0, len(examples[1]) - size + 1, size)
+    return [tuple(part[start : start + size] for part in examples) for start in starts]

@@ -1,0 +1,121 @@
+"""What a step of trim-tuning costs, against one of plain fine-tuning."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from smarttrim_jax.benchmarking.measurement import Timing, time_by_turns
+from smarttrim_jax.benchmarking.speed import Row
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.training.sharding import make_mesh, place_batch, state_shardings
+from smarttrim_jax.training.step import Step, Steps, jit_step
+from smarttrim_jax.training.without_data import abstract_batch, task_without_data
+
+
+def measure_steps(config: ExperimentConfig, batch_sizes: Sequence[int], repeats: int) -> Iterator[Row]:
+    """A run's steps on random images and texts of full length, timed by turns on the config's mesh.
+
+    Args:
+        config: of the run, every size given.
+        batch_sizes: examples over all devices.
+        repeats: timed steps of each kind.
+
+    Yields:
+        Rows of `step_rows`.
+
+    Raises:
+        ConfigError: a model without trimmers, sizes that are left to the data, or a mesh that does not fit.
+    """
+    steps = TimedSteps(config)
+    for batch_size in batch_sizes:
+        yield from step_rows(time_by_turns(steps.calls(batch_size), repeats), batch_size)
+
+
+class TimedSteps:
+    """A run's steps as calls that a clock can be held to.
+
+    Args:
+        config: Configuration of the run, with every size given.
+
+    Raises:
+        ConfigError: A model without trimmers, sizes that are left to the data, or a mesh that does not fit.
+    """
+
+    def __init__(self, config: ExperimentConfig):
+        if config.model.trimming is None:
+            raise ConfigError("the config's model has no trimmers (model.trimming is None)")
+        task, self._config, self._mesh = task_without_data(config), config, make_mesh(config.mesh)
+        abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
+        self._steps = Steps.of(task, abstract)
+        self._shardings = state_shardings(
+            jax.eval_shape(self._steps.initial_state, abstract), self._mesh, config.model.is_stacked
+        )
+        self._begin = jax.jit(
+            lambda key: self._steps.initial_state(task.model.init(key)), out_shardings=self._shardings
+        )
+
+    def calls(self, batch_size: int) -> dict[str, Callable[[], Any]]:
+        """A call for each kind of step: "plain", "trim", and "shortened" where the config has a capacity.
+
+        Each begins with a state of its own and goes on from it, call by call; the first one compiles.
+
+        Args:
+            batch_size: Examples over all devices.
+        """
+        batch = place_batch(_random_batch(self._config, batch_size), self._mesh)
+        compared = {"plain": self._steps.full, "trim": self._steps.trim}
+        if self._config.capacity.sides:
+            compared["shortened"] = self._steps.trim_shortened
+        return {name: self._repeated(step, batch) for name, step in compared.items()}
+
+    def _repeated(self, step: Step, batch: Any) -> Callable[[], Any]:
+        program = jit_step(step, self._shardings)
+        states: list[Any] = []
+
+        def run() -> Any:
+            with jax.set_mesh(self._mesh):
+                before = states.pop() if states else self._begin(jax.random.key(self._config.seed))
+                state, metrics = program(before, batch)
+            states.append(state)
+            return metrics
+
+        return run
+
+
+def step_rows(timings: Mapping[str, Timing], batch_size: int) -> list[Row]:
+    """What steps took, each against the plain one.
+
+    Args:
+        timings: By kind of step, "plain" among them.
+        batch_size: Examples over all devices.
+
+    Returns:
+        Rows with `step`, `batch_size`, `seconds` (median), `spread` (quartiles over the median), `compile_seconds`,
+        and `cost`, its seconds over the plain step's.
+    """
+    return [
+        {
+            "step": name,
+            "batch_size": batch_size,
+            "seconds": timing.median,
+            "spread": timing.spread,
+            "compile_seconds": timing.first - timing.median,
+            "cost": timing.median / timings["plain"].median,
+        }
+        for name, timing in timings.items()
+    ]
+
+
+def _random_batch(config: ExperimentConfig, size: int) -> dict[str, np.ndarray]:
+    """Texts of full length, and answers 0 and 1."""
+    random, shapes = np.random.default_rng(config.seed), abstract_batch(config, size)
+    highest = {"image": 256, "text_ids": config.model.vocab_size, "label": 2}
+    filled = {name: np.ones(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+    drawn = {
+        name: random.integers(0, high, shapes[name].shape).astype(shapes[name].dtype)
+        for name, high in highest.items()
+    }
+    return filled | drawn
