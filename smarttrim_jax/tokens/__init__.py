@@ -8,7 +8,7 @@ dataclass that has a name, and fails on one in a tuple of arguments or results.
 from smarttrim_jax.tokens.attention import Kernel, attend, gated_softmax
 from smarttrim_jax.tokens.layout import Tokens
 from smarttrim_jax.tokens.packed import Packed, compact
-from smarttrim_jax.tokens.padded import Padded, first_token_open
+from smarttrim_jax.tokens.padded import Padded, as_tokens, first_token_open
 from smarttrim_jax.tokens.shortened import Shortened, shorten
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Padded",
     "Shortened",
     "Tokens",
+    "as_tokens",
     "attend",
     "compact",
     "first_token_open",

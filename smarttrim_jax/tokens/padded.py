@@ -5,7 +5,10 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
+
+from smarttrim_jax.tokens.layout import Tokens
 
 
 @jax.tree_util.register_dataclass
@@ -96,3 +99,18 @@ class Padded:
 def first_token_open(mask: Int[Array, "batch tokens"]) -> Float[Array, "batch tokens"]:
     """The initial gate of a padding mask: 1 where it is set, and for the global token."""
     return jnp.asarray(mask > 0, jnp.float32).at[:, 0].set(1.0)
+
+
+def as_tokens(tokens: Tokens | Float[Array, "batch tokens width"]) -> Tokens:
+    """Tokens in their layout, or those of a plain array, all of them open.
+
+    Args:
+        tokens: Tokens of any layout, or `[batch, tokens, width]`.
+
+    Returns:
+        The tokens.
+    """
+    if isinstance(tokens, jax.Array | np.ndarray):
+        values = jnp.asarray(tokens)
+        return Padded(values, jnp.ones(values.shape[:2], jnp.float32))
+    return tokens

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.layers import gelu, layer_norm
 from smarttrim_jax.nn.linear import Linear
-from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.tokens import Tokens, as_tokens
 
 
 class TrimmerShape(Protocol):
@@ -54,9 +55,21 @@ class TokenTrimmer(nnx.Module):
         self.up = Linear(width, shape.hidden, rngs=rngs)
         self.logits = GateLogits(shape.hidden, 1, shape.initial_bias, rngs=rngs)
 
-    def __call__(self, tokens: Tokens, other: Float[Array, "batch width"] | None) -> Float[Array, "... 2"]:
-        """(keep, drop) logits of every token; `other` is not read."""
-        return self.logits(gelu(self.up(self.norm(tokens.values)))).squeeze(-2)
+    def __call__(
+        self,
+        tokens: Tokens | Float[Array, "batch tokens width"],
+        other: Float[Array, "batch width"] | None = None,
+    ) -> Float[Array, "... 2"]:
+        """Scores every token.
+
+        Args:
+            tokens: The layer's input: tokens in any layout, or an array.
+            other: Not read; a trimmer of cross-modal layers reads it.
+
+        Returns:
+            Logits (keep, drop) of every token, laid out like the tokens.
+        """
+        return self.logits(gelu(self.up(self.norm(as_tokens(tokens).values)))).squeeze(-2)
 
 
 class CrossModalTokenTrimmer(nnx.Module):
@@ -76,10 +89,24 @@ class CrossModalTokenTrimmer(nnx.Module):
         self.interaction = Linear(shape.hidden, shape.hidden, use_bias=False, rngs=rngs)
         self.logits = GateLogits(shape.hidden, 1, shape.initial_bias, rngs=rngs)
 
-    def __call__(self, tokens: Tokens, other: Float[Array, "batch other"] | None) -> Float[Array, "... 2"]:
-        """(keep, drop) logits of every token, given the other side's global token."""
+    def __call__(
+        self, tokens: Tokens | Float[Array, "batch tokens width"], other: Float[Array, "batch other"] | None
+    ) -> Float[Array, "... 2"]:
+        """Scores every token, given the other side's global token.
+
+        Args:
+            tokens: The layer's input: tokens in any layout, or an array.
+            other: The other side's global token.
+
+        Returns:
+            Logits (keep, drop) of every token, laid out like the tokens.
+
+        Raises:
+            ConfigError: No global token of the other side.
+        """
         if other is None:
-            raise ValueError("a cross-modal token trimmer needs the other side's global token")
+            raise ConfigError("a cross-modal token trimmer needs the other side's global token")
+        tokens = as_tokens(tokens)
         u = gelu(self.up(self.norm(tokens.values)))
         g = gelu(self.guide(self.other_norm(other)))
         mixed = self.own(u) + tokens.spread(self.guided(g)) + self.interaction(u * tokens.spread(g))

@@ -183,3 +183,17 @@ def test_in_causal_order_no_token_reads_those_behind_it(batch: int) -> None:
     np.testing.assert_allclose(mixed, trained * opened, atol=1e-6)
     with pytest.raises(ValueError, match="not with a source"):
         attend(tokens, vectors, vectors, vectors, source=tokens, causal=True)
+
+
+def test_gates_that_get_no_gradient_are_an_error_and_not_a_zero() -> None:
+    query, gate = jnp.ones((1, 3, 2, 4)), jnp.ones((1, 3))
+
+    def total(gate: Any, **more: Any) -> Any:
+        tokens = Padded(jnp.ones((1, 3, 8)), gate)
+        return jnp.sum(library.attend(tokens, query, query, query * jnp.arange(3.0)[:, None, None], **more))
+
+    with pytest.raises(ConfigError, match="attention without `drop` gives the gates of its keys no gradient"):
+        jax.grad(total)(gate)
+    assert jnp.any(jax.grad(lambda gate: total(gate, drop=lambda weights: weights))(gate) != 0)
+    # Values are differentiable all the same.
+    jax.grad(lambda scale: total(jax.lax.stop_gradient(gate)) * scale)(1.0)

@@ -15,7 +15,7 @@ BATCH, LENGTH, HEADS, WIDTH = 3, 5, 2, 4
 COUNTS = np.array([5, 3, 1])  # open tokens of the examples, in any order
 TIGHT, ROOMY = (9, 5), (15, 8)
 seeds = st.integers(0, 2**16)
-packed_as = {size: jax.jit(functools.partial(compact, line=size[0], places=size[1])) for size in (TIGHT, ROOMY)}
+packed_as = {size: jax.jit(functools.partial(compact, packed_length=size[0], row_capacity=size[1])) for size in (TIGHT, ROOMY)}
 repeated = jax.jit(lambda tokens: tokens.repeat(2))
 taken = jax.jit(lambda tokens, rows, copies: tokens.take(rows, copies), static_argnums=2)
 dealt = jax.jit(lambda tokens: tokens.split_by_image(2))
@@ -101,7 +101,7 @@ def _attend(tokens: Tokens, source: Tokens, head_gate: jax.Array) -> jax.Array:
     return mixed.reshape(*mixed.shape[:-2], -1)
 
 
-def test_a_line_without_fillers_gives_its_last_example_no_token_twice():
+def test_packed_tokens_without_fillers_gives_its_last_example_no_token_twice():
     for seed in range(6):  # some of them end on an example that is shorter than the rows
         packed = packed_as[TIGHT](padded(seed))
         np.testing.assert_array_equal(packed.row_gate.sum(1), packed.counts)

@@ -20,7 +20,7 @@ from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.metrics import Scores
-from smarttrim_jax.models.blip.config import TASKS
+from smarttrim_jax.models.blip.config import TASKS, BlipConfig
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.nn.vision import VisionTransformer
 from smarttrim_jax.objectives.retrieval import NOBODY, RetrievalConfig

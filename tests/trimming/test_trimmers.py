@@ -101,3 +101,13 @@ def test_token_decisions_read_the_other_side_only_under_cross_modal_guidance(gui
     assert 0.05 < first.mean() < 0.95
     assert bool((first != second).any()) == (guidance == "cross_modal")
     np.testing.assert_array_equal(first_heads, second_heads)
+
+
+def test_trimmers_take_plain_arrays_as_well_as_tokens():
+    config = LearnedPolicyConfig(hidden=8)
+    values = jax.random.normal(jax.random.key(0), (2, 5, 16))
+    tokens = Padded(values, jnp.ones((2, 5)))
+    alone = TokenTrimmer(16, config, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(alone(values), alone(tokens))
+    guided = CrossModalTokenTrimmer(16, 16, config, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(guided(values, values[:, 0]), guided(tokens, values[:, 0]))

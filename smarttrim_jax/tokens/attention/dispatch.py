@@ -1,11 +1,13 @@
 """Dispatch of attention: one function for all layers, layouts and kernels."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, NoReturn, cast
 
 import jax
 from jaxtyping import Array, Float
 
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.tokens.attention.cudnn import mix_cudnn, suits_cudnn
 from smarttrim_jax.tokens.attention.gated import mix_gated
 from smarttrim_jax.tokens.attention.ragged import mix_ragged, suits_ragged
@@ -41,11 +43,12 @@ def attend(
         source: what is read; `tokens` themselves by default.
         head_gate: multiplies each head's output.
         causal: no token reads those behind it; computed in plain JAX, whatever the kernel.
-        drop: dropout on the attention weights, in training: only then do gradients reach the gates of the keys.
+        drop: dropout on the attention weights, in training: only then do gradients reach the gates of the keys, and
+            asking for them without it is an error.
         kernel: who computes in evaluation.
 
     Raises:
-        ConfigError: a kernel that does not compute with such numbers.
+        ConfigError: a kernel that does not compute with such numbers; gates that are differentiated without `drop`.
         ValueError: a causal order between tokens and a source.
     """
     if causal and source is not None:
@@ -56,6 +59,8 @@ def attend(
         together = query.reshape(*shared.shape, *query.shape[2:])
         mixed = attend(shared, together, key, value, source=keys, head_gate=head_gate, drop=drop, kernel=kernel)
         return mixed.reshape(query.shape)
+    if drop is None:
+        keys = dataclasses.replace(cast(Any, keys), gate=_untrained(keys.gate))
     kernel = _suited(query) if kernel == "auto" else kernel
     if drop is not None:
         mixed = tokens.unrow(
@@ -74,6 +79,20 @@ def attend(
     if head_gate is not None:
         mixed = mixed * tokens.spread(head_gate)[..., None].astype(mixed.dtype)
     return mixed
+
+
+@jax.custom_jvp
+def _untrained(gate: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The gate itself, which nobody may differentiate: attention in evaluation would silently give it no gradient."""
+    return gate
+
+
+@_untrained.defjvp
+def _refuse(primals: Any, tangents: Any) -> NoReturn:
+    raise ConfigError(
+        "attention without `drop` gives the gates of its keys no gradient; pass a training key to the model, or "
+        "drop=lambda weights: weights to attend"
+    )
 
 
 def _suited(query: Array) -> Kernel:
