@@ -65,7 +65,7 @@ def experiment(folder: pathlib.Path) -> ExperimentConfig:
         generator="rbg",  # compiles fastest
         optimizer=OptimizerConfig(learning_rate=1e-3, trimmer=4.0, clip_norm=1.0),
         cost=CostConfig(target_speedup=1.5),
-        schedule=ScheduleConfig(trim_steps=180, tensorboard=False),
+        schedule=ScheduleConfig(trim_steps=180, writers=()),
         evaluation=EvaluationConfig(batch_size=80, speedups=(1.25,)),
     )
 

@@ -62,7 +62,7 @@ def decisions(output: Output) -> np.ndarray:
 
 
 def test_the_example_trims_one_picture_and_not_the_other(example: dict[str, Any]) -> None:
-    kept = example["trimmed"].record.gates["image"].tokens.sum(axis=-1)  # [layers, batch]
+    kept = example["trimmed"].record.gates["image", "image"].tokens.sum(axis=-1)  # [layers, batch]
     np.testing.assert_array_equal(kept, [[17, 17], [17, 1]])  # the first layer does not trim; the global token stays
 
 

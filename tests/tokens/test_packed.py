@@ -15,7 +15,9 @@ BATCH, LENGTH, HEADS, WIDTH = 3, 5, 2, 4
 COUNTS = np.array([5, 3, 1])  # open tokens of the examples, in any order
 TIGHT, ROOMY = (9, 5), (15, 8)
 seeds = st.integers(0, 2**16)
-packed_as = {size: jax.jit(functools.partial(compact, packed_length=size[0], row_capacity=size[1])) for size in (TIGHT, ROOMY)}
+packed_as = {
+    size: jax.jit(functools.partial(compact, packed_length=size[0], row_capacity=size[1])) for size in (TIGHT, ROOMY)
+}
 repeated = jax.jit(lambda tokens: tokens.repeat(2))
 taken = jax.jit(lambda tokens, rows, copies: tokens.take(rows, copies), static_argnums=2)
 dealt = jax.jit(lambda tokens: tokens.split_by_image(2))

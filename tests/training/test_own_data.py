@@ -50,7 +50,7 @@ def pets(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     config = ExperimentConfig(
         model=tiny_model(trimming=None),
         data=jsonl_config(folder / "images", folder / "prepared", dataset="own_pets:Pets"),
-        schedule=ScheduleConfig(full_steps=2, trim_steps=0, log_every=1, save_every=2, tensorboard=False),
+        schedule=ScheduleConfig(full_steps=2, trim_steps=0, log_every=1, save_every=2, writers=()),
         evaluation=EvaluationConfig(batch_size=4),
     )
     (folder / "config.json").write_text(json.dumps(to_dict(config)))
