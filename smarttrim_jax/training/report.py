@@ -16,9 +16,15 @@ def measure_dial(evaluator: Evaluator) -> SpeedDial:
 
     Args:
         evaluator: Of a trained model and its data.
+
+    Returns:
+        The dial; of a policy without one a single point, the speed that the policy has.
     """
     config = evaluator.task.config
     batches = list(evaluator.batches("calibration", limit=config.evaluation.calibration_examples))
+    trimming = config.model.trimming
+    if trimming is not None and not trimming.policy.has_dial:
+        return SpeedDial((0.0,), (evaluator.macs_ratio(batches, 0.0, "measuring the policy's speed-up"),))
     speedups = sorted({*config.evaluation.speedups, config.cost.target_speedup})
     few = batches[: max(1, len(batches) // ROUGHLY)]
     near = _calibrated(evaluator, few, speedups, None) if len(few) < len(batches) else None

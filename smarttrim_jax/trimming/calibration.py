@@ -40,11 +40,21 @@ class SpeedDial(Settings):
     def offset_for(self, speedup: float) -> float:
         """The offset that meets a speed-up, interpolated between measured points.
 
+        A dial of a single point is that of a policy with one speed, which it has whatever is asked.
+
+        Args:
+            speedup: MACs at full capacity over those that are wanted.
+
+        Returns:
+            The offset for `Trim`.
+
         Raises:
             ConfigError: a speed-up below 1, or beyond what the model can reach.
         """
         if not speedup >= 1:
             raise ConfigError(f"speedup is {speedup}; it must be at least 1 (2 halves the MACs)")
+        if len(self.offsets) == 1:
+            return self.offsets[0]
         ratio = 1.0 / speedup
         if ratio < self.ratios[0]:
             raise ConfigError(
