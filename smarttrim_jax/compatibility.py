@@ -4,7 +4,7 @@ import importlib.metadata
 
 
 def check_versions() -> None:
-    """flax 0.12.8 and older cannot import nnx with jax 0.11 and newer.
+    """Flax 0.12.8 and older cannot import nnx with jax 0.11 and newer.
 
     Raises:
         ImportError: such a pair is installed.

@@ -63,6 +63,7 @@ class DataConfig(Settings):
     fingerprint: str = ""
 
     def check(self) -> None:
+        """Makes sure that the fields fit together; see `Settings.check`."""
         images = max(self.images, self.example_images, 1)
         size = self.batch_size * images * 3 * self.image_size**2
         if size > MOST_BATCH_BYTES:

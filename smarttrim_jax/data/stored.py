@@ -25,6 +25,7 @@ class Encoded(tfds.decode.SkipDecoding):
     """Reads a sequence of images as their encoded bytes; TFDS can skip decoding of single images only."""
 
     def decode_batch_example_np(self, example: Any) -> Any:
+        """The sequence as it is."""
         return example
 
 

@@ -45,7 +45,7 @@ class AdaptiveConfig(Settings):
 def adaptive_apply(
     model: Functional, config: AdaptiveConfig, params: Params, images: Array, ids: Array, mask: Array, trim: Trim
 ) -> Output:
-    """a model's call for evaluation, with the work of closed tokens left out.
+    """A model's call for evaluation, with the work of closed tokens left out.
 
     Args:
         model: whose parameters these are.

@@ -43,6 +43,7 @@ class GenerationConfig(Settings):
     top_p: ShareAboveZero = 1.0
 
     def check(self) -> None:
+        """Makes sure that the fields fit together; see `Settings.check`."""
         if self.min_length > self.max_length:
             raise ConfigError(f"min_length is {self.min_length}; it must be at most max_length, {self.max_length}")
         if self.classic and self.early_stopping == "never":

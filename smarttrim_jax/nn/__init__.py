@@ -1,0 +1,1 @@
+"""Layers: attention, encoders of images and texts, stacks of equal layers."""

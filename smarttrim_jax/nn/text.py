@@ -52,6 +52,7 @@ class TextConfig(Settings):
     dropout: ShareBelowOne = 0.1
 
     def check(self) -> None:
+        """Makes sure that the fields fit together; see `Settings.check`."""
         check_heads(self.heads, self.width)
         if self.vocab_size and self.pad_id >= self.vocab_size:
             raise ConfigError(f"pad_id is {self.pad_id}; it must be below vocab_size, {self.vocab_size}")

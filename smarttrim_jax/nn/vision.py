@@ -54,6 +54,7 @@ class VisionConfig(Settings):
     position_grid: NonNegativeInt = 0
 
     def check(self) -> None:
+        """Makes sure that the fields fit together; see `Settings.check`."""
         if self.image_size % self.patch_size:
             raise ConfigError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
         check_heads(self.heads, self.width)

@@ -6,7 +6,7 @@ Rules = tuple[Rule, ...]
 
 
 def linear(official: str, ours: str) -> Rules:
-    """torch's Linear, whose weight is `[out, in]`."""
+    """Torch's Linear, whose weight is `[out, in]`."""
     return (
         Rule(f"{official}.weight", (f"{ours}/kernel",), TRANSPOSED),
         Rule(f"{official}.bias", (f"{ours}/bias",)),
@@ -14,17 +14,17 @@ def linear(official: str, ours: str) -> Rules:
 
 
 def layer_norm(official: str, ours: str) -> Rules:
-    """torch's LayerNorm."""
+    """Torch's LayerNorm."""
     return Rule(f"{official}.weight", (f"{ours}/scale",)), Rule(f"{official}.bias", (f"{ours}/bias",))
 
 
 def embedding(official: str, ours: str) -> Rule:
-    """torch's Embedding."""
+    """Torch's Embedding."""
     return Rule(f"{official}.weight", (f"{ours}/embedding",))
 
 
 def packed_attention(official: str, ours: str, *, packed: str = "in_proj_", out: str = "out_proj") -> Rules:
-    """torch's MultiheadAttention, or timm's: query, key and value stacked in one projection.
+    """Torch's MultiheadAttention, or timm's: query, key and value stacked in one projection.
 
     Args:
         official: the module's name.

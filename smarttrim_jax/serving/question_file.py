@@ -64,7 +64,7 @@ def read_questions(path: str) -> Iterator[Asked]:
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file, which end at "\\n" alone; of a line that is too long the beginning."""
+    r"""The lines of a file, which end at "\n" alone; of a line that is too long the beginning."""
     while line := file.readline(LONGEST_LINE):
         yield line
         while len(line) == LONGEST_LINE and not line.endswith(b"\n"):

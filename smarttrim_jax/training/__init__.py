@@ -1,0 +1,1 @@
+"""Runs: tasks, steps, the loop, sharding, checkpoints, a run's folder, and its evaluation."""

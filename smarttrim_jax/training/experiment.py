@@ -56,6 +56,7 @@ class ScheduleConfig(Settings):
     writers: tuple[Name, ...] = ("tensorboard",)
 
     def check(self) -> None:
+        """Makes sure that the fields fit together; see `Settings.check`."""
         if not 1 <= self.total_steps <= MOST_STEPS:
             raise ConfigError(
                 f"full_steps and trim_steps are {self.total_steps} together; they must be between 1 and {MOST_STEPS}"
@@ -136,6 +137,7 @@ class ExperimentConfig(Settings):
     execution: ExecutionConfig = ExecutionConfig()
 
     def check(self) -> None:
+        """Makes sure that the fields fit together; see `Settings.check`."""
         if self.task not in self.model.tasks:
             raise ConfigError(f"task is '{self.task}', but the model is for: {', '.join(self.model.tasks)}")
         start = self.model.text_start()

@@ -21,7 +21,8 @@ class DataIterator(Protocol):
 
     def __next__(self) -> Any: ...
 
-    def get_state(self) -> Any: ...
+    def get_state(self) -> Any:
+        """Where the data stands, to be saved and set again."""
 
 
 def fit(

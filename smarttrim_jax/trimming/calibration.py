@@ -27,6 +27,7 @@ class SpeedDial(Settings):
     ratios: tuple[float, ...]
 
     def check(self) -> None:
+        """Makes sure that the fields fit together; see `Settings.check`."""
         if not self.offsets or len(self.offsets) != len(self.ratios):
             raise ConfigError(
                 f"a speed dial has as many offsets as ratios, not {len(self.offsets)} and {len(self.ratios)}"

@@ -13,18 +13,15 @@ from smarttrim_jax.tokens import Tokens, as_tokens
 
 
 class TrimmerShape(Protocol):
-    """What the networks must know of a configuration.
-
-    Attributes:
-        hidden: Width of their hidden layer.
-        initial_bias: The logits start at plus and minus this.
-    """
+    """What the networks must know of a configuration."""
 
     @property
-    def hidden(self) -> int: ...
+    def hidden(self) -> int:
+        """Width of their hidden layer."""
 
     @property
-    def initial_bias(self) -> float: ...
+    def initial_bias(self) -> float:
+        """The logits start at plus and minus this."""
 
 
 class GateLogits(nnx.Module):

@@ -76,6 +76,7 @@ class BlipConfig(EncodersConfig):
     backbone: Literal["blip"] = "blip"
 
     def check(self) -> None:
+        """Makes sure that the fields fit together; see `Settings.check`."""
         if self.task == "nlvr2" and self.first_merge > self.text.depth:
             raise ConfigError(
                 f"first_merge is {self.first_merge}; it must lie between 1 and the text's depth, {self.text.depth} "

@@ -54,6 +54,7 @@ class FusionConfig(Settings):
     dropout: ShareBelowOne = 0.1
 
     def check(self) -> None:
+        """Makes sure that the fields fit together; see `Settings.check`."""
         check_heads(self.heads, self.width)
 
     @property
@@ -95,6 +96,7 @@ class MeterConfig(EncodersConfig):
     backbone: Literal["meter"] = "meter"
 
     def check(self) -> None:
+        """Makes sure that the fields fit together; see `Settings.check`."""
         names = [head.name for head in self.heads]
         if len(set(names)) < max(len(names), 1):
             raise ConfigError(

@@ -41,6 +41,7 @@ class Answers(ChoosingTask):
         self._ids, self._mask = ids[:, :longest], mask[:, :longest]
 
     def begin_pass(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> Prefix:
+        """What both passes have in common; see `Task.begin_pass`."""
         return self._bind(params).prefix(*inputs(self.config, batch), key=split_key(key, 2)[0])
 
     def run(
@@ -53,16 +54,19 @@ class Answers(ChoosingTask):
         key: jax.Array | None = None,
         full: Any = None,
     ) -> Output:
+        """One pass over a batch; see `Task.run`."""
         module, keys = self._bind(params), split_key(key, 2)
         questions = module.finish(begun, trim=trim, key=keys[0])
         return module.decode(questions, *self._texts(batch["label"]), trim=trim, key=keys[1])
 
     def loss(self, output: Output, batch: Batch, given: None) -> Float[Array, ""]:
+        """The task's loss of a pass; see `Task.loss`."""
         ids, mask = self._texts(batch["label"])
         losses = answer_loss(output.logits["answer"], ids, mask, jnp.ones(ids.shape[:2], jnp.float32))
         return weighted_mean(losses, batch["weight"])
 
     def distance(self, full: Output, trimmed: Output, batch: Batch, given: None) -> Float[Array, ""]:
+        """How far the trimmed pass is from the full one; see `Task.distance`."""
         teacher, student, (_, mask) = full.logits["answer"], trimmed.logits["answer"], self._texts(batch["label"])
         distances = sequence_distillation(teacher, student, mask, self.config.objective.temperature)
         return weighted_mean(distances[:, 0], batch["weight"])

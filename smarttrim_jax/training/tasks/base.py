@@ -21,8 +21,9 @@ UNKNOWN_ANSWER = "an answer that training never has"
 
 
 class Task(abc.ABC):
-    """What is trained, and how it is judged; all methods but `named_values` and `right_answer` are pure functions of
-    arrays.
+    """What is trained, and how it is judged.
+
+    All methods but `named_values` and `right_answer` are pure functions of arrays.
 
     A pass is what `run` returns: logits, whatever else the losses need, and the `record` whose MACs the cost is of.
     What a batch's losses need beside it and without gradient (targets of a momentum model) is `given` to them; most
@@ -171,6 +172,7 @@ class ChoosingTask(Task):
         """The choice for every example; arguments as in `judge`."""
 
     def judge(self, params: Params, output: Any, batch: Batch, trim: Trim | None) -> tuple[Rows, TrimRecord]:
+        """What the metrics need of every example; see `Task.judge`."""
         choice = self.choose(params, output, trim)
         rows = {"choice": choice.number, "probability": choice.probability, "label": batch["label"]}
         return rows, choice.record
@@ -188,5 +190,6 @@ class ChoosingTask(Task):
         return [self.choices[number] if number >= 0 else UNKNOWN_ANSWER for number in numbers]
 
     def right_answer(self, example: Batch) -> str:
+        """What should be answered to an example; see `Task.right_answer`."""
         (answer,) = self._texts_of(np.reshape(example["label"], 1))
         return answer

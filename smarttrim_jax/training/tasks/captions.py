@@ -37,22 +37,27 @@ class Captions(Task):
             self.prompt = ids[: mask.sum() - 1]  # without the end
 
     def loss(self, output: Output, batch: Batch, given: None) -> Float[Array, ""]:
+        """The task's loss of a pass; see `Task.loss`."""
         mask = batch["text_mask"] * batch["weight"][:, None]
         return caption_loss(output.logits["caption"], batch["text_ids"], mask, len(self.prompt))
 
     def distance(self, full: Output, trimmed: Output, batch: Batch, given: None) -> Float[Array, ""]:
+        """How far the trimmed pass is from the full one; see `Task.distance`."""
         scored = self._scored(batch) * batch["weight"][:, None]
         teacher, student = full.logits["caption"], trimmed.logits["caption"]
         distances = sequence_distillation(teacher, student, scored, self.config.objective.temperature)
         return jnp.sum(distances) / jnp.maximum(jnp.sum(scored), 1)
 
     def accuracy(self, output: Output, batch: Batch) -> Float[Array, ""]:
+        """How well a training pass does; see `Task.accuracy`."""
         return jnp.mean(self._right(output, batch))
 
     def judge(self, params: Params, output: Output, batch: Batch, trim: Trim | None) -> tuple[Rows, TrimRecord]:
+        """What the metrics need of every example; see `Task.judge`."""
         return {"right_words": self._right(output, batch), "text_ids": batch["text_ids"]}, output.record
 
     def more_rows(self, params: Params, batch: Batch, trim: Trim | None) -> Rows:
+        """What only some metrics need of every example; see `Task.more_rows`."""
         images, *_ = inputs(self.config, batch)
         return {"caption_ids": self.write(params, images, trim).ids}
 
@@ -78,6 +83,7 @@ class Captions(Task):
         return write_captions(self.model.bind(params), images, prompt, wanted, trim=trim)
 
     def right_answer(self, example: Batch) -> str:
+        """What should be answered to an example; see `Task.right_answer`."""
         return self.text.written(np.asarray(example["text_ids"]))
 
     def _behind_prompt(self, ids: Int[np.ndarray, "examples tokens"]) -> list[str]:

@@ -30,6 +30,7 @@ class Classes(ChoosingTask):
         self.choices = language.answer_names
 
     def loss(self, output: Any, batch: Batch, given: None) -> Float[Array, ""]:
+        """The task's loss of a pass; see `Task.loss`."""
         kind = self.config.objective.loss
         logits = self._logits(output)
         if "answer_ids" in batch:
@@ -40,14 +41,17 @@ class Classes(ChoosingTask):
         return weighted_mean(losses, batch["weight"])
 
     def distance(self, full: Any, trimmed: Any, batch: Batch, given: None) -> Float[Array, ""]:
+        """How far the trimmed pass is from the full one; see `Task.distance`."""
         objective = self.config.objective
         logits = self._logits(full), self._logits(trimmed)
         return weighted_mean(distillation_loss(objective.loss, *logits, objective.temperature), batch["weight"])
 
     def accuracy(self, output: Any, batch: Batch) -> Float[Array, ""]:
+        """How well a training pass does; see `Task.accuracy`."""
         return jnp.mean(jnp.argmax(self._logits(output), axis=-1) == batch["label"])
 
     def choose(self, params: Params, output: Any, trim: Trim | None) -> Choice:
+        """The choice for every example; see `ChoosingTask.choose`."""
         probabilities = jax.nn.softmax(self._logits(output))
         return Choice(jnp.argmax(probabilities, axis=-1), jnp.max(probabilities, axis=-1), output.record)
 

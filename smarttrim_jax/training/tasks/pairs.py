@@ -93,6 +93,7 @@ class Pairs(ChoosingTask):
         self._start_alone = language.text.own_start_id
 
     def initial(self, params: Params) -> State:
+        """What the training state carries for the task; see `Task.initial`."""
         key = jax.random.fold_in(jax.random.key(self.config.seed), 1)
         width = params["text_projection"]["kernel"].shape[-1]
         return {
@@ -114,6 +115,7 @@ class Pairs(ChoosingTask):
         return Momentum(images, texts, state["queue"], alpha), {"momentum": momentum, "queue": queue}
 
     def bounded(self, params: Params) -> Params:
+        """The parameters with the temperature within its bounds."""
         return params | {"temperature": bounded_temperature(params["temperature"])}
 
     def begin_pass(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> tuple[Prefix, Prefix]:
@@ -132,6 +134,7 @@ class Pairs(ChoosingTask):
         key: jax.Array | None = None,
         full: PairsPass | None = None,
     ) -> PairsPass:
+        """One pass over a batch; see `Task.run`."""
         module, keys, temperature = self._bind(params), split_key(key, 4), params["temperature"]
         ids, mask = batch["text_ids"], batch["text_mask"]
         image = module.finish_images(begun[0], trim=trim, key=keys[0])
@@ -150,6 +153,7 @@ class Pairs(ChoosingTask):
         return PairsPass(image.features, text.features, matches, negatives, temperature, record)
 
     def loss(self, output: PairsPass, batch: Batch, given: Momentum) -> Float[Array, ""]:
+        """The task's loss of a pass; see `Task.loss`."""
         contrast = itc_loss(
             output.images,
             output.texts,
@@ -163,6 +167,7 @@ class Pairs(ChoosingTask):
         return weighted_mean(contrast + itm_loss(*output.matches), batch["weight"])
 
     def distance(self, full: PairsPass, trimmed: PairsPass, batch: Batch, given: Momentum) -> Float[Array, ""]:
+        """How far the trimmed pass is from the full one; see `Task.distance`."""
         softness = self.config.objective.temperature
         rows = row_distillation(
             (full.images, full.texts),
@@ -182,6 +187,7 @@ class Pairs(ChoosingTask):
         return jnp.mean(batch["label"][found] == batch["label"])
 
     def judge(self, params: Params, output: Output, batch: Batch, trim: Trim | None) -> tuple[Rows, TrimRecord]:
+        """What the metrics need of every example; see `Task.judge`."""
         module = self._bind(params)
         text = module.encode_texts(*self._texts_alone(batch), trim=trim)
         rows = {
@@ -202,6 +208,7 @@ class Pairs(ChoosingTask):
         return Choice(jnp.argmax(probabilities, axis=-1), jnp.max(probabilities, axis=-1), output.record)
 
     def right_answer(self, example: Batch) -> str:
+        """What should be answered to an example; see `Task.right_answer`."""
         return CHOICES[1]
 
     def _bind(self, params: Params) -> BlipRetrieval:
