@@ -72,7 +72,7 @@ def experiment(task: str, sources: dict[str, str], **changes: Any) -> Experiment
         generator="unsafe_rbg",  # compiles fastest: a training pass draws in a hundred places
         optimizer=OptimizerConfig(learning_rate=1e-2, clip_norm=1.0, warmup_fraction=0.0),
         schedule=ScheduleConfig(full_steps=0, trim_steps=4, writers=()),
-        retrieval=RetrievalConfig(momentum=0.5, places=PLACES),
+        retrieval=RetrievalConfig(momentum=0.5, queue_size=PLACES),
         evaluation=EvaluationConfig(batch_size=BATCH, speedups=(2.0,)),
         execution=ExecutionConfig(length_growth=2.0, capacity_growth=2.0),
     )

@@ -90,7 +90,7 @@ def test_neighbours_do_not_matter(executor, tiny, padded):
 
 
 def test_image_tokens_leave_memory_while_texts_read_them(executor, tiny):
-    lines = executor.lines(tiny.batch, Trim(offset=-1e3))
+    lines = executor.packed_lengths(tiny.batch, Trim(offset=-1e3))
     sides = [side for _, sizes in lines for side in sizes if side.startswith("image")]
     assert {run for run, _ in lines} >= {"image"}
     last = lines[-1][1]
@@ -109,7 +109,7 @@ def test_calibration_takes_heads_out_and_changes_no_result():
 
 
 def test_lines_say_how_much_was_computed(executor, tiny):
-    output, lines = executor(*tiny.batch, trim=CLOSING), executor.lines(tiny.batch, CLOSING)
+    output, lines = executor(*tiny.batch, trim=CLOSING), executor.packed_lengths(tiny.batch, CLOSING)
     needed = executed_macs(tiny.model, output.record)
     assert needed < executed_macs(tiny.model, output.record, lines)
 
@@ -177,5 +177,5 @@ def test_answers_are_the_same_from_packed_questions():
 @pytest.mark.slow
 def test_pieces_of_a_batch_of_pairs_give_what_the_whole_gives() -> None:
     tiny = tiny_blip("nlvr2")
-    executor = PackedExecutor(tiny.model, tiny.params, dataclasses.replace(COARSE, piece=2 * 17 * 24))
+    executor = PackedExecutor(tiny.model, tiny.params, dataclasses.replace(COARSE, microbatch=2 * 17 * 24))
     same(executor(*tiny.batch, trim=CLOSING), padded_call("nlvr2")(CLOSING))

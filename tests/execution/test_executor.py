@@ -34,7 +34,7 @@ def executor(tiny_meter):
 @pytest.fixture(scope="module")
 def by_pairs(tiny_meter):
     """One that works on two examples at a time."""
-    return PackedExecutor(tiny_meter.model, tiny_meter.params, dataclasses.replace(COARSE, piece=2 * 17 * 32))
+    return PackedExecutor(tiny_meter.model, tiny_meter.params, dataclasses.replace(COARSE, microbatch=2 * 17 * 32))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_pieces_of_a_batch_give_what_the_whole_gives(by_pairs, tiny_meter):
     np.testing.assert_allclose(
         output.state["image"].values * gate[..., None], expected.state["image"].values * gate[..., None], atol=1e-5
     )
-    lines = by_pairs.lines(tiny_meter.batch, trim)
+    lines = by_pairs.packed_lengths(tiny_meter.batch, trim)
     assert [run for run, _ in lines] == LAYERS
     for (_, sides), opened in zip(
         lines, expected.record.gates["image", "image"].tokens.sum(axis=(1, 2)), strict=False
@@ -139,7 +139,7 @@ def test_what_is_closed_leaves_memory(executor, tiny_meter):
 
 
 def test_a_wrong_ladder_is_named():
-    with pytest.raises(ConfigError, match="line_growth"):
+    with pytest.raises(ConfigError, match="length_growth"):
         ExecutionConfig(length_growth=1.0)
     with pytest.raises(ConfigError, match="every is 0"):
         ExecutionConfig(every=0)
@@ -203,7 +203,7 @@ def test_calibration_waits_only_where_tokens_close(tiny_meter):
 
 def test_lines_say_how_many_tokens_were_computed(executor, tiny_meter, closing):
     output = executor(*tiny_meter.batch, trim=closing)
-    lines = executor.lines(tiny_meter.batch, closing)
+    lines = executor.packed_lengths(tiny_meter.batch, closing)
     assert [run for run, _ in lines] == LAYERS
     for (_, sides), opened in zip(lines, output.record.gates["image", "image"].tokens.sum(axis=(1, 2)), strict=False):
         assert sides["image"] >= opened

@@ -43,7 +43,7 @@ def test_the_queue_forgets_the_oldest_and_begins_with_what_belongs_to_nothing():
     np.testing.assert_array_equal(queue.images[:4], unit(2))
     np.testing.assert_array_equal(queue.texts[4:], unit(11))
     assert queue.pointer == 4
-    with pytest.raises(ValueError, match="8 places is no multiple of the batch, 3"):
+    with pytest.raises(ValueError, match="8 pairs is no multiple of the batch, 3"):
         enqueue(queue, unit(0, 3), unit(0, 3), jnp.zeros(3, jnp.int32))
 
 

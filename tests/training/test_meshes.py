@@ -76,7 +76,7 @@ def on_eight_devices(
     retrieval = dataclasses.replace(
         retrieval,
         data=dataclasses.replace(retrieval.data, batch_size=8),
-        retrieval=dataclasses.replace(retrieval.retrieval, places=16),
+        retrieval=dataclasses.replace(retrieval.retrieval, queue_size=16),
     )
     data = dataclasses.replace(experiment.data, data_dir=str(folder / "prepared"))
     two = dataclasses.replace(experiment, data=data, mesh=WIDER)
