@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.models.config import ModelConfig
 from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import Prefix, Stages, State, begin, fold_prefix, fold_stages
 from smarttrim_jax.nn.regularization import split_key
@@ -71,8 +72,7 @@ class VisionLanguageModel(nnx.Module):
         Returns:
             The state before the first stage, and what decisions may know of the examples.
         """
-        draws = self.config.trimming is not None and self.config.trimming.policy.draws
-        seed = example_seeds(images, ids, mask) if draws else None
+        seed = example_seeds(self.config, images, ids=ids, mask=mask)
         return begin(self.embed(images, ids, mask, key=key), seed=seed)
 
     def prefix(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> Prefix:
@@ -171,22 +171,32 @@ def run_stages(
     return fold_stages(stages, prefix, trim, key)
 
 
-def example_seeds(images: Array, ids: Array, mask: Array) -> Int[Array, " batch"]:
+def example_seeds(
+    config: ModelConfig, images: Array | None = None, *, ids: Array | None = None, mask: Array | None = None
+) -> Int[Array, " batch"] | None:
     """A number for every example that depends on its inputs alone, the same in any batch and on any device.
 
     Pixels are rounded first: programs may normalise them with a last bit of difference.
 
     Args:
-        images: As in a call.
-        ids: As in a call.
-        mask: As in a call.
+        config: Configuration of the model.
+        images: As in a call; None where texts are alone.
+        ids: As in a call; None where images are alone.
+        mask: As in a call, beside the ids.
 
     Returns:
-        Whole numbers of 32 bits.
+        Whole numbers of 32 bits; None for a policy that does not draw.
     """
-    levels = jnp.floor(jnp.asarray(images, jnp.float32) * 16 + 0.37).astype(jnp.int32).astype(jnp.uint32)
-    words = (jnp.asarray(ids) + 1).astype(jnp.uint32) * jnp.asarray(mask).astype(jnp.uint32)
-    return _hashed(levels) * jnp.uint32(31) + _hashed(words)
+    if config.trimming is None or not config.trimming.policy.draws:
+        return None
+    parts = []
+    if images is not None:
+        levels = jnp.floor(jnp.asarray(images, jnp.float32) * 16 + 0.37).astype(jnp.int32)
+        parts.append(_hashed(levels.astype(jnp.uint32)) * jnp.uint32(31))
+    if ids is not None:
+        words = (jnp.asarray(ids) + 1).astype(jnp.uint32) * jnp.asarray(mask).astype(jnp.uint32)
+        parts.append(_hashed(words))
+    return jnp.sum(jnp.stack(parts), axis=0, dtype=jnp.uint32)
 
 
 def _hashed(numbers: Int[Array, "batch ..."]) -> Int[Array, " batch"]:

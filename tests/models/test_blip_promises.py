@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from poison import poisoned_pass
-from tiny_blip import CLOSING, STAYS_OPEN, TASKS, TinyBlip, assert_nearly_all_closed, fresh_blip, tiny_blip
+from tiny_blip import CLOSING, STAYS_OPEN, TASKS, TinyBlip, assert_nearly_all_closed, forward, fresh_blip, tiny_blip
 
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.gates import Trim
+from smarttrim_jax.trimming.policies import RandomPolicyConfig
 
 GATES = {
     "vqa": {"image", "fusion_text", "fusion_image", "decoder_target", "decoder_text"},
@@ -120,3 +122,11 @@ def test_inputs_that_do_not_fit_are_refused(tiny):
         tiny.run(images=three)
     with pytest.raises(ConfigError, match="texts of 17 tokens do not fit a position table for 16"):
         tiny.run(ids=np.ones((4, 17), np.int32), mask=np.ones((4, 17), np.int32))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_policy_that_draws_is_given_every_examples_seed(task):
+    tiny = fresh_blip(task).with_config(trimming=TrimmingConfig(policy=RandomPolicyConfig(heads=0.5)))
+    params = {name: part for name, part in tiny.params.items() if name != "trimmers"}
+    output = jax.eval_shape(lambda *inputs: forward(tiny.model, *inputs, Trim(), None), params, tiny.inputs)
+    assert {key.name for key in output.record.gates} == GATES[task]

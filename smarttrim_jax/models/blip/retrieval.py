@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.models.base import run_stages, trimmers_of
+from smarttrim_jax.models.base import example_seeds, run_stages, trimmers_of
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.model import Blip
 from smarttrim_jax.models.layers import encoder_run
@@ -74,7 +74,11 @@ class BlipRetrieval(Blip):
 
     def image_prefix(self, images: Float[Array, "batch height width 3"], *, key: jax.Array | None = None) -> Prefix:
         """The first part of `encode_images`, the same whether it trims or not."""
-        return fold_prefix(self.image_stages, begin({"image": self.embed_images(images)}), key)
+        return fold_prefix(
+            self.image_stages,
+            begin({"image": self.embed_images(images)}, seed=example_seeds(self.config, images)),
+            key,
+        )
 
     def finish_images(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Encoded:
         """The other part of `encode_images`."""
@@ -102,7 +106,13 @@ class BlipRetrieval(Blip):
     ) -> Prefix:
         """The first part of `encode_texts`, the same whether it trims or not."""
         keys = split_key(key, 2)
-        return fold_prefix([self._text_alone], begin({"text": self.text.embed(ids, mask, key=keys[0])}), keys[1])
+        return fold_prefix(
+            [self._text_alone],
+            begin(
+                {"text": self.text.embed(ids, mask, key=keys[0])}, seed=example_seeds(self.config, ids=ids, mask=mask)
+            ),
+            keys[1],
+        )
 
     def finish_texts(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Encoded:
         """The other part of `encode_texts`."""
@@ -127,7 +137,8 @@ class BlipRetrieval(Blip):
         check_same_examples("encoded images", image.shape[0], "texts", ids.shape[0])
         keys = split_key(key, 2)
         state = {"image": image, "text": self.text.embed(ids, mask, key=keys[0])}
-        prefix = begin(state, present={"image": jnp.ones_like(image.padded_gate)})
+        seed = example_seeds(self.config, ids=ids, mask=mask)
+        prefix = begin(state, present={"image": jnp.ones_like(image.padded_gate)}, seed=seed)
         state, record = run_stages(self, [self._fusion], prefix, trim, keys[1])
         return self.read_out(state=state, record=record)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.models.base import run_stages, trimmers_of
+from smarttrim_jax.models.base import example_seeds, run_stages, trimmers_of
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.model import Blip
 from smarttrim_jax.models.blip.text import TextDecoder
@@ -71,8 +71,10 @@ class BlipVqa(Blip):
         batch, answers, tokens = ids.shape
         keys = split_key(key, 2)
         target = self.decoder.embed(ids.reshape(-1, tokens), mask.reshape(-1, tokens), key=keys[0])
+        seed = example_seeds(self.config, ids=ids.reshape(-1, tokens), mask=mask.reshape(-1, tokens))
         present = jnp.repeat(encoded.record.present[GateKey("fusion", "text")], answers, axis=0)
-        prefix = begin({"target": target, "text": encoded.state["text"].repeat(answers)}, present={"text": present})
+        state = {"target": target, "text": encoded.state["text"].repeat(answers)}
+        prefix = begin(state, present={"text": present}, seed=seed)
         run = self.readers["decoder"].run(self.decoder.layers, trimmers_of(self), self.config)
         state, record = run_stages(self, [run], prefix, trim, keys[1])
         logits = self.decoder.logits(state["target"].values).reshape(batch, answers, tokens, -1)
