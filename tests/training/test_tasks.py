@@ -208,7 +208,7 @@ def test_evaluation_judges_every_example(trained: Trained) -> None:
         expected = [np.mean(likeliest[i, prompt - 1 : end - 1] == ids[i, prompt:end]) for i, end in enumerate(ends)]
     scores = Scores(task.metric_names)
     scores.update(*task.named_values(jax.device_get(rows)))
-    assert list(scores.compute().values()) == pytest.approx([np.mean(expected)])
+    assert list(scores.compute().values()) == pytest.approx([float(np.mean(expected))])
 
 
 def test_texts_of_examples_are_named_values(sources: dict[str, str]) -> None:
