@@ -153,7 +153,7 @@ def _read_by_layers(
 
     Args:
         gates: The gates of a record.
-        stages: The names of the model's stages in order; an encoder that is no stage comes first.
+        stages: The names of the model's stages in order; an encoder that is none of them comes first, a decoder last.
         sides: The sides of the state that hold the modality; those of one run are images of one example.
         size: Examples of the batch.
 
@@ -164,7 +164,13 @@ def _read_by_layers(
     names = []
     parts = []
     runs = {key.run for key in gates if key.side in sides}
-    for run in sorted(runs, key=lambda run: stages.index(run) if run in stages else -1):
+
+    def place(run: str) -> int:
+        if run in stages:
+            return stages.index(run)
+        return -1 if run in sides else len(stages)
+
+    for run in sorted(runs, key=place):
         tokens = [gates[key].tokens for key in sorted(gates) if key.run == run and key.side in sides]
         by_image = [part.reshape(len(part), size, -1, part.shape[-1]) > 0 for part in tokens]
         parts.append(np.concatenate(by_image, axis=2))
