@@ -138,7 +138,8 @@ class RunPrograms:
 
     def decide(self, state: State, examples: ExampleInfo, trim: Trim) -> tuple[State, GatesByKey, jax.Array]:
         """What the first layer closes, and the counts of what is left; see `count`."""
-        return self._decide_program(self._policies[0], self._layers[0], np.int32(0), state, examples, trim)
+        layer = self._layers[0] if self._run.reads_layers else None
+        return self._decide_program(self._policies[0], layer, np.int32(0), state, examples, trim)
 
     def advance(
         self,
@@ -169,15 +170,20 @@ class RunPrograms:
         """
         ahead = trim is not None and self.first_layer <= stop < self.depth
         policies = [None if trim is None else part for part in self._policies[start : stop + ahead]]
-        layers, inputs, first = self._layers[start : stop + ahead], self._inputs[start:stop], self._layer_def
+        layers, inputs, first = self._layers[start:stop], self._inputs[start:stop], self._layer_def
         narrow, heads = self.narrow_layers[start], None
         if narrow is not None and wanted is not None and narrow.serves(wanted):
             layers, first = [narrow.params, *layers[1:]], narrow.graphdef
         elif wanted is not None and group_heads:
             heads = grouped(wanted)
+        following = self._layers[stop] if ahead and self._run.reads_layers else None
         program = self._advance_programs(first)
         mode = Trim() if trim is None else trim
-        return program(layers, inputs, policies, np.int32(start), state, gates, examples, mode, heads)
+        return program(layers, following, inputs, policies, np.int32(start), state, gates, examples, mode, heads)
+
+    def _modules(self, layer: Any) -> dict[str, Any]:
+        """A layer's modules by side; none of one that no decision reads."""
+        return {} if layer is None else nnx.merge(self._layer_def, restore(layer))
 
     def _decide(
         self, policies: Any, layers: Any, index: jax.Array, state: State, examples: ExampleInfo, trim: Trim
@@ -189,14 +195,14 @@ class RunPrograms:
         self, policies: Any, layer: Any, index: jax.Array, state: State, examples: ExampleInfo, trim: Trim
     ) -> tuple[State, GatesByKey, jax.Array]:
         self.compiled += 1  # runs when jit traces
-        layers = nnx.merge(self._layer_def, restore(layer))
-        state, gates = self._decide(policies, layers, index, state, examples, trim)
+        state, gates = self._decide(policies, self._modules(layer), index, state, examples, trim)
         return state, gates, count(state, gates)
 
     def _advance(
         self,
         first: Any,
         layers: list[Any],
+        following: Any,
         inputs: list[Any],
         policies: list[Any],
         start: jax.Array,
@@ -221,8 +227,7 @@ class RunPrograms:
         if len(policies) == len(inputs):
             return state, every, None, None
         stop = len(inputs)
-        following = nnx.merge(self._layer_def, restore(layers[stop]))
-        state, gates = self._decide(policies[stop], following, start + stop, state, examples, trim)
+        state, gates = self._decide(policies[stop], self._modules(following), start + stop, state, examples, trim)
         return state, every, gates, count(state, gates)
 
 

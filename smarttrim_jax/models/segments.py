@@ -144,6 +144,11 @@ class Run:
         """The names of its sides."""
         return tuple(side.name for side in self.sides)
 
+    @property
+    def reads_layers(self) -> bool:
+        """Whether a policy's decisions need the layer's own modules."""
+        return any(policy.reads_layer for policy in self.policies.values())
+
     def key(self, side: str) -> GateKey:
         """The key of the gates that the run decides about a side."""
         return GateKey(self.name, side)
@@ -184,7 +189,7 @@ class Run:
                 others=tuple(state[other].global_token for other in side.others),
                 present=examples.present[side.name],
                 seed=None if examples.seed is None else _row_seeds(examples.seed, tokens.shape[0]),
-                layer=layers.get(side.name),
+                layer=layers.get(side.name) if policy.reads_layer else None,
                 index=index,
             )
             opened[side.name], gates[self.key(side.name)] = policy(

@@ -63,21 +63,7 @@ def write_blip(path: Path, config: BlipConfig, params: Params, naming: Naming = 
 
 
 def write_blip_huggingface(path: Path, config: BlipConfig, params: Params) -> list[pathlib.Path]:
-    """Writes a BLIP as Hugging Face's transformers reads it: `from_pretrained(FOLDER)` of FOLDER/model.safetensors.
-
-    Args:
-        path: Path of the weights, ending in `.safetensors`; the trimmers lie beside them, and a config.json unless
-            another model's or program's is there.
-        config: Configuration of the model.
-        params: Parameters of the model.
-
-    Returns:
-        The files written.
-
-    Raises:
-        CheckpointError: transformers' models lack some of the parameters, or a file cannot be written.
-        ConfigError: A model that transformers does not have: BLIP for NLVR2.
-    """
+    """Writes a BLIP as Hugging Face's transformers reads it; see `backbones.write_huggingface`."""
     written = write_blip(path, config, params, HUGGING_FACE)
     beside = config_path(path)
     if beside.is_file() and not is_blip(read_hub(path)):

@@ -61,8 +61,8 @@ class LayerContext:
         others: The global tokens of the other sides, `[rows, width]` each.
         present: `[rows, tokens]`, 1 for tokens that are no padding, in the places that tokens had at first.
         seed: `[rows]`, a number that each example's own inputs decide; None unless the policy draws at random.
-        layer: The layer's module for this side, for policies that score by its attention; None where the side is
-            only read.
+        layer: The layer's module for this side, for a policy with `reads_layer`, which may score by its attention;
+            None for others, and where the side is only read.
         index: The layer's place in its run, from 0; a traced number where layers are scanned over.
     """
 
@@ -90,7 +90,13 @@ class Policy(nnx.Module):
 
     A subclass may have parameters; those of all layers of a run are stacked. The first token of an example (its
     global token) never closes, padding never opens, and a decision depends on the example alone.
+
+    Attributes:
+        reads_layer: Whether decisions need `LayerContext.layer`; packed execution hands the weights of a layer to the
+            program of the one before only then.
     """
+
+    reads_layer: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, tokens: T, context: LayerContext, trim: Trim, *, key: jax.Array | None = None) -> Decided[T]:

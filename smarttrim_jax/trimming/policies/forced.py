@@ -56,7 +56,7 @@ class ForcedPolicy(Policy):
     def __init__(self, side: SideShape, where: RunTrimming, config: ForcedPolicyConfig, *, rngs: nnx.Rngs):
         self.learned = config.learned.build(side, where, rngs=rngs)
         self.tokens = nnx.Param(jnp.ones((1, 1), jnp.float32)) if where.tokens else None
-        self.heads = nnx.Param(jnp.ones((1, side.heads), jnp.float32)) if where.heads and side.heads else None
+        self.heads = nnx.Param(jnp.ones((1, 1), jnp.float32)) if where.heads and side.heads else None
 
     def __call__(self, tokens: T, context: LayerContext, trim: Trim, *, key: jax.Array | None = None) -> Decided[T]:
         """Decides by the tables; see `Policy.__call__`."""
@@ -102,25 +102,21 @@ def forced_trimmers(
     Returns:
         The parameters of the forced policies, by the same names.
     """
+    given = {
+        "tokens": ("token", {key.name: table for key, table in tokens.items()}),
+        "heads": ("head", {key.name: table for key, table in heads.items()}),
+    }
+    keeps_everything = jnp.ones((1, 1), jnp.float32)
     forced = {}
     for name, learned in trimmers.items():
-        depth, width = _layers_and_heads(learned)
+        depth = jax.tree.leaves(learned)[0].shape[0]
         part: dict[str, Any] = {"learned": learned}
-        tables = {"tokens": (tokens, (1, 1)), "heads": (heads, (1, width))}
-        for kind, (given, shape) in tables.items():
-            if (kind == "tokens" and "token" not in learned) or (kind == "heads" and "head" not in learned):
-                continue
-            table = next((table for key, table in given.items() if key.name == name), jnp.ones(shape, jnp.float32))
-            part[kind] = table if table.ndim == 3 else jnp.broadcast_to(table, (depth, *table.shape))
+        for kind, (trimmer, tables) in given.items():
+            if trimmer in learned:
+                table = tables.get(name, keeps_everything)
+                part[kind] = table if table.ndim == 3 else jnp.broadcast_to(table, (depth, *table.shape))
         forced[name] = part
     return forced
-
-
-def _layers_and_heads(learned: Mapping[str, Any]) -> tuple[int, int]:
-    """How many layers trimmers are of, and how many heads each of their modules has."""
-    depth = jax.tree.leaves(learned)[0].shape[0]
-    heads = learned["head"]["logits"]["projection"]["bias"].shape[-1] // 2 if "head" in learned else 0
-    return depth, heads
 
 
 def offset_that_keeps(share: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
