@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fresh_params import fresh_params
-from own_package.longest_policy import LongestPolicyConfig
+from own_package.longest_policy import LongestKeyPolicyConfig, LongestPolicyConfig
 from own_package.toy_backbone import ToyConfig
 from packed_output import COARSE, same
 from tiny_run import decisive
@@ -135,3 +135,14 @@ def test_it_trains_is_calibrated_served_and_exported(
     )
     assert first.answer == again.answer
     assert export_model(trained, str(tmp_path / "model.jaxexport"), batch_size=2, platforms=("cpu",)) > 0
+
+
+@pytest.mark.parametrize("case", ["random"], indirect=True)
+def test_a_policy_may_read_the_layer_that_it_decides_for(case: Case) -> None:
+    config = dataclasses.replace(TOY, trimming=TrimmingConfig(policy=LongestKeyPolicyConfig()))
+    reading = dataclasses.replace(case, config=config, trim=Trim(offset=0.0))
+    params = {name: part for name, part in case.params.items() if name != "trimmers"}
+    padded = dataclasses.replace(reading, params=params).run(reading.trim, *case.batch)
+    same(PackedExecutor(Functional(config), params, COARSE)(*case.batch, trim=reading.trim), padded)
+    text = padded.record.gates["reader", "text"].tokens
+    assert 0 < text.sum() < padded.record.opened().gates["reader", "text"].tokens.sum()

@@ -40,3 +40,30 @@ class LongestPolicy(Policy):
 
 
 register_policy("longest", LongestPolicyConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class LongestKeyPolicyConfig(LongestPolicyConfig):
+    """The same by the length of the keys that the layer's own attention would make of the tokens."""
+
+    policy: Literal["longest_key"] = "longest_key"
+
+    def build(self, side: Any, where: Any, *, rngs: Any) -> "LongestPolicy":
+        return LongestKeyPolicy(side.heads, len(side.other_widths), self.ratio if where.tokens else 0.0)
+
+
+class LongestKeyPolicy(LongestPolicy):
+    """A side that the layer only reads has no attention of its own, and keeps its tokens."""
+
+    reads_layer = True
+
+    def __call__(self, tokens: Any, context: Any, trim: Any, *, key: jax.Array | None = None) -> Any:
+        if context.layer is None:
+            return Decided(tokens, open_gates(tokens, self.heads, sources=self.sources))
+        keys = tokens.replace(context.layer.attention.key(tokens.values))
+        closed, _ = super().__call__(keys, context, trim, key=key)
+        tokens = tokens.close((closed.gate > 0).astype(jnp.float32))
+        return Decided(tokens, open_gates(tokens, self.heads, sources=self.sources))
+
+
+register_policy("longest_key", LongestKeyPolicyConfig)
