@@ -75,7 +75,9 @@ def main() -> None:
     folder = pathlib.Path(sys.argv[1])
     draw_folder(folder / "shapes")
     report = train(experiment(folder), str(folder / "run"))
-    print(f"right answers: full {report['accuracy']['full']:.0%}, trimmed {report['accuracy']['trimmed']:.0%}")
+    full = report["metrics"]["full"]["accuracy"]
+    trimmed = report["metrics"]["trimmed"]["accuracy"]
+    print(f"right answers: full {full:.0%}, trimmed {trimmed:.0%}")
     model = load_model(str(folder / "run"))
     question = "what color is it?"
     (answer,) = model.answer([folder / "shapes" / "images" / "0.png"], [question])
