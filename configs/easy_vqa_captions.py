@@ -19,9 +19,8 @@ from smarttrim_jax import CostConfig, blip_tiny
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.experiment import EvaluationConfig, ExperimentConfig, OptimizerConfig, ScheduleConfig
 from smarttrim_jax.objectives.retrieval import RetrievalConfig
-from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
-from smarttrim_jax.training.optimizer import OptimizerConfig
 
 
 def get_config(argument: str = "caption") -> ConfigDict:

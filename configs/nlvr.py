@@ -29,9 +29,8 @@ from smarttrim_jax import (
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.experiment import ExperimentConfig, OptimizerConfig, ScheduleConfig
 from smarttrim_jax.pretrained.packages import packages_meter
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
-from smarttrim_jax.training.optimizer import OptimizerConfig
 
 HEADS = (HeadConfig("nlvr2", "classifier", 0),)
 

@@ -17,8 +17,7 @@ from PIL import Image, ImageDraw
 
 from smarttrim_jax import CostConfig, HeadConfig, load_model, meter_tiny
 from smarttrim_jax.data.config import DataConfig
-from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
-from smarttrim_jax.training.optimizer import OptimizerConfig
+from smarttrim_jax.experiment import EvaluationConfig, ExperimentConfig, OptimizerConfig, ScheduleConfig
 from smarttrim_jax.training.run import train
 
 COLORS = {"red": (220, 40, 40), "green": (40, 170, 60), "blue": (50, 80, 220)}

@@ -34,8 +34,7 @@ from smarttrim_jax.models import (
 )
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
-from smarttrim_jax.objectives.distillation import distillation_loss
-from smarttrim_jax.objectives.task import task_loss
+from smarttrim_jax.objectives.losses import distillation_loss, task_loss
 from smarttrim_jax.objectives.total import ObjectiveConfig
 from smarttrim_jax.tokens import Padded, Tokens
 from smarttrim_jax.trimming.calibration import SpeedDial, calibrate

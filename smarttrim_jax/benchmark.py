@@ -25,12 +25,11 @@ from smarttrim_jax.benchmarking.speed_report import EXAMPLES, measure_forced, me
 from smarttrim_jax.benchmarking.step_speed import measure_steps
 from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.command_line.experiment_flags import CONFIG, explained_keys, opened_experiment
+from smarttrim_jax.command_line.model_flags import SPLIT, WORKDIR, opened_data, opened_model
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.memory import keep_freed_memory
-from smarttrim_jax.model_flags import SPLIT, WORKDIR, opened_data, opened_model
 from smarttrim_jax.ranges import Path, PositiveInt, ShareAboveZero, SpeedUp, not_empty
-from smarttrim_jax.reporting.speed_table import format_speed, speed_head
-from smarttrim_jax.reporting.step_table import format_step, step_head
+from smarttrim_jax.reporting.tables import format_speed, format_step, speed_head, step_head
 from smarttrim_jax.serving.question_file import read_questions
 from smarttrim_jax.serving.timed_examples import first_examples, first_questions
 

@@ -12,12 +12,12 @@ The file holds one program with its parameters, adaptive for every example; a pr
     python -m smarttrim_jax.convert --workdir=runs/quick --to=official --output=meter.safetensors
 
 The file holds the weights under the names of the official METER or BLIP, `meter.trimmers.safetensors` beside it the
-trimmers (see `pretrained.official_files`).
+trimmers (see `pretrained.meter.files`).
 
     python -m smarttrim_jax.convert --workdir=runs/blip --to=huggingface --output=blip/model.safetensors
 
 The same under the names of Hugging Face's BLIP, with the config.json that transformers reads it by (see
-`pretrained.blip_files`).
+`pretrained.blip.files`).
 """
 
 import functools
@@ -25,8 +25,8 @@ import functools
 from absl import flags
 
 from smarttrim_jax.command_line import define, run_command
+from smarttrim_jax.command_line.model_flags import SPEEDUP, opened_model
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.model_flags import SPEEDUP, opened_model
 from smarttrim_jax.pretrained import write_huggingface, write_official
 from smarttrim_jax.ranges import PositiveInt
 from smarttrim_jax.serving.export import PLATFORMS, export_model

@@ -14,12 +14,13 @@ import jax
 from absl import flags
 
 from smarttrim_jax.command_line import define, run_command
+from smarttrim_jax.command_line.model_flags import SPEEDUP, SPLIT, WORKDIR, opened_data, opened_model
+from smarttrim_jax.evaluation.packed import EVALUATORS
 from smarttrim_jax.memory import keep_freed_memory
-from smarttrim_jax.model_flags import SPEEDUP, SPLIT, WORKDIR, opened_data, opened_model
 from smarttrim_jax.ranges import Name, Path
 from smarttrim_jax.registry import import_implementation
-from smarttrim_jax.reporting.table import format_report
-from smarttrim_jax.serving.evaluation import EVALUATORS, evaluate
+from smarttrim_jax.reporting.tables import format_report
+from smarttrim_jax.serving.evaluation import evaluate
 from smarttrim_jax.serving.folder import is_saved
 from smarttrim_jax.serving.predictions import Predictions
 from smarttrim_jax.training.workdir import Workdir

@@ -17,10 +17,10 @@ from typing import Any
 from absl import flags
 
 from smarttrim_jax.command_line import define, run_command
+from smarttrim_jax.command_line.model_flags import SPEEDUP, SPLIT, opened_data, opened_model
 from smarttrim_jax.data.pipeline import eval_batches
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.metrics import Scores
-from smarttrim_jax.model_flags import SPEEDUP, SPLIT, opened_data, opened_model
 from smarttrim_jax.ranges import NonNegativeInt, PositiveInt
 from smarttrim_jax.reporting.page import build_page, is_page
 from smarttrim_jax.reporting.picture import draw

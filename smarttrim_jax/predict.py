@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from absl import flags
 
 from smarttrim_jax.command_line import define, run_command
+from smarttrim_jax.command_line.model_flags import SPEEDUP, opened_model
 from smarttrim_jax.data.images import IMAGE_SUFFIXES
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.memory import keep_freed_memory
-from smarttrim_jax.model_flags import SPEEDUP, opened_model
 from smarttrim_jax.progress import ProgressLine
 from smarttrim_jax.ranges import PositiveInt
 from smarttrim_jax.serving.predictor import Answer, Failure

@@ -20,7 +20,7 @@ from smarttrim_jax.command_line.experiment_flags import CONFIG, explained_keys, 
 from smarttrim_jax.command_line.workdir import WORKDIR
 from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.ranges import PositiveInt
-from smarttrim_jax.reporting.table import format_report
+from smarttrim_jax.reporting.tables import format_report
 from smarttrim_jax.training.preemption import Preempted
 from smarttrim_jax.training.preflight import preflight
 from smarttrim_jax.training.run import train

@@ -17,10 +17,10 @@ from forked_commands import ROOT, command_server, run_forked
 from fresh_params import fresh_params
 from tiny_run import decisive, small_model, tiny_experiment
 
+from smarttrim_jax.experiment import ExperimentConfig
+from smarttrim_jax.models.base import Output
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.meter import MeterConfig
-from smarttrim_jax.models.output import Output
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.trimming.gates import Trim
 
 # Tests compile far more than they compute; set before the first test touches a device.

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from smarttrim_jax.models.segments import Run, fold_stages
+from smarttrim_jax.models.segments import LayerRun, fold_stages
 from smarttrim_jax.trimming.gates import Trim
 
 
@@ -23,7 +23,7 @@ def poisoned_pass(model: Any, batch: tuple[Any, ...], trim: Trim, amount: jax.Ar
         return poison
 
     stages = [
-        dataclasses.replace(stage, compute=poisoned(stage.compute)) if isinstance(stage, Run) else stage
+        dataclasses.replace(stage, compute=poisoned(stage.compute)) if isinstance(stage, LayerRun) else stage
         for stage in model.stages
     ]
     return model.read_out(*fold_stages(stages, model.start(*batch), trim, None))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from forked_commands import ROOT
 
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.reporting.page import build_page
-from smarttrim_jax.training.experiment import ExperimentConfig
 
 EASY = "--config=configs/easy_vqa.py:quick"
 

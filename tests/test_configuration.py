@@ -20,9 +20,9 @@ from smarttrim_jax.configuration import Settings, build, described, field_types,
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.execution.config import ExecutionConfig
+from smarttrim_jax.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.ranges import PositiveInt, Rule, ShareBelowOne, above, at_least, between
-from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
 
 # These define flags, of which some have the same name.
 COMMANDS = ("aot", "benchmark", "convert", "evaluate", "explain", "model_flags", "predict", "train")

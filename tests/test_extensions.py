@@ -16,11 +16,11 @@ from tiny_run import decisive
 
 from smarttrim_jax.configuration import build, to_dict
 from smarttrim_jax.execution import PackedExecutor
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.serving.evaluation import evaluate, open_data
 from smarttrim_jax.serving.export import export_model
 from smarttrim_jax.serving.trained_model import load_model
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.run import train
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.gates import Trim

@@ -10,10 +10,10 @@ import numpy as np
 from fresh_params import fresh_params
 from tiny_run import decisive
 
+from smarttrim_jax.models.base import Output
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.blip.config import BERT, TASKS, VIT
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.output import Output
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 from smarttrim_jax.trimming.policies import LearnedPolicyConfig

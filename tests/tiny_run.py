@@ -9,12 +9,11 @@ from raw_data import make_easy_vqa
 
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.execution.config import ExecutionConfig
+from smarttrim_jax.experiment import EvaluationConfig, ExperimentConfig, OptimizerConfig, ScheduleConfig
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig, MeterConfig
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
-from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
-from smarttrim_jax.training.optimizer import OptimizerConfig
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.policies import LearnedPolicyConfig
 

@@ -10,11 +10,10 @@ from raw_data import make_easy_vqa, make_nlvr
 from smarttrim_jax.data.builders.easy_vqa_captions import COLORS, SHAPES
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.execution.config import ExecutionConfig
+from smarttrim_jax.experiment import EvaluationConfig, ExperimentConfig, OptimizerConfig, ScheduleConfig
 from smarttrim_jax.models.blip import BlipConfig
 from smarttrim_jax.models.blip.config import BERT, STARTS, VIT
 from smarttrim_jax.objectives.retrieval import RetrievalConfig
-from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
-from smarttrim_jax.training.optimizer import OptimizerConfig
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.policies import LearnedPolicyConfig, RunTrimming
 

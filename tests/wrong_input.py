@@ -27,9 +27,9 @@ from smarttrim_jax.command_line.config_file import change, load_settings
 from smarttrim_jax.command_line.experiment_flags import KEYS
 from smarttrim_jax.configuration import build, to_dict
 from smarttrim_jax.errors import SmartTrimError
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.meter import MeterConfig
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.optimizer import make_optimizer
 
 FILES = (

@@ -6,7 +6,7 @@ from typing import Any
 from smarttrim_jax.ahead_of_time.serving import CompiledAnswer, compile_answer
 from smarttrim_jax.ahead_of_time.topology import Slice
 from smarttrim_jax.ahead_of_time.training_step import CompiledStep, compile_step
-from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.experiment import ExperimentConfig
 
 UTILISATION = 0.4
 """Share of a chip's peak that is taken for granted where traffic is compared with work."""

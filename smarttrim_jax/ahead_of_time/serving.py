@@ -9,10 +9,10 @@ from jax.sharding import SingleDeviceSharding
 
 from smarttrim_jax.ahead_of_time.program import CompiledProgram, compile_program
 from smarttrim_jax.execution.adaptive import AdaptiveConfig
-from smarttrim_jax.serving.answer_program import answer
+from smarttrim_jax.experiment import ExperimentConfig
+from smarttrim_jax.serving.export import answer
+from smarttrim_jax.tasks.synthetic import abstract_batch, task_without_data
 from smarttrim_jax.tokens import Kernel
-from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.without_data import abstract_batch, task_without_data
 from smarttrim_jax.trimming.gates import Trim
 
 BRANCHES = AdaptiveConfig(shares=(0.35, 0.6), multiple=128)

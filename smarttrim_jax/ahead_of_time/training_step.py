@@ -10,14 +10,13 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from smarttrim_jax.ahead_of_time.program import CompiledProgram, compile_program
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Params
-from smarttrim_jax.nn.partition import EXAMPLES
-from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.model_inputs import Batch
-from smarttrim_jax.training.sharding import make_mesh, state_shardings
+from smarttrim_jax.sharding import EXAMPLES, make_mesh, state_shardings
+from smarttrim_jax.tasks import Task
+from smarttrim_jax.tasks.base import Batch
+from smarttrim_jax.tasks.synthetic import abstract_batch, task_without_data
 from smarttrim_jax.training.step import Steps, jit_step
-from smarttrim_jax.training.tasks import Task
-from smarttrim_jax.training.without_data import abstract_batch, task_without_data
 from smarttrim_jax.trimming.gates import TrimRecord
 
 

@@ -10,8 +10,8 @@ from smarttrim_jax.benchmarking.speed import Row, compare
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.execution.config import ExecutionConfig
 from smarttrim_jax.execution.executor import Batch, PackedExecutor
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.trimming.gates import Trim
 
 EXAMPLES = 32

@@ -9,10 +9,10 @@ import numpy as np
 from smarttrim_jax.benchmarking.measurement import Timing, time_by_turns
 from smarttrim_jax.benchmarking.speed import Row
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.sharding import make_mesh, place_batch, state_shardings
+from smarttrim_jax.experiment import ExperimentConfig
+from smarttrim_jax.sharding import make_mesh, place_batch, state_shardings
+from smarttrim_jax.tasks.synthetic import abstract_batch, task_without_data
 from smarttrim_jax.training.step import Step, Steps, jit_step
-from smarttrim_jax.training.without_data import abstract_batch, task_without_data
 
 
 def measure_steps(config: ExperimentConfig, batch_sizes: Sequence[int], repeats: int) -> Iterator[Row]:

@@ -16,8 +16,8 @@ from smarttrim_jax.command_line.typed_flags import define
 from smarttrim_jax.configs import FILES
 from smarttrim_jax.configuration import build, described, field_types, kinds, to_dict
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.registry import import_implementation
-from smarttrim_jax.training.experiment import ExperimentConfig
 
 
 def opened_experiment() -> ExperimentConfig:

@@ -17,8 +17,8 @@ from smarttrim_jax.command_line import help_page, parsing
 from smarttrim_jax.command_line.typed_flags import define, from_text
 from smarttrim_jax.configuration import field_types
 from smarttrim_jax.errors import SmartTrimError
+from smarttrim_jax.processes import Timeouts, joined
 from smarttrim_jax.registry import import_plugin
-from smarttrim_jax.training.distributed import Timeouts, joined
 from smarttrim_jax.version import __version__
 
 INTERRUPTED = 130  # 128 + SIGINT

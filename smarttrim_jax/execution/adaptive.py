@@ -15,10 +15,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from smarttrim_jax.configuration import Settings
-from smarttrim_jax.models.base import run_stages
+from smarttrim_jax.models.base import Output, run_stages
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import Run, State
+from smarttrim_jax.models.segments import LayerRun, State
 from smarttrim_jax.ranges import PositiveInt, ShareAboveZero, at_least
 from smarttrim_jax.tokens import Padded, Tokens, compact
 from smarttrim_jax.tokens.rounding import round_up
@@ -57,11 +56,11 @@ def adaptive_apply(
         trim: how the trimmers decide.
     """
     bound = model.bind(params)
-    stages = [_switched(stage, config) if isinstance(stage, Run) else stage for stage in bound.stages]
+    stages = [_switched(stage, config) if isinstance(stage, LayerRun) else stage for stage in bound.stages]
     return bound.read_out(*run_stages(bound, stages, bound.start(images, ids, mask), trim, None))
 
 
-def _switched(run: Run, config: AdaptiveConfig) -> Run:
+def _switched(run: LayerRun, config: AdaptiveConfig) -> LayerRun:
     """The run with a branch for every combination of its sides' sizes."""
 
     def compute(layers: Any, state: State, gates: GatesByKey, key: None, **inputs: Array) -> State:

@@ -19,9 +19,9 @@ from smarttrim_jax.execution.config import ExecutionConfig
 from smarttrim_jax.execution.microbatches import cut, examples_at_once, join
 from smarttrim_jax.execution.open_heads import OpenHeads, open_heads, together
 from smarttrim_jax.execution.programs import Counts, FramePrograms, LayerGates, RunPrograms, count, read_counts
+from smarttrim_jax.models.base import Output
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import Prefix, Run, State
+from smarttrim_jax.models.segments import LayerRun, Prefix, State
 from smarttrim_jax.tokens import Packed, Tokens, compact
 from smarttrim_jax.tokens.rounding import ladder
 from smarttrim_jax.trimming.gates import GateKey, GatesByKey, Trim, TrimRecord
@@ -53,8 +53,8 @@ class PackedExecutor:
     def __init__(self, model: Functional, params: Params, config: ExecutionConfig | None = None):
         self.config = config or ExecutionConfig()
         stages = model.bind(params).stages
-        self._stages = [RunPrograms(stage) if isinstance(stage, Run) else stage.name for stage in stages]
-        self._frame = FramePrograms(model, params, [stage for stage in stages if isinstance(stage, Run)])
+        self._stages = [RunPrograms(stage) if isinstance(stage, LayerRun) else stage.name for stage in stages]
+        self._frame = FramePrograms(model, params, [stage for stage in stages if isinstance(stage, LayerRun)])
         self._buckets: dict[int, Buckets] = collections.defaultdict(lambda: Buckets(self.config))
         self.pauses: set[tuple[str, int]] | None = None
         self.kept = 1.0

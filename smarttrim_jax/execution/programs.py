@@ -18,10 +18,9 @@ from smarttrim_jax.execution.open_heads import (
     narrow_layer,
     with_heads,
 )
-from smarttrim_jax.execution.weight_layout import restore, store
+from smarttrim_jax.models.base import Output
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import ExampleInfo, Prefix, Run, State
+from smarttrim_jax.models.segments import ExampleInfo, LayerRun, Prefix, State
 from smarttrim_jax.nn.layer_stack import unstack
 from smarttrim_jax.trimming.gates import GateKey, Gates, GatesByKey, Trim, TrimRecord
 
@@ -82,7 +81,7 @@ class RunPrograms:
         compiled: programs made so far.
     """
 
-    def __init__(self, run: Run):
+    def __init__(self, run: LayerRun):
         self.name, self.sides = run.name, run.side_names
         self.depth, self.first_layer = run.depth, run.first_layer if run.policies else run.depth
         self._run = run
@@ -240,7 +239,7 @@ class FramePrograms:
         runs: of the model with these parameters; what belongs to them is not held.
     """
 
-    def __init__(self, model: Functional, params: Params, runs: list[Run]):
+    def __init__(self, model: Functional, params: Params, runs: list[LayerRun]):
         leaves, self._treedef = jax.tree.flatten(params)
         elsewhere = {id(leaf) for run in runs for leaf in jax.tree.leaves(nnx.split((run.layers, run.policies))[1])}
         self._leaves = [None if id(leaf) in elsewhere else leaf for leaf in leaves]
@@ -293,3 +292,21 @@ class FramePrograms:
     ) -> Output:
         by_key = {key: jax.tree.map(lambda *layers: jnp.stack(layers), *layers) for key, layers in gates.items()}
         return self._bind(leaves).read_out(state, TrimRecord(by_key, present))
+
+
+def store(params: Any) -> Any:
+    """A layer's parameters as its programs take them."""
+    return _turn(params) if _lies_transposed() else params
+
+
+def restore(stored: Any) -> Any:
+    """What `store` was given; inside a program it costs nothing."""
+    return _turn(stored) if _lies_transposed() else stored
+
+
+def _turn(params: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.T if leaf.ndim == 2 else leaf, params)
+
+
+def _lies_transposed() -> bool:
+    return jax.default_backend() == "cpu"

@@ -15,9 +15,9 @@ from jaxtyping import Array, Float, Int
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.generation import GenerationConfig, generate
 from smarttrim_jax.generation.decoding import Generated
+from smarttrim_jax.models.base import Output
 from smarttrim_jax.models.blip import BlipCaption, BlipVqa
 from smarttrim_jax.models.blip.text import TextDecoder
-from smarttrim_jax.models.output import Output
 from smarttrim_jax.nn.decoding import CachedDecoder
 from smarttrim_jax.tokens import Padded, Tokens
 from smarttrim_jax.trimming.gates import GateKey, Gates, Trim

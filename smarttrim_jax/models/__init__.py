@@ -1,6 +1,6 @@
 """Backbones, heads and presets."""
 
-from smarttrim_jax.models.base import VisionLanguageModel
+from smarttrim_jax.models.base import Output, VisionLanguageModel
 from smarttrim_jax.models.blip import (
     Blip,
     BlipConfig,
@@ -22,7 +22,6 @@ from smarttrim_jax.models.meter import (
     meter_small,
     meter_tiny,
 )
-from smarttrim_jax.models.output import Output
 
 __all__ = [
     "Blip",

@@ -1,6 +1,7 @@
 """What every backbone is: embeddings, stages that may trim, and heads."""
 
 import abc
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,10 +11,32 @@ from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.config import ModelConfig
-from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import Prefix, Stages, State, begin, fold_prefix, fold_stages
-from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.nn.primitives import split_key
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """What a pass returns.
+
+    Attributes:
+        logits: float32, by the name of the head or the task; none where a decoder is yet to read the state.
+        state: the tokens of every side after the last layer (METER's as many rows as images).
+        record: every gate.
+        pooled: `[batch, features]`, what METER's heads read: both sides of every image, text first.
+    """
+
+    logits: dict[str, Float[Array, "batch ..."]]
+    state: State
+    record: TrimRecord
+    pooled: Float[Array, "batch features"] | None = None
+
+    @property
+    def result(self) -> dict[str, Array]:
+        """What the pass is for: its logits, or the states that a decoder reads."""
+        return self.logits or {"text": self.state["text"].values}
 
 
 class VisionLanguageModel(nnx.Module):

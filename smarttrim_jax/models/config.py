@@ -92,7 +92,7 @@ class ModelConfig(Variants):
     @property
     @abc.abstractmethod
     def tasks(self) -> Mapping[str, str]:
-        """What the model can be trained for: the kind of every task (`smarttrim_jax.training.tasks`) by its name."""
+        """What the model can be trained for: the kind of every task (`smarttrim_jax.tasks`) by its name."""
 
     @property
     @abc.abstractmethod

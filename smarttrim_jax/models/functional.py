@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from flax import nnx
+from flax.traverse_util import flatten_dict
 
 from smarttrim_jax.models.base import VisionLanguageModel
 from smarttrim_jax.models.config import ModelConfig
@@ -83,3 +85,19 @@ def _graphdef(config: ModelConfig) -> Any:
         return config.build(rngs=nnx.Rngs(0))
 
     return nnx.split(nnx.eval_shape(build))[0]
+
+
+def parameter_shapes(model: Functional) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter, by path."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    return {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
+
+
+def draw(model: Functional, paths: Sequence[str]) -> dict[str, jax.Array]:
+    """Fresh parameters at these paths, from the seed 0; compiled, so that the others are never computed."""
+
+    def init(key: jax.Array) -> dict[str, jax.Array]:
+        params = flatten_dict(model.init(key), sep="/")
+        return {path: params[path] for path in paths}
+
+    return jax.jit(init)(jax.random.key(0)) if paths else {}

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.layers import gelu, layer_norm
-from smarttrim_jax.nn.linear import Linear
+from smarttrim_jax.nn.primitives import Linear
 from smarttrim_jax.ranges import Name, NonNegativeInt
 
 

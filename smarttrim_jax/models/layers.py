@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.models.segments import Run, RunSide, State
+from smarttrim_jax.models.segments import LayerRun, RunSide, State
 from smarttrim_jax.nn.inputs import check_images, check_layout
 from smarttrim_jax.nn.layer_stack import Remat, stack
 from smarttrim_jax.nn.text import TextTransformer
@@ -73,7 +73,7 @@ def encoder_run(
     *,
     scan: bool,
     remat: Remat,
-) -> Run:
+) -> LayerRun:
     """The layers of an image or text encoder as a stage.
 
     Args:
@@ -81,13 +81,13 @@ def encoder_run(
         encoder: The encoder whose layers these are.
         trimmers: The policies of the whole model, by the name of their gates.
         where: What is trimmed.
-        scan: As in `Run`.
-        remat: As in `Run`.
+        scan: As in `LayerRun`.
+        remat: As in `LayerRun`.
 
     Returns:
         The stage.
     """
-    return Run(
+    return LayerRun(
         side,
         (RunSide(side, encoder.config.heads),),
         functools.partial(_encoder_layer, side),

@@ -1,7 +1,7 @@
 """A model as a sequence of stages over a state of Tokens; calling it folds over them.
 
-A `Segment` never trims; a `Run` is a stretch of equal layers, each of which first decides what it closes and then
-computes: between the two an executor may do as it likes with the closed tokens.
+A `Segment` never trims; a `LayerRun` is a stretch of equal layers, each of which first decides what it closes and
+then computes: between the two an executor may do as it likes with the closed tokens.
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.nn.layer_stack import Remat, fold
-from smarttrim_jax.nn.partition import split_examples
-from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.nn.primitives import split_key
+from smarttrim_jax.sharding import split_examples
 from smarttrim_jax.tokens import Tokens, shorten
 from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.gates import ByGateKey, GateKey, GatesByKey, Trim, TrimRecord, open_gates
@@ -112,7 +112,7 @@ class RunSide:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class LayerRun:
     """A stage of equal layers that trim between them.
 
     Attributes:
@@ -316,7 +316,7 @@ def _row_seeds(seed: Int[Array, " batch"], rows: int) -> Int[Array, " rows"]:
     return jnp.repeat(seed, times) + images
 
 
-Stages = Sequence[Segment | Run]
+Stages = Sequence[Segment | LayerRun]
 
 
 def fold_stages(stages: Stages, prefix: Prefix, trim: Trim | None, key: jax.Array | None) -> tuple[State, TrimRecord]:

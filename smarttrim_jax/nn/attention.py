@@ -8,8 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.nn.linear import Linear
-from smarttrim_jax.nn.regularization import dropout
+from smarttrim_jax.nn.primitives import Linear, dropout
 from smarttrim_jax.tokens import Kernel, Padded, Tokens, attend
 
 

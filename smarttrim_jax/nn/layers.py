@@ -10,8 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from smarttrim_jax.nn.attention import Attention, KeysAndValues
-from smarttrim_jax.nn.linear import Linear
-from smarttrim_jax.nn.regularization import drop_path, dropout, split_key
+from smarttrim_jax.nn.primitives import Linear, drop_path, dropout, split_key
 from smarttrim_jax.tokens import Kernel, Tokens
 
 T = TypeVar("T", bound=Tokens)

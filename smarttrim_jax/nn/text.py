@@ -15,7 +15,7 @@ from smarttrim_jax.nn.inputs import check_texts
 from smarttrim_jax.nn.layer_stack import stack
 from smarttrim_jax.nn.layers import PostNormLayer, layer_norm
 from smarttrim_jax.nn.positions import roberta_positions
-from smarttrim_jax.nn.regularization import dropout
+from smarttrim_jax.nn.primitives import dropout
 from smarttrim_jax.nn.sizes import check_heads, layer_parameters
 from smarttrim_jax.ranges import Depth, NonNegativeInt, PositiveFloat, PositiveInt, ShareBelowOne
 from smarttrim_jax.tokens import Kernel, Padded, first_token_open

@@ -12,8 +12,8 @@ from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.layer_stack import stack
 from smarttrim_jax.nn.layers import PreNormLayer, layer_norm
-from smarttrim_jax.nn.linear import Linear
 from smarttrim_jax.nn.positions import resize_positions
+from smarttrim_jax.nn.primitives import Linear
 from smarttrim_jax.nn.sizes import check_heads, layer_parameters
 from smarttrim_jax.ranges import Depth, NonNegativeInt, PositiveFloat, PositiveInt, ShareBelowOne
 from smarttrim_jax.tokens import Kernel, Padded

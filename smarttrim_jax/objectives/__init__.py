@@ -1,9 +1,8 @@
 """What a model is trained for: task losses, distillation, retrieval, and their sum."""
 
-from smarttrim_jax.objectives.distillation import distillation_loss
 from smarttrim_jax.objectives.language import sequence_loss
+from smarttrim_jax.objectives.losses import distillation_loss, soft_task_loss, task_loss
 from smarttrim_jax.objectives.retrieval import RetrievalConfig, itc_loss, itm_loss
-from smarttrim_jax.objectives.task import soft_task_loss, task_loss
 from smarttrim_jax.objectives.total import ObjectiveConfig, total_loss, weighted_mean, weighted_terms
 
 __all__ = [

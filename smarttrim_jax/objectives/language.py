@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.objectives.distillation import distillation_loss
+from smarttrim_jax.objectives.losses import distillation_loss
 
 
 def sequence_loss(

@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.configuration import Settings
-from smarttrim_jax.objectives.distillation import distillation_loss
+from smarttrim_jax.objectives.losses import distillation_loss
 from smarttrim_jax.ranges import Fraction, between
 
 NOBODY = -100

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from smarttrim_jax.configuration import Settings
-from smarttrim_jax.objectives.task import LossKind
+from smarttrim_jax.objectives.losses import LossKind
 from smarttrim_jax.ranges import NonNegativeFloat, PositiveFloat
 
 

@@ -1,15 +1,15 @@
 """Checkpoints of METER and BLIP, and the encoders that they are made of, as parameters of ours, and back."""
 
 from smarttrim_jax.pretrained.backbones import write_huggingface, write_official
-from smarttrim_jax.pretrained.blip_config import BlipOverrides
-from smarttrim_jax.pretrained.blip_encoders import with_blip_encoders
-from smarttrim_jax.pretrained.blip_files import read_blip
+from smarttrim_jax.pretrained.blip.encoders import with_blip_encoders
+from smarttrim_jax.pretrained.blip.files import read_blip
+from smarttrim_jax.pretrained.blip.official import from_official_blip
+from smarttrim_jax.pretrained.blip.sizes import BlipOverrides
 from smarttrim_jax.pretrained.encoders import load_encoder, with_encoders
 from smarttrim_jax.pretrained.files import read_weights
-from smarttrim_jax.pretrained.meter_config import MeterOverrides
-from smarttrim_jax.pretrained.official import from_official
-from smarttrim_jax.pretrained.official_blip import from_official_blip
-from smarttrim_jax.pretrained.official_files import read_official
+from smarttrim_jax.pretrained.meter.files import read_official
+from smarttrim_jax.pretrained.meter.official import from_official
+from smarttrim_jax.pretrained.meter.sizes import MeterOverrides
 
 __all__ = [
     "BlipOverrides",

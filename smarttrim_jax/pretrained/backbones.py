@@ -8,12 +8,12 @@ from typing import Any
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.config import ModelConfig
 from smarttrim_jax.models.functional import Params
-from smarttrim_jax.pretrained.blip_encoders import with_blip_encoders
-from smarttrim_jax.pretrained.blip_files import fill_blip_from_file, write_blip, write_blip_huggingface
+from smarttrim_jax.pretrained.blip.encoders import with_blip_encoders
+from smarttrim_jax.pretrained.blip.files import fill_blip_from_file, write_blip, write_blip_huggingface
 from smarttrim_jax.pretrained.encoders import with_encoders
 from smarttrim_jax.pretrained.files import Path
 from smarttrim_jax.pretrained.hub import BLIP_MODELS
-from smarttrim_jax.pretrained.official_files import fill_meter_from_file, write_meter
+from smarttrim_jax.pretrained.meter.files import fill_meter_from_file, write_meter
 from smarttrim_jax.registry import Registry
 
 

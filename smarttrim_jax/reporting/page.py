@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from smarttrim_jax.reporting.table import shown_score
+from smarttrim_jax.reporting.tables import shown_score
 
 TEMPLATE = pathlib.Path(__file__).with_name("page.html")
 

@@ -9,9 +9,9 @@ from jaxtyping import Array, Float
 from smarttrim_jax.data.text import TextEncoder
 from smarttrim_jax.execution.executor import PackedExecutor
 from smarttrim_jax.generation.decoding import Generated
+from smarttrim_jax.models.base import Output
 from smarttrim_jax.models.functional import Params
-from smarttrim_jax.models.output import Output
-from smarttrim_jax.training.tasks import Captions, Choice, ChoosingTask, Task
+from smarttrim_jax.tasks import Captions, Choice, ChoosingTask, Task
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 

@@ -13,7 +13,7 @@ from smarttrim_jax.metrics import Scores
 from smarttrim_jax.serving.answering import Answered
 from smarttrim_jax.serving.questions import Question
 from smarttrim_jax.serving.trained_model import TrainedModel
-from smarttrim_jax.training.model_inputs import inputs
+from smarttrim_jax.tasks.base import model_inputs
 from smarttrim_jax.trimming.gates import GatesByKey
 
 BATCH_SIZE = 32
@@ -82,7 +82,7 @@ def explain(
     judge = jax.jit(lambda params, output, batch: task.judge(params, output, batch, trim)[0])
     more_rows = jax.jit(task.more_rows)
     for batch in batches:
-        images, ids, mask = inputs(trained.config, batch)
+        images, ids, mask = model_inputs(trained.config, batch)
         output = trained.answering.execute(images, ids, mask, trim)
         if scores is not None:
             rows = judge(trained.params, output, batch)

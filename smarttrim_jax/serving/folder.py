@@ -29,6 +29,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.language import ANSWERS, RENEW, TOKENIZER, Language, read_language, write_language
 from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.file_digests import DIGESTS, check_digest, read_digests, record_digests
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.pretrained.files import read_weights, write_weights
@@ -36,7 +37,6 @@ from smarttrim_jax.serving.model_card import model_card
 from smarttrim_jax.small_files import MOST_BYTES, in_bucket, read_json, write_json, write_whole
 from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore, saved_steps
 from smarttrim_jax.training.digests import digest_json, not_finite, summarize
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.workdir import Workdir
 from smarttrim_jax.trimming.calibration import SpeedDial
 

@@ -3,7 +3,7 @@
 import importlib.metadata
 
 from smarttrim_jax.data.language import Language
-from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.trimming.calibration import SpeedDial
 from smarttrim_jax.version import __version__
 

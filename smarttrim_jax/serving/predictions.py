@@ -8,8 +8,8 @@ from etils import epath
 
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.errors import DataError
+from smarttrim_jax.evaluation.evaluator import Judged
 from smarttrim_jax.small_files import write_whole
-from smarttrim_jax.training.evaluation import Judged
 
 SAID = ("answer", "caption")
 """Outputs that are texts, and the targets of the same names."""

@@ -11,7 +11,7 @@ from smarttrim_jax.data.images import normalize
 from smarttrim_jax.errors import DataError
 from smarttrim_jax.serving.answering import Answering
 from smarttrim_jax.serving.questions import PreparedQuestion, Question, QuestionReader
-from smarttrim_jax.training.tasks import Task
+from smarttrim_jax.tasks import Task
 from smarttrim_jax.trimming.gates import Trim
 
 MOST_WAITING = 8

@@ -9,7 +9,7 @@ from jaxtyping import Int32, UInt8
 from smarttrim_jax.data.images import grouped, open_image, side_by_side, to_array
 from smarttrim_jax.data.text import TextEncoder
 from smarttrim_jax.errors import DataError
-from smarttrim_jax.training.tasks import Captions, Task
+from smarttrim_jax.tasks import Captions, Task
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,13 +14,13 @@ from smarttrim_jax.data.images import Preset, Resize
 from smarttrim_jax.data.language import Language
 from smarttrim_jax.data.text import TextEncoder
 from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.models.functional import Functional, ModelConfig, Params
 from smarttrim_jax.serving.answering import Answering
 from smarttrim_jax.serving.folder import Contents, read_folder, write_folder
 from smarttrim_jax.serving.predictor import Answer, Failure, Predictor
 from smarttrim_jax.serving.questions import Question, QuestionReader
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
-from smarttrim_jax.training.tasks import Captions, Task, make_task
+from smarttrim_jax.tasks import Captions, Task, make_task
 from smarttrim_jax.trimming.calibration import SpeedDial
 from smarttrim_jax.trimming.cost import CostConfig
 from smarttrim_jax.trimming.gates import Trim

@@ -13,8 +13,8 @@ from smarttrim_jax.command_line.experiment_flags import KEYS
 from smarttrim_jax.command_line.parsing import parse
 from smarttrim_jax.configuration import build
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.sweeps.table import DamagedFileError, read_json, read_report
-from smarttrim_jax.training.experiment import ExperimentConfig
 
 # A folder's name has at most 255 bytes on most disks.
 LONGEST_NAME = 200
@@ -22,7 +22,7 @@ LONGEST_NAME = 200
 Overrides = Mapping[str, Any]
 
 
-class Run(NamedTuple):
+class PlannedRun(NamedTuple):
     """One of the runs.
 
     Attributes:
@@ -55,7 +55,7 @@ class Run(NamedTuple):
             return False
 
 
-def plan(config: str, root: str, launcher: list[str], program: list[str]) -> list[Run]:
+def plan(config: str, root: str, launcher: list[str], program: list[str]) -> list[PlannedRun]:
     """The runs, none of which has been started.
 
     Args:
@@ -68,7 +68,7 @@ def plan(config: str, root: str, launcher: list[str], program: list[str]) -> lis
         ConfigError: No such file, or a file without a `sweep` that can be used.
     """
     path, argument = locate(config)
-    runs: dict[str, Run] = {}
+    runs: dict[str, PlannedRun] = {}
     for overrides in _load_sweep(path, argument):
         name = _folder_name(overrides)
         if name in runs:
@@ -76,7 +76,7 @@ def plan(config: str, root: str, launcher: list[str], program: list[str]) -> lis
         folder = epath.Path(root).expanduser() / name
         changes = [f"--config.{key}={_flag_value(value)}" for key, value in overrides.items()]
         words = [f"--config={config}", f"--workdir={folder}", *changes, *program]
-        runs[name] = Run(overrides, folder, launcher, words)
+        runs[name] = PlannedRun(overrides, folder, launcher, words)
     if not runs:
         raise ConfigError(f"sweep() of '{path}' yields nothing")
     return list(runs.values())
@@ -118,7 +118,7 @@ def _folder_name(overrides: Overrides) -> str:
     return f"{short[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def check_all(runs: list[Run], config: str, program: list[str], checks_all: bool) -> None:
+def check_all(runs: list[PlannedRun], config: str, program: list[str], checks_all: bool) -> None:
     """Builds every configuration as the program would, before anything is run.
 
     Args:

@@ -13,7 +13,7 @@ from etils import epath
 from smarttrim_jax import small_files
 from smarttrim_jax.errors import TrainingError
 from smarttrim_jax.json_text import parse_json
-from smarttrim_jax.reporting.table import aligned, shown_score
+from smarttrim_jax.reporting.tables import aligned, shown_score
 from smarttrim_jax.training.older_runs import report_of_today
 
 DONE = "done"

@@ -14,7 +14,7 @@ from smarttrim_jax.errors import CheckpointError, reason
 from smarttrim_jax.small_files import in_bucket
 from smarttrim_jax.training.checkpoint_files import CHECKPOINT_METADATA, COMMITTED, changed_files, has_list, misfits
 from smarttrim_jax.training.digests import Summary, digest_json, not_finite, summarize
-from smarttrim_jax.training.tree_paths import named_leaves
+from smarttrim_jax.tree_paths import named_leaves
 
 _log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError, reason
+from smarttrim_jax.processes import on_all
 from smarttrim_jax.small_files import in_bucket
 from smarttrim_jax.training.checkpoint_files import list_files
 from smarttrim_jax.training.checkpoint_reading import (
@@ -31,7 +32,6 @@ from smarttrim_jax.training.checkpoint_reading import (
 )
 from smarttrim_jax.training.checkpoint_remains import incomplete_saves, remove_half_deleted
 from smarttrim_jax.training.digests import not_finite, summarize
-from smarttrim_jax.training.distributed import on_all
 
 _log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from smarttrim_jax.training.tree_paths import named_leaves
+from smarttrim_jax.tree_paths import named_leaves
 
 _SUMS = 2
 _UNSIGNED = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}

@@ -3,12 +3,12 @@
 import dataclasses
 import logging
 
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.pretrained.backbones import fill_from_file
 from smarttrim_jax.pretrained.files import is_weight_file
 from smarttrim_jax.pretrained.packages import INSTALL, packages_installed, vocabulary_file, with_packages
 from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.workdir import Workdir
 
 _log = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ from smarttrim_jax.errors import TrainingError
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.preemption import Preempted, PreemptionGuard
 from smarttrim_jax.training.progress import Progress
+from smarttrim_jax.training.step import TrainState
 from smarttrim_jax.training.writers import Writer
 
-State = dict[str, Any]
-TrainStep = Callable[[State, Any], tuple[State, dict[str, Any]]]
+TrainStep = Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]]
 
 
 class DataIterator(Protocol):
@@ -26,7 +26,7 @@ class DataIterator(Protocol):
 
 
 def fit(
-    state: State,
+    state: TrainState,
     step_fn: Callable[[int], TrainStep],
     iterator: DataIterator,
     *,
@@ -38,7 +38,7 @@ def fit(
     log_every: int,
     save_metadata: Mapping[str, Any],
     finite_terms: Sequence[str],
-) -> State:
+) -> TrainState:
     """Trains from `start_step` to `total_steps`, saving on the way and at the end.
 
     Args:

@@ -1,53 +1,18 @@
 """AdamW with METER's parameter groups, weight-decay rule and schedules, composed from optax."""
 
-import dataclasses
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import optax
 
-from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.ranges import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, ShareBelowOne
-from smarttrim_jax.training.tree_paths import map_with_names
+from smarttrim_jax.experiment import OptimizerConfig
+from smarttrim_jax.tree_paths import map_with_names
 
 # METER spares biases and the BERT-style norms; here no norm's scale decays. Embeddings do, as in METER.
 NO_DECAY = r"(^|/)(bias|scale)$"
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig(Settings):
-    """AdamW, its schedule and the learning-rate multipliers of the parameter groups (backbone: 1).
-
-    Attributes:
-        learning_rate: Peak rate of the backbone.
-        b1: Decay of the mean of the gradients.
-        b2: Decay of the mean of their squares.
-        eps: Added to the root of the second moment.
-        weight_decay: Decoupled decay; like the update, it scales with the group's rate.
-        schedule: Course of the rate after the warm-up; `linear` and `cosine` end at 0.
-        warmup_fraction: Share of the steps in which the rate rises linearly from 0.
-        clip_norm: Bound on the global norm of the gradients; 0 for none.
-        accumulate: Steps whose gradients are averaged into one update.
-        head: Multiplier of the task head's rate.
-        cross_modal: Multiplier of the rate of fusion layers, transforms and poolers.
-        trimmer: Multiplier of the trimmers' rate.
-    """
-
-    learning_rate: NonNegativeFloat = 1e-5
-    b1: ShareBelowOne = 0.9
-    b2: ShareBelowOne = 0.98
-    eps: PositiveFloat = 1e-8
-    weight_decay: NonNegativeFloat = 0.01
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup_fraction: Fraction = 0.1
-    clip_norm: NonNegativeFloat = 0.0
-    accumulate: PositiveInt = 1
-    head: NonNegativeFloat = 1.0
-    cross_modal: NonNegativeFloat = 1.0
-    trimmer: NonNegativeFloat = 1.0
 
 
 def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:

@@ -2,11 +2,10 @@
 
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import TrainingError
-from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.experiment import ExperimentConfig
+from smarttrim_jax.sharding import axis_sizes, check_batch_size
 from smarttrim_jax.training.initialization import with_vocabulary
-from smarttrim_jax.training.run_checks import check_run
-from smarttrim_jax.training.run_data import fit_to_data
-from smarttrim_jax.training.sharding import axis_sizes, check_batch_size
+from smarttrim_jax.training.run_data import check_run, fit_to_data
 from smarttrim_jax.training.workdir import Workdir
 
 PROBE = ".check"

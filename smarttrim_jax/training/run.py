@@ -8,22 +8,21 @@ import jax
 
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.pipeline import train_iterator
+from smarttrim_jax.evaluation.evaluator import Evaluator, Report
+from smarttrim_jax.evaluation.report import build_report, measure_dial
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Params
+from smarttrim_jax.sharding import held_rows, make_mesh, place, place_batch, state_shardings
+from smarttrim_jax.tasks import Task, make_task
 from smarttrim_jax.training.checkpoints import Checkpoints
-from smarttrim_jax.training.evaluation import Evaluator, Report
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.initialization import starting_params, with_vocabulary
-from smarttrim_jax.training.loop import State, fit
+from smarttrim_jax.training.loop import fit
 from smarttrim_jax.training.preemption import leaving_on_sigterm
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.provenance import record_start
-from smarttrim_jax.training.report import build_report, measure_dial
-from smarttrim_jax.training.run_checks import check_run
-from smarttrim_jax.training.run_data import fit_to_data, prepare_everywhere
+from smarttrim_jax.training.run_data import check_run, fit_to_data, prepare_everywhere
 from smarttrim_jax.training.run_lock import locked
-from smarttrim_jax.training.sharding import held_rows, make_mesh, place, place_batch, state_shardings
-from smarttrim_jax.training.step import Step, Steps, jit_step
-from smarttrim_jax.training.tasks import Task, make_task
+from smarttrim_jax.training.step import Step, Steps, TrainState, jit_step
 from smarttrim_jax.training.workdir import Workdir, describe
 from smarttrim_jax.training.writers import Writers
 
@@ -152,7 +151,7 @@ def trained_params(
     return state["params"]
 
 
-def _initial_state(steps: Steps, shardings: Any) -> State:
+def _initial_state(steps: Steps, shardings: Any) -> TrainState:
     """The state of fresh parameters, or of those of `init_from`."""
     config = steps.config
     key = jax.random.key(config.seed)

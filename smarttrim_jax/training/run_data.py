@@ -5,10 +5,12 @@ import dataclasses
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.experiment import ExperimentConfig
+from smarttrim_jax.metrics import Scores
 from smarttrim_jax.models.config import DatasetSizes
-from smarttrim_jax.training.distributed import first_alone, same_everywhere
-from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.tasks import TASKS
+from smarttrim_jax.processes import first_alone, same_everywhere
+from smarttrim_jax.tasks import TASKS, make_task
+from smarttrim_jax.training.writers import check_writers
 
 
 def prepare_everywhere(config: DataConfig) -> Dataset:
@@ -72,3 +74,34 @@ def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
         model=config.model.fit_to(sizes, config.task),
         data=dataclasses.replace(data, example_images=dataset.num_images, fingerprint=dataset.fingerprint),
     )
+
+
+def check_run(config: ExperimentConfig, dataset: Dataset) -> None:
+    """Whether training, calibration and evaluation can all be done, whatever the devices.
+
+    Args:
+        config: Run configuration, all sizes resolved.
+        dataset: Its data set, prepared.
+
+    Raises:
+        ConfigError: Names the first setting that cannot work, and what would.
+    """
+    _check_splits(config, dataset)
+    check_writers(config.schedule.writers)
+    Scores(make_task(config, dataset.language).metric_names)
+
+
+def _check_splits(config: ExperimentConfig, dataset: Dataset) -> None:
+    sizes = dataset.split_sizes
+    wanted = {"train": "training reads", config.evaluation.split: "evaluation.split names"}
+    if config.schedule.trim_steps:
+        wanted["calibration"] = "the speed dial is measured on"
+    for split, reason in wanted.items():
+        if not sizes.get(split):
+            filled = ", ".join(name for name, size in sizes.items() if size)
+            raise ConfigError(f"{config.data.dataset} has no examples in '{split}', which {reason}; it has: {filled}")
+    if config.data.batch_size > sizes["train"]:
+        raise ConfigError(
+            f"data.batch_size is {config.data.batch_size}, more than the {sizes['train']} training examples of "
+            f"{config.data.dataset}; take {sizes['train']} at most"
+        )

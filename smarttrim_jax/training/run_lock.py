@@ -30,8 +30,8 @@ from etils import epath
 
 from smarttrim_jax.configuration import build, to_dict
 from smarttrim_jax.errors import ConfigError, TrainingError
+from smarttrim_jax.processes import by_first
 from smarttrim_jax.small_files import in_bucket, read_whole, write_json
-from smarttrim_jax.training.distributed import by_first
 
 _log = logging.getLogger(__name__)
 

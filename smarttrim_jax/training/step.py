@@ -8,20 +8,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.objectives.total import total_loss, weighted_terms
-from smarttrim_jax.training.experiment import ExperimentConfig
-from smarttrim_jax.training.model_inputs import Batch
+from smarttrim_jax.tasks import Task
+from smarttrim_jax.tasks.base import Batch
 from smarttrim_jax.training.optimizer import make_optimizer
-from smarttrim_jax.training.tasks import Task
 from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.cost import cost_loss, initial_multiplier, macs_ratio, misses, update_multiplier
 from smarttrim_jax.trimming.curriculum import noise_level, target_ratio
 from smarttrim_jax.trimming.gates import Trim
 
-State = dict[str, Any]
+TrainState = dict[str, Any]
 Metrics = dict[str, jax.Array]
-Step = Callable[[State, Batch], tuple[State, Metrics]]
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 def jit_step(step: Step, shardings: Any) -> jax.stages.Wrapped:
@@ -66,7 +66,7 @@ class Steps:
         """Of the run."""
         return self.task.config
 
-    def initial_state(self, params: Params) -> State:
+    def initial_state(self, params: Params) -> TrainState:
         """The state before the first step: parameters, optimizer, step counter, cost multiplier, the task's own."""
         return {
             "params": params,
@@ -84,7 +84,7 @@ class Steps:
         stands_still = done >= schedule.full_steps + curriculum.span(schedule.trim_steps)
         return self.trim_shortened if stands_still and self.config.capacity.sides else self.trim
 
-    def full(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+    def full(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """One step of plain fine-tuning at full capacity."""
         task = self.task
         given, carried = task.begin(state, batch)
@@ -100,15 +100,15 @@ class Steps:
             state, gradients, carried | {"multiplier": state["multiplier"]}, metrics | {"loss": total}
         )
 
-    def trim(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+    def trim(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """One step of trim-tuning: full and trimmed pass, distillation between them, and the cost."""
         return self._trim(state, batch, CapacityConfig())
 
-    def trim_shortened(self, state: State, batch: Batch) -> tuple[State, Metrics]:
+    def trim_shortened(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """The same at less cost, once most tokens are closed: equal in expectation, see `tokens.shortened`."""
         return self._trim(state, batch, self.config.capacity)
 
-    def _trim(self, state: State, batch: Batch, capacity: CapacityConfig) -> tuple[State, Metrics]:
+    def _trim(self, state: TrainState, batch: Batch, capacity: CapacityConfig) -> tuple[TrainState, Metrics]:
         task, model, config = self.task, self.task.model, self.config
         done = state["step"] - config.schedule.full_steps
         target = target_ratio(config.curriculum, config.cost.target_speedup, done, config.schedule.trim_steps)
@@ -145,12 +145,14 @@ class Steps:
         metrics |= {"loss": total, "multiplier": jnp.max(multiplier)}
         return self._update(state, gradients, carried | {"multiplier": multiplier}, metrics)
 
-    def _key(self, state: State, number: int) -> jax.Array:
+    def _key(self, state: TrainState, number: int) -> jax.Array:
         """A pure function of seed and step, so that a resumed run draws what the unbroken one would."""
         seed = jax.random.key(self.config.seed, impl=self.config.generator)
         return jax.random.fold_in(jax.random.fold_in(seed, state["step"]), number)
 
-    def _update(self, state: State, gradients: Params, carried: State, metrics: Metrics) -> tuple[State, Metrics]:
+    def _update(
+        self, state: TrainState, gradients: Params, carried: TrainState, metrics: Metrics
+    ) -> tuple[TrainState, Metrics]:
         updates, opt_state = self.optimizer.update(gradients, state["opt_state"], state["params"])
         new = {
             "params": self.task.bounded(optax.apply_updates(state["params"], updates)),

@@ -12,10 +12,10 @@ from etils import epath
 from smarttrim_jax.configuration import build, to_dict
 from smarttrim_jax.data.language import ANSWERS, TOKENIZER, Language, write_language
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.file_digests import record_digests
 from smarttrim_jax.small_files import in_bucket, read_json, remove_halves, write_json
 from smarttrim_jax.training.checkpoint_reading import metadata, saved_steps
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.older_runs import settings_of_today
 from smarttrim_jax.trimming.calibration import SpeedDial
 from smarttrim_jax.version import __version__

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.nn.layers import gelu, layer_norm
-from smarttrim_jax.nn.linear import Linear
+from smarttrim_jax.nn.primitives import Linear
 from smarttrim_jax.tokens import Tokens, as_tokens
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from smarttrim_jax.ahead_of_time.serving import compile_answer
 from smarttrim_jax.data.dataset import prepare
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Functional
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.run_data import fit_to_data
 
 

@@ -11,10 +11,10 @@ from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.data.language import numbered_language
 from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.models.functional import Functional
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
+from smarttrim_jax.tasks.synthetic import abstract_batch
 from smarttrim_jax.training.run_data import fit_to_data
-from smarttrim_jax.training.without_data import abstract_batch
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from tiny_run import tiny_model
 from smarttrim_jax.benchmarking.step_speed import measure_steps
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.reporting.step_table import format_step
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
+from smarttrim_jax.experiment import ExperimentConfig, ScheduleConfig
+from smarttrim_jax.reporting.tables import format_step
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.trimming.capacity import CapacityConfig
 

@@ -12,10 +12,10 @@ from random_tables import random_tables
 from tiny_blip import CLOSING, TASKS, TinyBlip, make_inputs, tiny_blip
 
 from smarttrim_jax.benchmarking.forced_load import forced_model
+from smarttrim_jax.benchmarking.speed import executed_macs
 from smarttrim_jax.execution import ExecutionConfig, PackedExecutor
 from smarttrim_jax.execution.adaptive import AdaptiveConfig, adaptive_apply
-from smarttrim_jax.execution.executed_macs import executed_macs
-from smarttrim_jax.models.output import Output
+from smarttrim_jax.models.base import Output
 from smarttrim_jax.tokens import Packed
 from smarttrim_jax.trimming.gates import Trim
 

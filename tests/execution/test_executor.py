@@ -11,9 +11,9 @@ from packed_output import COARSE, same
 from random_tables import random_tables
 
 from smarttrim_jax.benchmarking.forced_load import forced_model
+from smarttrim_jax.benchmarking.speed import executed_macs
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.execution import ExecutionConfig, PackedExecutor, programs
-from smarttrim_jax.execution.executed_macs import executed_macs
 from smarttrim_jax.execution.microbatches import cut, examples_at_once
 from smarttrim_jax.execution.open_heads import grouped, narrow_layer
 from smarttrim_jax.nn.layer_stack import unstack

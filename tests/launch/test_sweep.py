@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from smarttrim_jax import HeadConfig, meter_tiny
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
-from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.experiment import ExperimentConfig
 
 
 def get_config(argument=""):

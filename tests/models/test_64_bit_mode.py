@@ -14,7 +14,7 @@ from tiny_blip import forward as blip_forward
 from smarttrim_jax.execution.adaptive import AdaptiveConfig, adaptive_apply
 from smarttrim_jax.execution.executor import PackedExecutor
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.tokens.attention import rows
+from smarttrim_jax.tokens.attention import plain
 from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.gates import Trim
 
@@ -79,7 +79,7 @@ def test_integers_and_pixels_of_64_bits_are_taken_too(tiny_meter: Any) -> None:
 
 
 def test_packed_execution_gives_what_it_gives_in_32_bits(tiny_meter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "ROW_BY_ROW", 0)  # also where attention loops over examples
+    monkeypatch.setattr(plain, "ROW_BY_ROW", 0)  # also where attention loops over examples
     trim = Trim(offset=-2.5)
     expected = tiny_meter.run(trim)
     with jax.enable_x64(True):

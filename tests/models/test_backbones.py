@@ -10,10 +10,10 @@ from flax.traverse_util import flatten_dict
 
 from smarttrim_jax.configuration import build, to_dict
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models import ModelConfig, blip_base, blip_small, blip_tiny, meter_base, meter_small, meter_tiny
 from smarttrim_jax.models.blip.config import TASKS
 from smarttrim_jax.models.functional import Functional
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.trimming.config import TrimmingConfig
 
 PRESETS = {

@@ -1,4 +1,4 @@
-"""BLIP's backward pass in half precision; in float32 it is in the steps of tests/training/test_tasks.py."""
+"""BLIP's backward pass in half precision; in float32 it is in the steps of tests/tasks/test_tasks.py."""
 
 import dataclasses
 from typing import Any

@@ -11,7 +11,7 @@ from tiny_blip import TASKS, TinyBlip, forward, tiny_blip
 
 from smarttrim_jax.models.blip import BlipConfig, blip_base, blip_large, blip_macs, blip_small, blip_tiny
 from smarttrim_jax.models.functional import Functional
-from smarttrim_jax.tokens.attention import rows
+from smarttrim_jax.tokens.attention import plain
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
@@ -82,7 +82,7 @@ def test_nlvr2_costs_what_was_published():
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("trimmed", [False, True])
 def test_half_of_xlas_flops(monkeypatch, task, trimmed):
-    monkeypatch.setattr(rows, "ROW_BY_ROW", 2**40)  # XLA counts what a loop repeats only once
+    monkeypatch.setattr(plain, "ROW_BY_ROW", 2**40)  # XLA counts what a loop repeats only once
     config = blip_base(task, 384, trimming=TrimmingConfig() if trimmed else None)
     shallow = {part: dataclasses.replace(getattr(config, part), depth=2) for part in ("vision", "text")}
     config = dataclasses.replace(config, first_merge=1, **shallow)  # two layers are traced faster than twelve

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.objectives.distillation import distillation_loss
-from smarttrim_jax.objectives.task import soft_targets, soft_task_loss, task_loss
+from smarttrim_jax.objectives.losses import distillation_loss, soft_targets, soft_task_loss, task_loss
 from smarttrim_jax.objectives.total import ObjectiveConfig, total_loss, weighted_mean, weighted_terms
 
 LOGITS = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smarttrim_jax.objectives.distillation import distillation_loss
 from smarttrim_jax.objectives.language import sequence_distillation, word_accuracy, words_behind
+from smarttrim_jax.objectives.losses import distillation_loss
 from smarttrim_jax.objectives.retrieval import empty_queue, row_distillation
 
 RANDOM = np.random.default_rng(0)

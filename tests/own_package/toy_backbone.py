@@ -10,10 +10,10 @@ from flax import nnx
 from smarttrim_jax.models import DatasetSizes, ModelConfig, Output, VisionLanguageModel, register_backbone
 from smarttrim_jax.models.base import trimmers_of
 from smarttrim_jax.models.layers import existing, policies_of, stack_policies
-from smarttrim_jax.models.segments import Run, RunSide, State
+from smarttrim_jax.models.segments import LayerRun, RunSide, State
 from smarttrim_jax.nn.layer_stack import stack
 from smarttrim_jax.nn.layers import PostNormLayer
-from smarttrim_jax.nn.linear import Linear
+from smarttrim_jax.nn.primitives import Linear
 from smarttrim_jax.tokens import Padded
 from smarttrim_jax.tokens.padded import first_token_open
 from smarttrim_jax.trimming.config import TrimmingConfig
@@ -140,11 +140,11 @@ class Toy(VisionLanguageModel):
         }
 
     @property
-    def stages(self) -> list[Run]:
+    def stages(self) -> list[LayerRun]:
         config = self.config
         trimming = config.trimming or TrimmingConfig()
         return [
-            Run(
+            LayerRun(
                 "reader",
                 (RunSide("text", HEADS, ("image",)), RunSide("image", 0, ("text",))),
                 read,

@@ -11,10 +11,10 @@ from official_blip_names import official_shapes
 
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.pretrained import from_official_blip
 from smarttrim_jax.pretrained.files import write_weights
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.initialization import starting_params
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.policies import LearnedPolicyConfig

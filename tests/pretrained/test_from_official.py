@@ -11,7 +11,7 @@ from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.nn.positions import resize_positions
 from smarttrim_jax.pretrained import from_official
-from smarttrim_jax.pretrained.meter import METER
+from smarttrim_jax.pretrained.meter.table import METER
 from smarttrim_jax.trimming.config import TrimmingConfig
 
 SIZES = {"text_heads": 4, "fusion_heads": 5}

@@ -15,7 +15,7 @@ from smarttrim_jax.models.blip.config import TASKS
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.nn.positions import resize_positions
 from smarttrim_jax.pretrained import from_official_blip
-from smarttrim_jax.pretrained.blip import blip_table
+from smarttrim_jax.pretrained.blip.table import blip_table
 from smarttrim_jax.trimming.config import TrimmingConfig
 
 HEADS = {"vision_heads": 3, "text_heads": 5}

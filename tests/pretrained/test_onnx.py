@@ -1,7 +1,7 @@
-"""ONNX files, written here byte by byte: weights by name, kernels by their biases, damage named."""
+"""ONNX files: weights by name, kernels by their biases, damage named, files beside them never followed."""
 
 import pathlib
-import struct
+import sys
 
 import numpy as np
 import pytest
@@ -9,50 +9,35 @@ import pytest
 from smarttrim_jax.errors import CheckpointError
 from smarttrim_jax.pretrained.onnx import read_onnx
 
+onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+
 KERNEL = np.arange(600.0, dtype=np.float32).reshape(2, 300)
 HALF = np.float16([0.5, -2.0])
 
 
-def varint(number: int) -> bytes:
-    low = bytes([number & 0x7F])
-    return low if number < 0x80 else bytes([low[0] | 0x80]) + varint(number >> 7)
-
-
-def field(number: int, value: int | bytes | str) -> bytes:
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    content = value.encode() if isinstance(value, str) else value
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def tensor(name: str, array: np.ndarray, *, kind: int = 1, packed: bool = False) -> bytes:
-    sizes = [field(1, b"".join(map(varint, array.shape)))] if packed else [field(1, size) for size in array.shape]
-    # a field of each kind that readers skip: 32 bits, 64 bits
-    skipped = varint(40 << 3 | 5) + struct.pack("<f", 1.0) + varint(41 << 3 | 1) + struct.pack("<d", 1.0)
-    return b"".join(sizes) + skipped + field(2, kind) + field(8, name) + field(9, array.tobytes())
-
-
-def node(operation: str, inputs: list[str], output: str) -> bytes:
-    return b"".join(field(1, name) for name in inputs) + field(2, output) + field(4, operation)
+def model_of(tensors: dict[str, np.ndarray]) -> "onnx.ModelProto":
+    node = onnx.helper.make_node
+    nodes = [
+        node("MatMul", ["x", "onnx::MatMul_7"], ["product"]),
+        node("MatMul", ["a", "b"], ["attention"]),
+        node("Add", ["fc.bias", "product"], ["y"]),
+        node("Add", ["y", "norm.bias"], ["z"]),
+    ]
+    weights = [onnx.numpy_helper.from_array(array, name) for name, array in tensors.items()]
+    return onnx.helper.make_model(onnx.helper.make_graph(nodes, "graph", [], [], weights))
 
 
 @pytest.fixture
 def content() -> bytes:
-    tensors = [
-        tensor("fc.bias", np.ones(300, np.float32)),
-        tensor("onnx::MatMul_7", KERNEL, packed=True),
-        tensor("norm.bias", HALF, kind=10),
-        tensor("onnx::Concat_9", np.zeros((1, 1, 2), np.float32)),
-        tensor("shape", np.array([1, 2]), kind=7),
-    ]
-    nodes = [
-        node("MatMul", ["x", "onnx::MatMul_7"], "product"),
-        node("MatMul", ["a", "b"], "attention"),
-        node("Add", ["fc.bias", "product"], "y"),
-        node("Add", ["y", "norm.bias"], "z"),
-    ]
-    graph = b"".join([*(field(1, each) for each in nodes), field(2, "graph"), *(field(5, each) for each in tensors)])
-    return field(1, 8) + field(2, "exporter") + field(7, graph)
+    return model_of(
+        {
+            "fc.bias": np.ones(300, np.float32),
+            "onnx::MatMul_7": KERNEL,
+            "norm.bias": HALF,
+            "onnx::Concat_9": np.zeros((1, 1, 2), np.float32),
+            "shape": np.array([1, 2]),
+        }
+    ).SerializeToString()
 
 
 def test_weights_come_by_name_and_kernels_by_their_bias(content: bytes, tmp_path: pathlib.Path) -> None:
@@ -70,10 +55,34 @@ def test_a_truncated_file_is_named(content: bytes, tmp_path: pathlib.Path, cut: 
         read_onnx(tmp_path / "model.onnx")
 
 
-def test_weights_that_lie_elsewhere_and_missing_files_are_named(tmp_path: pathlib.Path) -> None:
-    empty = field(1, 3) + field(2, 1) + field(8, "far")
-    (tmp_path / "model.onnx").write_bytes(field(7, field(5, empty)))
-    with pytest.raises(CheckpointError, match=r"with its weights inside \(far has 0 bytes for the shape \[3\]\)"):
+@pytest.mark.parametrize("noise", [b"", b"no model", bytes(range(256))])
+def test_other_files_are_named(noise: bytes, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(noise)
+    with pytest.raises(CheckpointError, match=r"model.onnx' is (damaged or )?no ONNX file"):
         read_onnx(tmp_path / "model.onnx")
+
+
+def test_a_tensor_without_its_numbers_is_named(tmp_path: pathlib.Path) -> None:
+    model = model_of({"fc.bias": np.ones(300, np.float32)})
+    model.graph.initializer[0].ClearField("raw_data")
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(CheckpointError, match=r"model.onnx' is damaged"):
+        read_onnx(tmp_path / "model.onnx")
+
+
+def test_weights_in_other_files_are_not_followed(tmp_path: pathlib.Path) -> None:
+    model = model_of({"fc.bias": np.ones(300, np.float32)})
+    onnx.external_data_helper.set_external_data(model.graph.initializer[0], "../secret.bin")
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(CheckpointError, match=r"keeps fc.bias in another file"):
+        read_onnx(tmp_path / "model.onnx")
+
+
+def test_missing_files_and_a_missing_package_are_named(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(CheckpointError, match=r"cannot read '.*none.onnx': No such file"):
+        read_onnx(tmp_path / "none.onnx")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(CheckpointError, match=r"the package onnx, which is not installed; pip install onnx"):
         read_onnx(tmp_path / "none.onnx")

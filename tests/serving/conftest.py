@@ -8,8 +8,8 @@ from run_folders import write_run
 from tiny_run import decisive
 
 from smarttrim_jax.data.dataset import Dataset, prepare
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.serving.trained_model import TrainedModel
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.trimming.calibration import SpeedDial
 

@@ -18,20 +18,21 @@ from tiny_tasks import BATCH, experiment, make_sources
 
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
+from smarttrim_jax.evaluation.evaluator import Judged
+from smarttrim_jax.evaluation.packed import EVALUATORS
+from smarttrim_jax.evaluation.report import build_report
 from smarttrim_jax.execution.adaptive import AdaptiveConfig
 from smarttrim_jax.models.blip.config import TASKS
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
-from smarttrim_jax.reporting.table import format_report
-from smarttrim_jax.serving.evaluation import EVALUATORS
+from smarttrim_jax.reporting.tables import format_report
 from smarttrim_jax.serving.explanation import Explanation, explain
 from smarttrim_jax.serving.export import export_model
 from smarttrim_jax.serving.predictor import Answer, Failure
 from smarttrim_jax.serving.questions import Question
 from smarttrim_jax.serving.trained_model import TrainedModel
-from smarttrim_jax.training.evaluation import Judged
-from smarttrim_jax.training.report import build_report
+from smarttrim_jax.tasks import make_task
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.trimming.calibration import SpeedDial
 
@@ -120,7 +121,7 @@ def test_captions_are_written_for_the_metrics_that_need_them(
     metrics = (f"{outside.__name__}:Captioned", "word_accuracy")
     evaluation = dataclasses.replace(trained.config.evaluation, metrics=metrics)
     config = dataclasses.replace(trained.config, evaluation=evaluation)
-    evaluator = EVALUATORS["padded"](dataclasses.replace(trained, config=config), dataset)
+    evaluator = EVALUATORS["padded"](make_task(config, trained.language), trained.params, dataset)
     judged: list[Judged] = []
     scores = evaluator.trimmed(evaluator.batches("test", limit=3), trained.trim().offset, judged.append)["metrics"]
     assert list(scores) == ["words", "captions", "word_accuracy"]
@@ -164,7 +165,7 @@ def test_a_folder_answers_elsewhere_as_before(
 @pytest.mark.parametrize("task", ["vqa", "retrieval"])
 def test_packed_evaluation_reports_what_padded_evaluation_reports(task: str, sources: dict[str, str]) -> None:
     trained, dataset = made(task, sources)
-    evaluators = (EVALUATORS[name](trained, dataset) for name in ("padded", "packed"))
+    evaluators = (EVALUATORS[name](trained.task, trained.params, dataset) for name in ("padded", "packed"))
     padded, packed = (build_report(evaluator, trained.dial, "test", 2.0) for evaluator in evaluators)
     assert packed.pop("execution")["programs"] > 0
     numbers = [

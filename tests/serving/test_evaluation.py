@@ -11,15 +11,15 @@ import pytest
 
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.evaluation.evaluator import Evaluator, Judged, Report
+from smarttrim_jax.evaluation.report import build_report
 from smarttrim_jax.metrics import Scores
 from smarttrim_jax.reporting.page import build_page
-from smarttrim_jax.reporting.table import format_report
-from smarttrim_jax.serving.evaluation import evaluate, padded_evaluator
+from smarttrim_jax.reporting.tables import format_report
+from smarttrim_jax.serving.evaluation import evaluate
 from smarttrim_jax.serving.explanation import explain
 from smarttrim_jax.serving.predictions import Predictions
 from smarttrim_jax.serving.trained_model import TrainedModel
-from smarttrim_jax.training.evaluation import Evaluator, Judged, Report
-from smarttrim_jax.training.report import build_report
 
 METRICS = (f"{outside.__name__}:Agreement", "accuracy")
 
@@ -32,7 +32,7 @@ def with_metrics(trained: TrainedModel) -> TrainedModel:
 
 @pytest.fixture(scope="module")
 def evaluator(with_metrics: TrainedModel, dataset: Dataset) -> Evaluator:
-    return padded_evaluator(with_metrics, dataset)
+    return Evaluator(with_metrics.task, with_metrics.params, dataset)
 
 
 @pytest.fixture(scope="module")

@@ -18,24 +18,24 @@ from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.images import normalize
 from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.evaluation.evaluator import Evaluator
+from smarttrim_jax.evaluation.packed import PackedEvaluator
 from smarttrim_jax.execution import PackedExecutor
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
-from smarttrim_jax.reporting.speed_table import format_speed
-from smarttrim_jax.serving.evaluation import PackedEvaluator, padded_evaluator
+from smarttrim_jax.reporting.tables import format_speed
 from smarttrim_jax.serving.explanation import Explanation, asked_batches, explain
 from smarttrim_jax.serving.export import export_model
 from smarttrim_jax.serving.predictor import Answer, Failure
 from smarttrim_jax.serving.questions import Question
 from smarttrim_jax.serving.timed_examples import first_examples
 from smarttrim_jax.serving.trained_model import TrainedModel
-from smarttrim_jax.training.evaluation import Evaluator
 
 
 @pytest.fixture(scope="module")
 def evaluators(trained: TrainedModel, dataset: Dataset) -> tuple[Evaluator, PackedEvaluator]:
     """Padded and packed."""
-    return padded_evaluator(trained, dataset), PackedEvaluator(trained, dataset)
+    return Evaluator(trained.task, trained.params, dataset), PackedEvaluator(trained.task, trained.params, dataset)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from smarttrim_jax import tokens as library
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.tokens import Kernel, Packed, Padded, Tokens, first_token_open, gated_softmax
-from smarttrim_jax.tokens.attention import cudnn, ragged, rows, splash
+from smarttrim_jax.tokens.attention import cudnn, plain, ragged, splash
 
 KEYS = 6
 softmax = jax.jit(gated_softmax)
@@ -99,7 +99,7 @@ def test_an_empty_text_keeps_its_global_token() -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("row_by_row", [False, True])
 def test_evaluation_and_training_mix_alike(monkeypatch: pytest.MonkeyPatch, batch: int, row_by_row: bool) -> None:
-    monkeypatch.setattr(rows, "ROW_BY_ROW", 0 if row_by_row else 2**20)
+    monkeypatch.setattr(plain, "ROW_BY_ROW", 0 if row_by_row else 2**20)
     random = np.random.default_rng(0)
     query, key, value = (jnp.asarray(random.normal(size=(batch, 7, 2, 3)), jnp.float32) for _ in range(3))
     tokens = Padded(jnp.zeros((batch, 7, 6)), jnp.asarray(random.integers(0, 2, (batch, 7)), jnp.float32))
@@ -130,7 +130,7 @@ def test_examples_of_any_length_mix_where_they_lie(monkeypatch: pytest.MonkeyPat
     source = source.close(closed)
     expected = attend(tokens, vectors, other, other, source=source) * tokens.gate[..., None, None]
     assert not ragged.suits_ragged(own, keys, own.values.reshape(-1, 2, 4))
-    monkeypatch.setattr(rows, "ROW_BY_ROW", 0)
+    monkeypatch.setattr(plain, "ROW_BY_ROW", 0)
     assert ragged.suits_ragged(own, keys, own.values.reshape(-1, 2, 4))
     mixed = jax.jit(lambda: own.pad(attend(own, *_split(own, keys, keys), source=keys)))()
     np.testing.assert_allclose(mixed, expected, atol=1e-6)

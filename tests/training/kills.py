@@ -24,6 +24,7 @@ import toy_run
 from test_same_run import CONFIG
 
 from smarttrim_jax.configuration import build
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.file_digests import DIGESTS, check_digest, read_digests
 from smarttrim_jax.small_files import MOST_BYTES, read_json
 from smarttrim_jax.training import checkpoints as checkpoints_module
@@ -31,7 +32,6 @@ from smarttrim_jax.training import run_lock
 from smarttrim_jax.training.checkpoint_reading import restore, saved_steps
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.digests import summarize
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.preemption import leaving_on_sigterm
 from smarttrim_jax.training.run_lock import locked
 from smarttrim_jax.training.workdir import Workdir

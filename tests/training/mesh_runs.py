@@ -12,16 +12,16 @@ from typing import Any
 import jax
 import optax
 
+from smarttrim_jax import sharding
 from smarttrim_jax.configuration import build
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.data.pipeline import train_iterator
-from smarttrim_jax.training import sharding
-from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.experiment import ExperimentConfig
+from smarttrim_jax.sharding import MeshConfig, held_rows, make_mesh, place, place_batch, state_shardings
+from smarttrim_jax.tasks import make_task
 from smarttrim_jax.training.run import trained_params
 from smarttrim_jax.training.run_data import fit_to_data
-from smarttrim_jax.training.sharding import MeshConfig, held_rows, make_mesh, place, place_batch, state_shardings
 from smarttrim_jax.training.step import Steps
-from smarttrim_jax.training.tasks import make_task
 from smarttrim_jax.training.workdir import Workdir
 
 MESHES = {

@@ -15,11 +15,12 @@ import pytest
 import toy_run
 
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
+from smarttrim_jax.experiment import OptimizerConfig
 from smarttrim_jax.training import checkpoints as checkpoints_module
 from smarttrim_jax.training.checkpoint_files import list_files
 from smarttrim_jax.training.checkpoint_reading import metadata, restore, saved_steps
 from smarttrim_jax.training.checkpoints import Checkpoints
-from smarttrim_jax.training.optimizer import OptimizerConfig, make_optimizer
+from smarttrim_jax.training.optimizer import make_optimizer
 
 METADATA = {"config": {"task": "vqa", "rates": [1.0, 0.5]}, "calibration": {"2.0": -0.25}}
 
@@ -31,7 +32,7 @@ def checkpoints(tmp_path: pathlib.Path) -> Iterator[Checkpoints]:
     checkpoints.close()
 
 
-def make_state(seed: int = 0) -> toy_run.State:
+def make_state(seed: int = 0) -> toy_run.TrainState:
     random = np.random.default_rng(seed)
     params = {
         "image": {"layers": {"kernel": jnp.asarray(random.standard_normal((2, 3, 4)), jnp.bfloat16)}},
@@ -42,7 +43,7 @@ def make_state(seed: int = 0) -> toy_run.State:
     return {"params": params, "opt_state": optimizer.init(params), "multiplier": jnp.float32(0.1), "key": key}
 
 
-def make_small_state(seed: int) -> toy_run.State:
+def make_small_state(seed: int) -> toy_run.TrainState:
     return {"params": {"kernel": jnp.full(4, float(seed))}, "count": jnp.int32(seed)}
 
 

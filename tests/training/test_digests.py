@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 
+from smarttrim_jax.sharding import MeshConfig, make_mesh
 from smarttrim_jax.training import digests
 from smarttrim_jax.training.digests import digest_json, not_finite, summarize
-from smarttrim_jax.training.sharding import MeshConfig, make_mesh
 
 TYPES = ("float32", "bfloat16", "float16", "int32", "uint8", "int8", "bool", "uint32", "float8_e4m3fn")
 SHAPES = ((), (1,), (0,), (7,), (3, 0, 2), (4, 5), (2, 3, 4), (1, 1, 6), (2, 1, 3, 2))

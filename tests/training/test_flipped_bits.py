@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.experiment import OptimizerConfig
 from smarttrim_jax.training.checkpoint_reading import contents, restore, saved_steps
 from smarttrim_jax.training.checkpoints import Checkpoints
-from smarttrim_jax.training.optimizer import OptimizerConfig, make_optimizer
+from smarttrim_jax.training.optimizer import make_optimizer
 
 RANDOM_PLACES, PLACES_OF_EACH_FILE = 50, 3
 

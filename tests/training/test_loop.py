@@ -17,7 +17,7 @@ from smarttrim_jax.training.preemption import Preempted
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[toy_run.State, toy_run.Batches]:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[toy_run.TrainState, toy_run.Batches]:
     return toy_run.run(tmp_path_factory.mktemp("uninterrupted"))
 
 
@@ -26,7 +26,7 @@ def lines(workdir: pathlib.Path) -> list[dict[str, float]]:
 
 
 def assert_same_end(
-    run: tuple[toy_run.State, toy_run.Batches], expected: tuple[toy_run.State, toy_run.Batches]
+    run: tuple[toy_run.TrainState, toy_run.Batches], expected: tuple[toy_run.TrainState, toy_run.Batches]
 ) -> None:
     chex.assert_trees_all_equal(run[0], expected[0])
     assert run[1].get_state() == expected[1].get_state()

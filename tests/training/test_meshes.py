@@ -15,9 +15,9 @@ from mesh_runs import FIRST, MESHES, SECOND, WIDER
 from processes import Ended, run_together, start_together, wait_for
 
 from smarttrim_jax.configuration import to_dict
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.training.checkpoint_reading import contents, restore
 from smarttrim_jax.training.checkpoints import Checkpoints
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.run import train
 
 # Every mesh compiles its own step: minutes.

@@ -11,8 +11,8 @@ import pytest
 import toy_run
 from processes import run_together
 
+from smarttrim_jax.processes import LOST_PROCESS
 from smarttrim_jax.training.checkpoint_reading import saved_steps
-from smarttrim_jax.training.distributed import LOST_PROCESS
 from smarttrim_jax.training.run_lock import RunLock
 
 

@@ -16,11 +16,11 @@ from tiny_run import tiny_model
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.objectives.task import soft_task_loss
+from smarttrim_jax.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
+from smarttrim_jax.objectives.losses import soft_task_loss
 from smarttrim_jax.objectives.total import ObjectiveConfig
-from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
+from smarttrim_jax.tasks import make_task
 from smarttrim_jax.training.run_data import fit_to_data
-from smarttrim_jax.training.tasks import make_task
 
 CONFIG = pathlib.Path(__file__).with_name("tiny_config.py")
 PETS = """

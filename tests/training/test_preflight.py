@@ -8,11 +8,11 @@ import pytest
 
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import ConfigError, SmartTrimError, TrainingError
+from smarttrim_jax.experiment import ExperimentConfig
+from smarttrim_jax.sharding import MeshConfig
 from smarttrim_jax.training.checkpoints import Checkpoints
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.preflight import preflight
 from smarttrim_jax.training.run_data import fit_to_data
-from smarttrim_jax.training.sharding import MeshConfig
 from smarttrim_jax.training.workdir import Workdir, describe
 
 

@@ -18,20 +18,20 @@ from tiny_run import tiny_model
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import CheckpointError, ConfigError, DataError, TrainingError
+from smarttrim_jax.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import FusionConfig
 from smarttrim_jax.serving.evaluation import evaluate, open_data
 from smarttrim_jax.serving.trained_model import load_model
+from smarttrim_jax.sharding import MeshConfig
 from smarttrim_jax.training import run
 from smarttrim_jax.training.checkpoint_reading import restore
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.initialization import starting_params
 from smarttrim_jax.training.preemption import Preempted
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.run import train
 from smarttrim_jax.training.run_data import fit_to_data
-from smarttrim_jax.training.sharding import MeshConfig
 from smarttrim_jax.training.workdir import Workdir
 
 TOTAL = 20

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from smarttrim_jax.errors import ConfigError, SmartTrimError
+from smarttrim_jax.experiment import ExperimentConfig
+from smarttrim_jax.sharding import MeshConfig
 from smarttrim_jax.training import run
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.run import train
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.run_lock import RunLock
-from smarttrim_jax.training.sharding import MeshConfig
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from tiny_run import tiny_model
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import CheckpointError, ConfigError
+from smarttrim_jax.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
+from smarttrim_jax.sharding import MeshConfig
 from smarttrim_jax.training.checkpoints import Checkpoints
-from smarttrim_jax.training.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
-from smarttrim_jax.training.sharding import MeshConfig
 from smarttrim_jax.training.workdir import Workdir, describe
 from smarttrim_jax.trimming.calibration import SpeedDial
 

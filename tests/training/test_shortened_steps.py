@@ -11,14 +11,14 @@ from tiny_tasks import blip
 
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.nn.vision import VisionConfig
+from smarttrim_jax.tasks.synthetic import abstract_batch, task_without_data
 from smarttrim_jax.training import run
-from smarttrim_jax.training.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.run import train
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.step import Steps
-from smarttrim_jax.training.without_data import abstract_batch, task_without_data
 from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.policies import RunTrimming

@@ -11,8 +11,8 @@ from etils.epath.backend import fsspec_backend
 from fsspec.implementations.memory import MemoryFileSystem
 
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.training import run_lock
-from smarttrim_jax.training.experiment import ExperimentConfig
 from smarttrim_jax.training.run_lock import RunLock
 from smarttrim_jax.training.workdir import Workdir
 from smarttrim_jax.training.writers import Writers

@@ -5,7 +5,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from smarttrim_jax.training import sharding
+from smarttrim_jax import sharding
 
 # The tiny model's kernels are split too.
 sharding.SMALLEST_SPLIT = 200

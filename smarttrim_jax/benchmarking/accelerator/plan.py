@@ -6,9 +6,9 @@ from typing import Any
 from smarttrim_jax.benchmarking.accelerator.comparison import Comparison, Subject
 from smarttrim_jax.benchmarking.accelerator.stages import Study
 from smarttrim_jax.benchmarking.accelerator.steps import StepStudy
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import ModelConfig
 from smarttrim_jax.tokens import Kernel
-from smarttrim_jax.training.experiment import ExperimentConfig
 
 NARROW_HEAD, NARROW_MLP = 8, 96
 """Widths of a head and of the MLPs of the narrow model: so little work that a call's time is the host's."""

@@ -10,7 +10,7 @@ from smarttrim_jax.benchmarking.accelerator.stages import Compiled, Study
 from smarttrim_jax.benchmarking.measurement import time_by_turns
 from smarttrim_jax.benchmarking.speed import Row
 from smarttrim_jax.benchmarking.step_speed import TimedSteps, step_rows
-from smarttrim_jax.training.experiment import ExperimentConfig
+from smarttrim_jax.experiment import ExperimentConfig
 
 PASSES = 3
 """Forward passes that a plain step costs: itself, and a backward pass of twice its multiply-adds."""

@@ -4,11 +4,10 @@ import jax
 from flax import nnx
 from jaxtyping import Array
 
-from smarttrim_jax.models.base import trimmers_of
+from smarttrim_jax.models.base import Output, trimmers_of
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.model import Blip
 from smarttrim_jax.models.blip.text import TextDecoder
-from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import Stages, State
 from smarttrim_jax.trimming.gates import TrimRecord
 

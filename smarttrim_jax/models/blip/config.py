@@ -21,11 +21,11 @@ from smarttrim_jax.trimming.gates import TrimRecord
 if TYPE_CHECKING:
     from smarttrim_jax.models.base import VisionLanguageModel
 
-Task = Literal["vqa", "nlvr2", "caption", "retrieval"]
-TASKS: tuple[Task, ...] = ("vqa", "nlvr2", "caption", "retrieval")
-KINDS: dict[Task, str] = {"vqa": "answers", "nlvr2": "classes", "caption": "captions", "retrieval": "retrieval"}
-"""The kind of every task, see `smarttrim_jax.training.tasks`."""
-STARTS: dict[Task, str] = {"vqa": "[ENC]", "nlvr2": "[ENC]", "caption": "[DEC]", "retrieval": "[ENC]"}
+TaskName = Literal["vqa", "nlvr2", "caption", "retrieval"]
+TASKS: tuple[TaskName, ...] = ("vqa", "nlvr2", "caption", "retrieval")
+KINDS: dict[TaskName, str] = {"vqa": "answers", "nlvr2": "classes", "caption": "captions", "retrieval": "retrieval"}
+"""The kind of every task, see `smarttrim_jax.tasks`."""
+STARTS: dict[TaskName, str] = {"vqa": "[ENC]", "nlvr2": "[ENC]", "caption": "[DEC]", "retrieval": "[ENC]"}
 """What the texts of every task begin with."""
 # What is made for the task, and what reads another side: BERT, from which the text models start, has neither.
 GROUPS: tuple[tuple[ParameterGroup, str], ...] = (
@@ -63,7 +63,7 @@ class BlipConfig(EncodersConfig):
         backbone: The name of this backbone.
     """
 
-    task: Task = "vqa"
+    task: TaskName = "vqa"
     vision: VisionConfig = VIT
     text: TextConfig = BERT
     first_merge: PositiveInt = 6

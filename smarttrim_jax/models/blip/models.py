@@ -3,12 +3,12 @@
 from typing import Any
 
 from smarttrim_jax.models.blip.caption import BlipCaption
-from smarttrim_jax.models.blip.config import Task
+from smarttrim_jax.models.blip.config import TaskName
 from smarttrim_jax.models.blip.nlvr2 import BlipNlvr2
 from smarttrim_jax.models.blip.retrieval import BlipRetrieval
 from smarttrim_jax.models.blip.vqa import BlipVqa
 
-MODELS: dict[Task, type[Any]] = {
+MODELS: dict[TaskName, type[Any]] = {
     "vqa": BlipVqa,
     "nlvr2": BlipNlvr2,
     "caption": BlipCaption,

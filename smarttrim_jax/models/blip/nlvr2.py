@@ -5,13 +5,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from smarttrim_jax.models.base import trimmers_of
+from smarttrim_jax.models.base import Output, trimmers_of
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.model import Blip
 from smarttrim_jax.models.blip.text import TwinTextTransformer
-from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import Present, Stages, State
-from smarttrim_jax.nn.linear import Linear
+from smarttrim_jax.nn.primitives import Linear
 from smarttrim_jax.trimming.gates import TrimRecord
 
 

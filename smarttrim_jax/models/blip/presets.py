@@ -3,27 +3,27 @@
 import dataclasses
 from typing import Any
 
-from smarttrim_jax.models.blip.config import BERT, VIT, BlipConfig, Task
+from smarttrim_jax.models.blip.config import BERT, VIT, BlipConfig, TaskName
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.policies import LearnedPolicyConfig
 
-IMAGE_SIZES: dict[Task, int] = {"vqa": 480, "nlvr2": 384, "caption": 384, "retrieval": 384}
+IMAGE_SIZES: dict[TaskName, int] = {"vqa": 480, "nlvr2": 384, "caption": 384, "retrieval": 384}
 """Pixels of the official fine-tuned models."""
-DROP_PATH: dict[Task, float] = {"vqa": 0.1, "nlvr2": 0.1, "caption": 0.0, "retrieval": 0.0}
+DROP_PATH: dict[TaskName, float] = {"vqa": 0.1, "nlvr2": 0.1, "caption": 0.0, "retrieval": 0.0}
 
 
-def blip_base(task: Task = "vqa", image_size: int | None = None, **overrides: Any) -> BlipConfig:
+def blip_base(task: TaskName = "vqa", image_size: int | None = None, **overrides: Any) -> BlipConfig:
     """The official base model: ViT-B/16 and BERT-base."""
     return _blip(task, image_size or IMAGE_SIZES[task], {}, {}, overrides)
 
 
-def blip_large(task: Task = "vqa", image_size: int | None = None, **overrides: Any) -> BlipConfig:
+def blip_large(task: TaskName = "vqa", image_size: int | None = None, **overrides: Any) -> BlipConfig:
     """The official large model: ViT-L/16 and BERT-base."""
     vision = {"width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096}
     return _blip(task, image_size or IMAGE_SIZES[task], vision, {}, overrides)
 
 
-def blip_small(task: Task = "vqa", image_size: int = 112, **overrides: Any) -> BlipConfig:
+def blip_small(task: TaskName = "vqa", image_size: int = 112, **overrides: Any) -> BlipConfig:
     """Width 384 throughout: DINOv2's ViT-S/14 and MiniLM-L6's sizes."""
     vision = {
         "patch_size": 14,
@@ -37,7 +37,7 @@ def blip_small(task: Task = "vqa", image_size: int = 112, **overrides: Any) -> B
     return _blip(task, image_size, vision, text, {"first_merge": 3, "features": 128} | overrides)
 
 
-def blip_tiny(task: Task = "vqa", image_size: int = 64, dropout: float = 0.0, **overrides: Any) -> BlipConfig:
+def blip_tiny(task: TaskName = "vqa", image_size: int = 64, dropout: float = 0.0, **overrides: Any) -> BlipConfig:
     """Small enough to train on two CPU cores in minutes: width 128; the vocabulary is the data's."""
     vision = {"patch_size": 8, "width": 128, "depth": 2, "heads": 4, "mlp_width": 256, "drop_path": 0.0}
     text = {
@@ -54,7 +54,7 @@ def blip_tiny(task: Task = "vqa", image_size: int = 64, dropout: float = 0.0, **
 
 
 def _blip(
-    task: Task, image_size: int, vision: dict[str, Any], text: dict[str, Any], overrides: dict[str, Any]
+    task: TaskName, image_size: int, vision: dict[str, Any], text: dict[str, Any], overrides: dict[str, Any]
 ) -> BlipConfig:
     vision = {"image_size": image_size, "drop_path": DROP_PATH[task]} | vision
     sizes: dict[str, Any] = {"vision": dataclasses.replace(VIT, **vision), "text": dataclasses.replace(BERT, **text)}

@@ -10,7 +10,7 @@ from flax import nnx
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.text import Twin
 from smarttrim_jax.models.layers import existing, policies_of, stack_policies
-from smarttrim_jax.models.segments import Run, RunSide, State
+from smarttrim_jax.models.segments import LayerRun, RunSide, State
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.gates import GateKey, GatesByKey
 from smarttrim_jax.trimming.policies import RunTrimming, SideShape
@@ -71,7 +71,7 @@ class Reader:
             }
         )
 
-    def run(self, layers: Any, trimmers: Mapping[str, Any], config: BlipConfig) -> Run:
+    def run(self, layers: Any, trimmers: Mapping[str, Any], config: BlipConfig) -> LayerRun:
         """The stage.
 
         Args:
@@ -79,7 +79,7 @@ class Reader:
             trimmers: The policies of the whole model, by the name of their gates.
             config: Configuration of the model.
         """
-        return Run(
+        return LayerRun(
             self.name,
             tuple(RunSide(side, self.heads if side == self.own else 0, self.others(side)) for side in self.sides),
             self.compute,

@@ -7,15 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.models.base import example_seeds, run_stages, trimmers_of
+from smarttrim_jax.models.base import Output, example_seeds, run_stages, trimmers_of
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.model import Blip
 from smarttrim_jax.models.layers import encoder_run
-from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import Prefix, Run, Stages, State, begin, fold_prefix
+from smarttrim_jax.models.segments import LayerRun, Prefix, Stages, State, begin, fold_prefix
 from smarttrim_jax.nn.inputs import check_same_examples
-from smarttrim_jax.nn.linear import Linear
-from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.nn.primitives import Linear, split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.tokens import Tokens
 from smarttrim_jax.trimming.config import TrimmingConfig
@@ -143,11 +141,11 @@ class BlipRetrieval(Blip):
         return self.read_out(state=state, record=record)
 
     @property
-    def _fusion(self) -> Run:
+    def _fusion(self) -> LayerRun:
         return self.readers["fusion"].run(self.text.layers, trimmers_of(self), self.config)
 
     @property
-    def _text_alone(self) -> Run:
+    def _text_alone(self) -> LayerRun:
         config = self.config
         return encoder_run(
             "text",

@@ -12,8 +12,7 @@ from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.nn.attention import Attention
 from smarttrim_jax.nn.layer_stack import stack
 from smarttrim_jax.nn.layers import PostNormLayer, gelu, layer_norm
-from smarttrim_jax.nn.linear import Linear
-from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.nn.primitives import Linear, split_key
 from smarttrim_jax.nn.text import TextEmbedding, TextTransformer
 from smarttrim_jax.tokens import Tokens
 

@@ -5,14 +5,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.models.base import example_seeds, run_stages, trimmers_of
+from smarttrim_jax.models.base import Output, example_seeds, run_stages, trimmers_of
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.model import Blip
 from smarttrim_jax.models.blip.text import TextDecoder
-from smarttrim_jax.models.output import Output
 from smarttrim_jax.models.segments import Stages, State, begin
 from smarttrim_jax.nn.inputs import check_same_examples
-from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.nn.primitives import split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.objectives.language import sequence_loss
 from smarttrim_jax.trimming.gates import GateKey, Trim, TrimRecord

@@ -7,21 +7,20 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from smarttrim_jax.models.base import VisionLanguageModel, by_name, trimmers_of
+from smarttrim_jax.models.base import Output, VisionLanguageModel, by_name, trimmers_of
 from smarttrim_jax.models.heads import Pooler, TaskHead
-from smarttrim_jax.models.layers import embed_images, encoder_run, policies_of
+from smarttrim_jax.models.layers import embed_images, encoder_run, existing, policies_of, stack_policies
 from smarttrim_jax.models.meter.config import MeterConfig
-from smarttrim_jax.models.meter.layers import fusion_layer, make_policies
-from smarttrim_jax.models.output import Output
-from smarttrim_jax.models.segments import Present, Run, RunSide, Segment, Stages, State
+from smarttrim_jax.models.meter.macs import sides
+from smarttrim_jax.models.segments import LayerRun, Present, RunSide, Segment, Stages, State
 from smarttrim_jax.nn.inputs import check_same_examples
 from smarttrim_jax.nn.layer_stack import stack
 from smarttrim_jax.nn.layers import PostNormLayer
-from smarttrim_jax.nn.linear import Linear
+from smarttrim_jax.nn.primitives import Linear, split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.nn.vision import VisionTransformer
 from smarttrim_jax.trimming.config import TrimmingConfig
-from smarttrim_jax.trimming.gates import TrimRecord
+from smarttrim_jax.trimming.gates import GateKey, GatesByKey, TrimRecord
 
 
 class Meter(VisionLanguageModel):
@@ -95,7 +94,7 @@ class Meter(VisionLanguageModel):
             encoder_run("image", self.image, trimmers, trimming.image, **switches),
             encoder_run("text", self.text, trimmers, trimming.text, **switches),
             Segment("join", self.join, self.join_present),
-            Run(
+            LayerRun(
                 "fusion",
                 (RunSide("text", heads, ("image",)), RunSide("image", heads, ("text",))),
                 fusion_layer,
@@ -138,3 +137,30 @@ class Meter(VisionLanguageModel):
     def _text_copies(self) -> int:
         """How many images each encoded text meets in the fusion."""
         return self.config.images if self.config.share_text else 1
+
+
+def make_policies(config: MeterConfig, trimming: TrimmingConfig, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
+    """The stacked policies of every run that trims anything, by the name of their gates."""
+    return existing(
+        {
+            key: stack_policies(side.shape, side.depth, side.where, trimming, rngs)
+            for key, side in sides(config).items()
+        }
+    )
+
+
+def fusion_layer(layers: dict[str, PostNormLayer], state: State, gates: GatesByKey, key: jax.Array | None) -> State:
+    """One layer of both sides in lock-step, each reading the other's previous state."""
+    keys = split_key(key, 2)
+
+    def compute(side: str, source: str, key: jax.Array | None) -> Any:
+        gate = gates[GateKey("fusion", side)]
+        return layers[side](
+            tokens=state[side],
+            source=state[source],
+            head_gate=gate.heads,
+            cross_head_gate=gate.cross_heads,
+            key=key,
+        )
+
+    return {"text": compute("text", "image", keys[0]), "image": compute("image", "text", keys[1])}

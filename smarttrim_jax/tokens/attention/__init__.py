@@ -1,6 +1,6 @@
 """Scaled dot-product attention over tokens of which some are closed: the dispatch, and the kernels behind it."""
 
 from smarttrim_jax.tokens.attention.dispatch import Kernel, attend
-from smarttrim_jax.tokens.attention.gated import gated_softmax
+from smarttrim_jax.tokens.attention.plain import gated_softmax
 
 __all__ = ["Kernel", "attend", "gated_softmax"]

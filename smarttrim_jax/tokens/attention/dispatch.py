@@ -9,9 +9,8 @@ from jaxtyping import Array, Float
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.tokens.attention.cudnn import mix_cudnn, suits_cudnn
-from smarttrim_jax.tokens.attention.gated import mix_gated
+from smarttrim_jax.tokens.attention.plain import mix_gated, mix_rows
 from smarttrim_jax.tokens.attention.ragged import mix_ragged, suits_ragged
-from smarttrim_jax.tokens.attention.rows import mix_rows
 from smarttrim_jax.tokens.attention.splash import mix_splash
 from smarttrim_jax.tokens.layout import Tokens
 from smarttrim_jax.tokens.packed import Packed

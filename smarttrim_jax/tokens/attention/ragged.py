@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from smarttrim_jax.tokens.attention.rows import goes_row_by_row, mix_row
+from smarttrim_jax.tokens.attention.plain import goes_row_by_row, mix_row
 from smarttrim_jax.tokens.packed import Packed
 from smarttrim_jax.tokens.rounding import round_up
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from smarttrim_jax.nn.regularization import split_key
+from smarttrim_jax.nn.primitives import split_key
 from smarttrim_jax.ranges import between
 from smarttrim_jax.tokens import Tokens
 from smarttrim_jax.trimming.gates import Gates, Trim, decide, open_gates

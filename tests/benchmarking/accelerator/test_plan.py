@@ -17,9 +17,9 @@ from smarttrim_jax.benchmarking.accelerator.plan import Plan, narrowed
 from smarttrim_jax.benchmarking.accelerator.report import Report
 from smarttrim_jax.benchmarking.accelerator.stages import RESERVE, run_stages
 from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.blip import blip_tiny
 from smarttrim_jax.models.meter import meter_base
-from smarttrim_jax.training.experiment import ExperimentConfig
 
 KEYS = {
     "model",

@@ -1,0 +1,44 @@
+"""Evaluation as a trained model is served: by packed execution."""
+
+from typing import Any
+
+import jax
+
+from smarttrim_jax.data.dataset import Dataset
+from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.evaluation.evaluator import Evaluator
+from smarttrim_jax.execution.executor import PackedExecutor
+from smarttrim_jax.models.functional import Params
+from smarttrim_jax.tasks import Task
+from smarttrim_jax.tasks.base import Batch, model_inputs
+from smarttrim_jax.trimming.gates import Trim
+
+
+class PackedEvaluator(Evaluator):
+    """Evaluates a model whose closed tokens leave memory, in one process.
+
+    Args:
+        task: What the model was trained for.
+        params: Parameters of the model.
+        dataset: The data to evaluate on.
+
+    Raises:
+        ConfigError: There are several processes.
+    """
+
+    def __init__(self, task: Task, params: Params, dataset: Dataset):
+        if jax.process_count() > 1:
+            raise ConfigError("packed evaluation is for one process; start it alone, or evaluate padded")
+        super().__init__(task, params, dataset)
+        self._executor = PackedExecutor(task.model, params, task.config.execution)
+        self._measure = jax.jit(self.measure)
+
+    def results(self, batch: Batch, trim: Trim | None) -> dict[str, Any]:
+        """What `measure` says about a batch."""
+        output = self._executor(*model_inputs(self.task.config, batch), trim=trim)
+        self.remarks = {"execution": {"name": "packed", "programs": self._executor.compiled}}
+        return self._measure(self.params, output, batch, trim)
+
+
+EVALUATORS: dict[str, type[Evaluator]] = {"padded": Evaluator, "packed": PackedEvaluator}
+"""By execution: closed tokens masked, as in training, or out of memory."""

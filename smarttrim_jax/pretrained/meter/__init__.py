@@ -1,0 +1,1 @@
+"""METER: official checkpoints to our parameters and back."""

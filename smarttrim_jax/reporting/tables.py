@@ -1,0 +1,101 @@
+"""Tables for a terminal: the final report, the benchmark's rows, and what steps of training cost."""
+
+from typing import Any
+
+PARTS = ("tokens", "heads", "cross_heads", "twin_heads")
+"""What a layer keeps shares of, as far as it has any."""
+SPEED_COLUMNS = {
+    "": 8,
+    "batch": 5,
+    "asked": 5,
+    "ms": 9,
+    "MACs": 6,
+    "speed-up": 8,
+    "realised": 8,
+    "of peak": 7,
+    "padding": 7,
+    "x torch": 7,
+}
+
+
+def step_head() -> str:
+    """The line above all rows; costs are those of a plain step."""
+    return "step       batch         ms     cost"
+
+
+def format_step(row: dict[str, Any]) -> str:
+    """One step's line."""
+    return f"{row['step']:9}  {row['batch_size']:5d}  {1e3 * row['seconds']:9.1f}  {row['cost']:6.2f}x"
+
+
+def speed_head() -> str:
+    """The line above all rows; speed-ups are against the faster of full and padded."""
+    return _speed_line(list(SPEED_COLUMNS))
+
+
+def format_speed(row: dict[str, Any]) -> str:
+    """One execution's line; "asked" is the share to keep or the speed-up of the dial."""
+    return _speed_line(
+        [
+            row["execution"],
+            str(row["batch_size"]),
+            f"{row.get('keep', row.get('asked')):g}",
+            f"{1e3 * row['seconds']:.1f}",
+            f"{row['macs_ratio']:.2f}x",
+            f"{row['speedup']:.2f}x",
+            f"{row['realised']:.2f}",
+            f"{row['of_peak']:.2f}" if "of_peak" in row else "",
+            f"{100 * row['padding_waste']:.1f} %" if "padding_waste" in row else "",
+            f"{row['against_torch']:.2f}x" if "against_torch" in row else "",
+        ]
+    )
+
+
+def _speed_line(cells: list[str]) -> str:
+    first, *others = zip(cells, SPEED_COLUMNS.values(), strict=True)
+    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip()
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """Metrics and MACs of both passes, then what every layer kept."""
+    trimmed = "trimmed" in report["metrics"]
+    passes = ["full", "trimmed"] if trimmed else ["full"]
+    rows = [["", *passes]]
+    for name in report["metrics"]["full"]:
+        rows.append([name, *(shown_score(report["metrics"][each].get(name)) for each in passes)])
+    rows.append(["MACs, mean", *(_millions(report["macs"][each]["mean"]) for each in passes)])
+    if trimmed:
+        for name in ("p50", "p90"):
+            rows.append([f"MACs, {name}", "", _millions(report["macs"]["trimmed"][name])])
+        rows.append(["speed-up in MACs", "1.00x", f"{report['speedup']['macs']:.2f}x"])
+        rows.append(["  asked for", "", f"{report['speedup']['asked']:.2f}x"])
+    lines = [f"{report['dataset']}, {report['split']} split, {report['examples']:,} examples", *aligned(rows)]
+    if "execution" in report:
+        lines.append(f"{report['execution']['name']} execution, {report['execution']['programs']} programs of layers")
+    if trimmed:
+        columns = [name for name in PARTS if any(name in parts for parts in report["kept"].values())]
+        kept = [["kept by layer", *(name.replace("_", " ") for name in columns)]]
+        for run, parts in sorted(report["kept"].items()):
+            for layer in range(len(parts["tokens"])):
+                shares = [f"{parts[name][layer]:.2f}" if name in parts else "" for name in columns]
+                kept.append([f"{run} {layer}", *shares])
+        lines += ["", *aligned(kept)]
+    return "\n".join(lines)
+
+
+def shown_score(score: float | None) -> str:
+    """A metric's score; empty where it is not finite or was not computed."""
+    return "" if score is None else f"{score:.4f}"
+
+
+def _millions(macs: float) -> str:
+    return f"{macs / 1e9:.2f} G" if macs >= 1e9 else f"{macs / 1e6:.2f} M"
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Rows of cells as lines with even columns, the first to the left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
