@@ -1,8 +1,9 @@
-"""How tokens lie in memory: the only package that knows.
+"""The token sequences of a batch and how they are stored; no other package depends on the memory layout.
 
-Norms, projections and MLPs act on `[..., width]`; whatever mixes tokens, or meets one vector per example
-with many tokens, asks the tokens themselves. Modules are handed tokens by keyword: flax's `nnx.tabulate` shows a
-dataclass that has a name, and fails on one in a tuple of arguments or results.
+Norms, projections and MLPs act on `[..., width]` and ignore the layout. Operations that mix tokens, or that combine
+one vector per example with the example's tokens, call methods of the token layout instead. Pass tokens to modules by
+keyword: flax's `nnx.tabulate` can print a dataclass that is a named argument, and fails on a dataclass inside a tuple
+of arguments or results.
 """
 
 from smarttrim_jax.tokens.attention import Kernel, attend, gated_softmax

@@ -1,4 +1,4 @@
-"""The inference layout: only kept tokens, those of the whole batch end to end."""
+"""The inference layout: the kept tokens of the whole batch, stored end to end."""
 
 import dataclasses
 
@@ -12,18 +12,18 @@ from smarttrim_jax.tokens.layout import Tokens
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Packed:
-    """The kept tokens of all examples end to end, an example's in their order; fillers at the end.
+    """The kept tokens of all examples end to end, in their original order; filler entries follow the last token.
 
     Projections and MLPs cost what the batch keeps on average, not what its longest example keeps.
 
     Attributes:
-        values: `[packed, width]`.
-        gate: `[packed]`, 1 open, 0 closed since the last compaction, or a filler.
-        row: `[packed]`, the example of every token; the number of examples for fillers.
-        position: `[packed]`, the token's place in its example at first.
-        start: `[batch]`, where each example starts.
-        row_capacity: At least the longest example's packed length: the width of `rows`.
-        length: tokens of an example at first: the width of `pad`.
+        values: `[packed, width]`, the token vectors.
+        gate: `[packed]`, 1 for open tokens; 0 for tokens that were closed since the last compaction and for fillers.
+        row: `[packed]`, the index of the example to which each token belongs; the number of examples for fillers.
+        position: `[packed]`, the token's index among the original tokens of its example.
+        start: `[batch]`, the index at which the tokens of each example start.
+        row_capacity: The number of places per example in `rows`; at least the number of stored tokens of any example.
+        length: The number of original tokens per example, which is the number of columns of `pad`.
     """
 
     values: Float[Array, "packed width"]
@@ -36,53 +36,97 @@ class Packed:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Examples, and tokens of each at first."""
+        """The number of examples, and the number of original tokens per example."""
         return self.start.shape[0], self.length
 
     @property
     def padded_gate(self) -> Float[Array, "batch tokens"]:
-        """The gate of every token that the example had at first."""
+        """The gate of each original token; 0 for tokens that are no longer in memory."""
         return self.pad(self.gate)
 
     @property
     def counts(self) -> Int[Array, " batch"]:
-        """Open tokens of every example."""
+        """The number of open tokens of each example."""
         opened = (self.gate > 0).astype(jnp.int32)
         return jnp.zeros(self.start.shape[0], jnp.int32).at[self.row].add(opened, mode="drop")
 
     @property
     def lengths(self) -> Int[Array, " batch"]:
-        """Tokens of every example in memory, open or closed."""
+        """The number of stored tokens of each example, open or closed."""
         return jnp.diff(self.start, append=jnp.sum(self.row < self.start.shape[0], dtype=jnp.int32))
 
     @property
     def global_token(self) -> Float[Array, "batch width"]:
-        """The first token of every example."""
+        """The vector of the first token of each example."""
         return self.values[self.start]
 
     def replace(self, values: Float[Array, "packed width"]) -> "Packed":
-        """The same sequences with other vectors."""
+        """Replaces the token vectors and keeps the gates; see `Tokens.replace`.
+
+        Args:
+            values: New vectors, `[packed, width]`.
+
+        Returns:
+            The same sequences with these vectors.
+        """
         return dataclasses.replace(self, values=values)
 
     def spread(self, per_example: Float[Array, "batch ..."]) -> Float[Array, "packed ..."]:
-        """One array per example, for each of its tokens."""
+        """Repeats one array per example for each of the example's tokens; see `Tokens.spread`.
+
+        Args:
+            per_example: One array for each example, `[batch, ...]`.
+
+        Returns:
+            `[packed, ...]`; fillers get the array of the last example.
+        """
         return per_example.at[self.row].get(mode="clip")
 
     def look_up(self, table: Float[Array, "batch tokens"]) -> Float[Array, " packed"]:
-        """The entry of every token in a table of all tokens that the examples had at first."""
+        """Reads the entry of each stored token from a table over original tokens; see `Tokens.look_up`.
+
+        Args:
+            table: One number for each original token, `[batch, tokens]`.
+
+        Returns:
+            `[packed]`; fillers get an arbitrary entry.
+        """
         return table.at[self.row, self.position].get(mode="clip")
 
     def pad(self, values: Float[Array, "packed *features"]) -> Float[Array, "batch tokens *features"]:
-        """Any vectors of these tokens, every example in a row of its own; 0 for tokens no longer here."""
+        """Moves features to one row per example, each at its original position; see `Tokens.pad`.
+
+        Args:
+            values: Features of the stored tokens, `[packed, *features]`.
+
+        Returns:
+            `[batch, tokens, *features]`; 0 for tokens that are no longer in memory.
+        """
         empty = jnp.zeros((self.start.shape[0], self.length, *values.shape[1:]), values.dtype)
         return empty.at[self.row, self.position].set(values, mode="drop")
 
     def repeat(self, times: int) -> "Packed":
-        """Every example `times` times, one after the other."""
+        """Repeats each example; the copies follow one another. See `Tokens.repeat`.
+
+        Args:
+            times: Copies of each example.
+
+        Returns:
+            Tokens of `batch * times` examples.
+        """
         return self.take(jnp.repeat(jnp.arange(self.start.shape[0]), times), times)
 
     def take(self, rows: Int[Array, " taken"], copies: int = 1) -> "Packed":
-        """The examples at `rows`, in that order, in memory for as many `copies` of these tokens as they may need."""
+        """Selects examples by their index; see `Tokens.take`.
+
+        Args:
+            rows: Indices of the examples, `[taken]`.
+            copies: Upper bound on how often one index occurs in `rows`. The result has room for `copies * packed`
+                tokens, but never for more than `taken * row_capacity`.
+
+        Returns:
+            Tokens of the selected examples, in the order of `rows`.
+        """
         lengths, count = self.lengths[rows], rows.shape[0]
         start = jnp.cumsum(lengths) - lengths
         places = jnp.arange(min(copies * self.row.shape[0], count * self.row_capacity))
@@ -100,29 +144,57 @@ class Packed:
         )
 
     def split_by_image(self, count: int) -> list["Packed"]:
-        """The first example of every `count`, the second, and so on, each in as much memory as these tokens."""
+        """Splits the sequences of each example's images; see `Tokens.split_by_image`.
+
+        Args:
+            count: Sequences per example.
+
+        Returns:
+            A list of `count` tokens objects; each has room for as many tokens as `self`.
+        """
         return [self.take(jnp.arange(first, self.start.shape[0], count)) for first in range(count)]
 
     def close(self, decision: Float[Array, " packed"]) -> "Packed":
-        """Multiplies the gate by `decision` (0 or 1); the first token of every example stays open."""
+        """Multiplies the gate by a decision; the first token of each example stays open. See `Tokens.close`.
+
+        Args:
+            decision: `[packed]`, 1 keeps a token, 0 closes it.
+
+        Returns:
+            The same vectors with the remaining gates. Closed tokens stay in memory until `compact` removes them.
+        """
         return dataclasses.replace(self, gate=self.gate * jnp.where(self.position == 0, 1.0, decision))
 
     def rows(self, values: Float[Array, "packed *features"]) -> Float[Array, "batch row_capacity *features"]:
-        """The vectors of an example side by side; behind them whatever comes next in memory."""
+        """Lays out features with one row per example; see `Tokens.rows`.
+
+        Args:
+            values: Features of the stored tokens, `[packed, *features]`.
+
+        Returns:
+            `[batch, row_capacity, *features]`. Places beyond an example's tokens repeat whatever follows in memory.
+        """
         if self._is_one_row:
             return values[None]
         return values.at[self._taken].get(mode="clip")
 
     @property
     def row_gate(self) -> Float[Array, "batch row_capacity"]:
-        """The gate, laid out by `rows`; 0 where a place holds no token of the example."""
-        # What lies beyond the end belongs to no example, or the last one would read its last token twice.
+        """The gate in the layout of `rows`; 0 in places that hold no token of the example."""
+        # Indices beyond the end must match no example (-1), or the last example would read its last token twice.
         row = self.row.at[self._taken].get(mode="fill", fill_value=-1)
         own = row == jnp.arange(self.start.shape[0])[:, None]
         return jnp.where(own, self.rows(self.gate), 0.0)
 
     def unrow(self, values: Float[Array, "batch row_capacity *features"]) -> Float[Array, "packed *features"]:
-        """From the layout of `rows` back to that of `values`."""
+        """Reverses `rows`; see `Tokens.unrow`.
+
+        Args:
+            values: `[batch, row_capacity, *features]`, laid out by `rows`.
+
+        Returns:
+            `[packed, *features]`; fillers get arbitrary values.
+        """
         if self._is_one_row:
             return values[0]
         first = self.row * self.row_capacity - self.start.at[self.row].get(mode="clip")
@@ -131,22 +203,26 @@ class Packed:
 
     @property
     def _taken(self) -> Int[Array, "batch row_capacity"]:
-        """Where the tokens of an example lie."""
+        """The memory index of each place of `rows`; it may exceed the packed length."""
         return self.start[:, None] + jnp.arange(self.row_capacity)
 
     @property
     def _is_one_row(self) -> bool:
-        """A single example needs no gathering: its tokens are its row."""
+        """Whether the batch is a single example that fills the memory, so that `rows` needs no gathering."""
         return self.start.shape[0] == 1 and self.row_capacity == self.row.shape[0]
 
 
 def compact(tokens: Tokens, packed_length: int, row_capacity: int) -> Packed:
-    """The open tokens alone, in their order.
+    """Removes closed tokens from memory and keeps the open ones in their order.
 
     Args:
-        tokens: in any layout.
-        packed_length: At least the number of open tokens of the batch.
-        row_capacity: At least the number of open tokens of any example.
+        tokens: Tokens in any layout.
+        packed_length: Entries of the result; at least the number of open tokens of the batch.
+        row_capacity: Places per example in `Packed.rows`; at least the number of open tokens of any example.
+
+    Returns:
+        The open tokens of all examples end to end, with zero-valued fillers up to `packed_length`. Open tokens beyond
+        `packed_length` are lost without an error.
     """
     batch, length = tokens.shape
     if isinstance(tokens, Packed):

@@ -1,4 +1,4 @@
-"""The training layout of a pass in which most tokens are closed: padded, but only so many places an example."""
+"""The layout of a training pass in which most tokens are closed: padded rows that hold only some of the tokens."""
 
 import dataclasses
 
@@ -13,11 +13,13 @@ from smarttrim_jax.tokens.padded import Padded
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Shortened(Padded):
-    """Some tokens of every example in a row of its own, in their order: static shapes, differentiable gates.
+    """One row per example that holds only some of its tokens, in order: static shapes, differentiable gates.
 
     Attributes:
-        position: `[batch, places]`, the token's place in its example at first.
-        length: tokens of an example at first: the width of `pad`.
+        values: `[batch, places, width]`, the vectors of the stored tokens.
+        gate: `[batch, places]`, 1 open, 0 closed.
+        position: `[batch, places]`, the token's index among the original tokens of its example, ascending.
+        length: The number of original tokens per example, which is the number of columns of `pad`.
     """
 
     position: Int[Array, "batch places"]
@@ -25,20 +27,34 @@ class Shortened(Padded):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Examples, and tokens of each at first."""
+        """The number of examples, and the number of original tokens per example."""
         return self.gate.shape[0], self.length
 
     @property
     def padded_gate(self) -> Float[Array, "batch tokens"]:
-        """The gate of every token that the example had at first; 0 for those no longer here."""
+        """The gate of each original token; 0 for tokens that are no longer in memory."""
         return self.pad(self.gate)
 
     def look_up(self, table: Float[Array, "batch tokens"]) -> Float[Array, "batch places"]:
-        """The entry of every token in a table of all tokens that the examples had at first."""
+        """Reads the entry of each stored token from a table over original tokens; see `Tokens.look_up`.
+
+        Args:
+            table: One number for each original token, `[batch, tokens]`, or `[1, tokens]` for all examples alike.
+
+        Returns:
+            `[batch, places]`, the entries of the stored tokens.
+        """
         return _take(jnp.broadcast_to(table, self.shape), self.position)
 
     def pad(self, values: Float[Array, "batch places *features"]) -> Float[Array, "batch tokens *features"]:
-        """Any vectors of these tokens, every example in a row of its own; 0 for tokens no longer here."""
+        """Moves features to their original positions; see `Tokens.pad`.
+
+        Args:
+            values: Features of the stored tokens, `[batch, places, *features]`.
+
+        Returns:
+            `[batch, tokens, *features]`; 0 for tokens that are no longer in memory.
+        """
 
         def put(row: Array, position: Array) -> Array:
             empty = jnp.zeros((self.length, *row.shape[1:]), row.dtype)
@@ -48,24 +64,28 @@ class Shortened(Padded):
 
 
 def shorten(tokens: Tokens, present: Float[Array, "batch tokens"], places: int, key: jax.Array) -> Shortened:
-    """Keeps the open tokens in memory, and as many closed ones, drawn uniformly, as there is room for.
+    """Keeps the open tokens in memory, and fills the remaining places with closed ones drawn uniformly.
 
-    The forward pass stays what it was, for nothing reads a closed token. Backward, a closed token has an influence by
-    its gate alone: what the loss would gain if later layers read it, a sum over these layers. A token that left gives
-    none of it, so the gate of one that was drawn counts for all it stands for: its gradient is multiplied by closed
-    tokens over drawn ones. Closed tokens do not see each other, hence the sum is right in expectation. So it stays
-    when tokens leave in several places: what one token's gate gains between two of them depends on other tokens
-    only by draws that come later, and these are independent. The cost, linear in the gates of closed tokens, is part
-    of the sum; a closed token's later decisions have no gradient, drawn or not.
+    The forward pass does not change, because nothing reads a closed token. In the backward pass, a closed token
+    matters only through its gate: the gradient is what the loss would gain if later layers read the token, summed
+    over those layers. A token that was removed from memory contributes nothing to this gradient, so each drawn closed
+    token stands for several: its gradient is multiplied by the number of closed tokens over the number of drawn ones.
+    Since closed tokens do not read each other, the sum is right in expectation. This also holds when tokens are
+    removed at several layers: the gradient of one token's gate between two removals depends on other tokens only
+    through later draws, which are independent. The cost loss, which is linear in the gates of closed tokens, is part
+    of the sum. Later decisions about a closed token have no gradient, whether or not it was drawn.
 
-    Neither holds where more tokens are open than there are places: then some of those, drawn uniformly too, leave and
-    count as closed; and with no place left none of the closed ones learns anything.
+    Both statements fail where more tokens are open than there are places. Then open tokens, drawn uniformly too, are
+    removed and count as closed, and since no place is left for closed tokens, none of these gets a gradient.
 
     Args:
-        tokens: of which some are closed, in any layout.
-        present: 1 for tokens that are no padding, which leaves first.
-        places: for tokens of one example.
-        key: of the draw.
+        tokens: Tokens in any layout, some of them closed.
+        present: `[batch, tokens]`, 1 for tokens that are no padding. Padding is removed first.
+        places: Tokens per example that stay in memory. The first token always stays.
+        key: Random key of the draw.
+
+    Returns:
+        The stored tokens in their original order, with the same original positions and scaled gate gradients.
     """
     gates, draw = tokens.padded_gate, jax.random.uniform(key, tokens.shape, jnp.float32)
     is_open = gates > 0
@@ -82,7 +102,15 @@ def shorten(tokens: Tokens, present: Float[Array, "batch tokens"], places: int, 
 def _take(
     parts: Float[Array, "batch tokens *features"], position: Int[Array, "batch places"]
 ) -> Float[Array, "batch places *features"]:
-    """The parts at different places of every example, each taken once."""
+    """Reads the parts at different positions of each example.
+
+    Args:
+        parts: `[batch, tokens, *features]`.
+        position: `[batch, places]`, ascending and without repetitions.
+
+    Returns:
+        `[batch, places, *features]`.
+    """
 
     def take(row: Array, position: Array) -> Array:
         return row.at[position].get(indices_are_sorted=True, unique_indices=True, mode="promise_in_bounds")

@@ -1,4 +1,4 @@
-"""Attention by cuDNN on NVIDIA GPUs: fused, with a length for every example."""
+"""Attention by cuDNN on NVIDIA GPUs: a fused kernel that takes the number of keys of each example."""
 
 from typing import Literal
 
@@ -10,21 +10,39 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.tokens.layout import Tokens
 
 IMPLEMENTATION: Literal["cudnn", "xla"] = "cudnn"
-"""What `jax.nn.dot_product_attention` is asked for; tests without a GPU ask for XLA."""
+"""The implementation requested from `jax.nn.dot_product_attention`; tests without a GPU set it to "xla"."""
 
 
 def suits_cudnn(query: Array) -> bool:
-    """Whether cuDNN computes with these numbers."""
+    """Tells whether cuDNN's attention supports the data type and head width of the queries.
+
+    Args:
+        query: Queries, `[..., heads, head_width]`.
+
+    Returns:
+        True for bfloat16 or float16 with a head width that is a multiple of 8 and at most 128.
+    """
     return query.dtype in (jnp.bfloat16, jnp.float16) and query.shape[-1] % 8 == 0 and query.shape[-1] <= 128
 
 
 def mix_cudnn(tokens: Tokens, keys: Tokens, query: Array, key: Array, value: Array) -> Array:
-    """Attention of `tokens` over the open ones of `keys`, in the layout of `tokens`; see `attend`.
+    """Attention of `tokens` over the open tokens of `keys`, computed by cuDNN; see `attend`.
 
-    Attention does not ask in which order keys come: the open ones go first, and a length says how many they are.
+    The result of attention does not depend on the order of the keys. So the open keys of each row are moved to the
+    front, and the kernel is told how many they are.
+
+    Args:
+        tokens: The tokens that the queries belong to.
+        keys: The tokens that are read; only their layout and gates are used.
+        query: Queries, laid out like `tokens.values`, `[..., heads, head_width]`.
+        key: Keys, laid out like `keys.values`.
+        value: Values, laid out like `keys.values`.
+
+    Returns:
+        The weighted means of the values, laid out like `query`.
 
     Raises:
-        ConfigError: numbers that cuDNN does not take.
+        ConfigError: cuDNN supports neither the data type nor the head width; see `suits_cudnn`.
     """
     if not suits_cudnn(query):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Dispatch of attention: one function for all layers, layouts and kernels."""
+"""One attention function for all layers, layouts and kernels, which chooses the kernel."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from smarttrim_jax.tokens.packed import Packed
 from smarttrim_jax.tokens.padded import Padded
 
 Kernel = Literal["auto", "xla", "cudnn", "splash"]
-"""Who computes attention in evaluation: plain JAX, cuDNN (NVIDIA), splash (TPU), or whichever suits the device."""
+"""The attention kernel of evaluation: plain JAX, cuDNN (NVIDIA), splash (TPU), or "auto", which suits the device."""
 
 
 def attend(
@@ -32,23 +32,30 @@ def attend(
     drop: Callable[[Array], Array] | None = None,
     kernel: Kernel = "auto",
 ) -> Float[Array, "... heads head_width"]:
-    """Attention of tokens over the open ones of `source`.
+    """Attention of tokens over the open tokens of a source.
 
     Args:
-        tokens: which the queries belong to; several rows of a padded batch may read one of `source`, in their order.
-        query: one for each of `tokens`, laid out like them.
-        key: one for each of `source`.
-        value: one for each of `source`.
-        source: what is read; `tokens` themselves by default.
-        head_gate: multiplies each head's output.
-        causal: no token reads those behind it; computed in plain JAX, whatever the kernel.
-        drop: dropout on the attention weights, in training: only then do gradients reach the gates of the keys, and
-            asking for them without it is an error.
-        kernel: who computes in evaluation.
+        tokens: The tokens that the queries belong to. A padded batch may have several rows for each row of `source`;
+            consecutive rows then read the same one.
+        query: One query per token of `tokens`, laid out like `tokens.values`, `[..., heads, head_width]`.
+        key: One key per token of `source`, laid out like `source.values`.
+        value: One value per token of `source`, laid out like `source.values`.
+        source: The tokens that are read; None reads `tokens` (self-attention).
+        head_gate: `[batch, heads]`, multiplies the output of each head; None leaves the output as it is.
+        causal: Whether each token reads only itself and the tokens before it. Always computed in plain JAX, whatever
+            `kernel` says.
+        drop: Function that applies dropout to the attention weights `[batch, heads, queries, keys]`, for training.
+            Gradients reach the gates of the keys only if it is given; differentiating them without it raises an
+            error.
+        kernel: The kernel of evaluation; not used if `drop` is given.
+
+    Returns:
+        The weighted means of the values, laid out like `query`.
 
     Raises:
-        ConfigError: a kernel that does not compute with such numbers; gates that are differentiated without `drop`.
-        ValueError: a causal order between tokens and a source.
+        ConfigError: The kernel does not support the data type or head width, or gates are differentiated without
+            `drop`.
+        ValueError: `causal` is set together with `source`.
     """
     if causal and source is not None:
         raise ValueError("tokens are in causal order among themselves, not with a source")
@@ -82,7 +89,10 @@ def attend(
 
 @jax.custom_jvp
 def _untrained(gate: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The gate itself, which nobody may differentiate: attention in evaluation would silently give it no gradient."""
+    """Returns the gate, and raises an error if it is differentiated.
+
+    The kernels of evaluation would silently give the gate no gradient.
+    """
     return gate
 
 
@@ -95,7 +105,7 @@ def _refuse(primals: Any, tangents: Any) -> NoReturn:
 
 
 def _suited(query: Array) -> Kernel:
-    """The kernel for this process's device."""
+    """Chooses the kernel for this process's device: splash on TPUs, cuDNN on NVIDIA GPUs if it suits, else "xla"."""
     platform = jax.default_backend()
     if platform == "tpu":
         return "splash"

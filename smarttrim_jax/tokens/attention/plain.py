@@ -1,4 +1,4 @@
-"""Attention in plain JAX: differentiable in the gates of the keys, as training needs it, and row by row without."""
+"""Attention in plain JAX: for training, differentiable in the gates of the keys; for evaluation, without that."""
 
 import functools
 from collections.abc import Callable
@@ -19,9 +19,18 @@ def mix_gated(
     *,
     causal: bool = False,
 ) -> Float[Array, "batch queries heads head_width"]:
-    """Attention with `drop` on its weights; gradients reach the gates, see `gated_softmax`.
+    """Attention whose gradients reach the gates of the keys; see `gated_softmax`.
 
-    With `causal` a query reads no key behind it.
+    Args:
+        query: `[batch, queries, heads, head_width]`.
+        key: `[batch, keys, heads, head_width]`.
+        value: `[batch, keys, heads, head_width]`.
+        gate: `[batch, keys]`, 1 for open keys, 0 for closed ones.
+        drop: Function that applies dropout to the weights `[batch, heads, queries, keys]`.
+        causal: Whether query i reads only keys 0 to i.
+
+    Returns:
+        The weighted means of the values, `[batch, queries, heads, head_width]`.
     """
     scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
     gate = gate[:, None, None, :]
@@ -36,9 +45,16 @@ def gated_softmax(
 ) -> Float[Array, "*batch keys"]:
     """Softmax over the keys with a differentiable 0/1 gate: `exp(s_j - max) k_j / sum_j exp(s_j - max) k_j`.
 
-    Closed keys weigh exactly zero, yet gradients reach their gates. The maximum runs over open keys and the
-    exponent of closed ones is bounded, so that a large score of a closed key neither overflows nor pushes
-    the open ones to zero. With no open key at all every weight is zero.
+    Closed keys weigh exactly zero, yet gradients reach their gates. The maximum runs over open keys only, and the
+    exponent of closed keys is bounded by 0, so that a large score of a closed key neither overflows nor makes the
+    weights of open keys vanish.
+
+    Args:
+        scores: Attention scores `s`, `[*batch, keys]`; computed in float32.
+        gate: Gates `k`, `[*batch, keys]` or broadcastable to it, 1 open, 0 closed.
+
+    Returns:
+        The weights, `[*batch, keys]`, float32. They sum to 1, or are all 0 where no key is open.
     """
     scores = scores.astype(jnp.float32)
     gate = gate.astype(jnp.float32)
@@ -53,11 +69,24 @@ def gated_softmax(
 
 
 ROW_BY_ROW = 2**20
-"""Scores of one example beyond which a CPU works example by example: more do not fit its caches."""
+"""Scores per example (queries * keys * heads) above which a CPU computes one example at a time to stay in its caches.
+"""
 
 
 def mix_rows(tokens: Tokens, keys: Tokens, query: Array, key: Array, value: Array, *, causal: bool = False) -> Array:
-    """Attention of `tokens` over the open ones of `keys`, in the layout of `tokens`; see `attend`."""
+    """Attention of `tokens` over the open tokens of `keys` in plain JAX, for evaluation; see `attend`.
+
+    Args:
+        tokens: The tokens that the queries belong to.
+        keys: The tokens that are read; only their layout and gates are used.
+        query: Queries, laid out like `tokens.values`, `[..., heads, head_width]`.
+        key: Keys, laid out like `keys.values`.
+        value: Values, laid out like `keys.values`.
+        causal: Whether each token reads only itself and the tokens before it.
+
+    Returns:
+        The weighted means of the values, laid out like `query`.
+    """
     mix = functools.partial(mix_row, causal=causal)
     inputs = tokens.rows(query), keys.rows(key), keys.rows(value), keys.row_gate
     (batch, queries, heads, _), places = inputs[0].shape, inputs[1].shape[1]
@@ -71,7 +100,16 @@ def mix_rows(tokens: Tokens, keys: Tokens, query: Array, key: Array, value: Arra
 
 
 def goes_row_by_row(queries: int, keys: int, heads: int) -> bool:
-    """Whether examples of this size are better taken one after the other on this process's device."""
+    """Tells whether attention is faster one example at a time: on CPUs, above `ROW_BY_ROW` scores per example.
+
+    Args:
+        queries: Queries per example.
+        keys: Keys per example.
+        heads: Attention heads.
+
+    Returns:
+        Whether to compute the examples one after the other on this process's device.
+    """
     return jax.default_backend() == "cpu" and queries * keys * heads > ROW_BY_ROW
 
 
@@ -83,11 +121,23 @@ def mix_row(
     *,
     causal: bool = False,
 ) -> Float[Array, "queries heads width"]:
-    """One example's attention, with as few passes over the scores as can be; `causal` reads no key behind a query."""
+    """Attention of one example with few passes over the scores, for evaluation.
+
+    Args:
+        query: `[queries, heads, width]`, where `width` is that of a head.
+        key: `[keys, heads, width]`.
+        value: `[keys, heads, width]`.
+        gate: `[keys]`, positive for open keys.
+        causal: Whether query i reads only keys 0 to i.
+
+    Returns:
+        The weighted means of the values, `[queries, heads, width]`. At least one key must be open, or the mean runs
+        over closed ones.
+    """
     is_open = gate > 0
     if causal:
         is_open = is_open & jnp.tri(query.shape[0], key.shape[0], dtype=bool)
-    query, key, value = (jnp.swapaxes(part, 0, 1) for part in (query, key, value))  # heads first: CPUs want it
+    query, key, value = (jnp.swapaxes(part, 0, 1) for part in (query, key, value))  # heads first: faster on CPUs
     scores = jnp.einsum("hqd,hkd->hqk", query, key, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
     scores = jnp.where(is_open, scores, jnp.finfo(jnp.float32).min)
     weights = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))

@@ -1,7 +1,7 @@
-"""Attention where the tokens lie: example after example, each as wide as it needs.
+"""Attention over packed tokens in place: one example after the other, each with its own width.
 
-For CPUs, which have no use for a batch of attentions: nothing is gathered, and an example pays for its own length,
-rounded up to one of a few widths, not for the longest.
+For CPUs, which gain nothing from batching the attention of several examples. Nothing is gathered, and an example
+costs what its own length costs, rounded up to one of a few widths, instead of the length of the longest example.
 """
 
 import jax
@@ -13,16 +13,36 @@ from smarttrim_jax.tokens.packed import Packed
 from smarttrim_jax.tokens.rounding import round_up
 
 WIDTHS = (1.0, 0.8, 0.64, 0.5)
-"""Shares of the longest row that a program has room for; each is compiled."""
+"""The compiled widths, as shares of the row capacity."""
 
 
 def suits_ragged(tokens: Packed, keys: Packed, query: Array) -> bool:
-    """Whether several examples are large enough for it."""
+    """Tells whether there are several examples, each large enough to be computed on its own.
+
+    Args:
+        tokens: The tokens that the queries belong to.
+        keys: The tokens that are read.
+        query: Queries, `[packed, heads, head_width]`.
+
+    Returns:
+        Whether `mix_ragged` is the faster choice on this process's device.
+    """
     return tokens.shape[0] > 1 and goes_row_by_row(tokens.row_capacity, keys.row_capacity, query.shape[-2])
 
 
 def mix_ragged(tokens: Packed, keys: Packed, query: Array, key: Array, value: Array) -> Array:
-    """Attention of `tokens` over the open ones of `keys`, both packed; see `attend`."""
+    """Attention of `tokens` over the open tokens of `keys`, both packed; see `attend`.
+
+    Args:
+        tokens: The tokens that the queries belong to.
+        keys: The tokens that are read; only their layout and gates are used.
+        query: Queries of `tokens`, `[packed, heads, head_width]`.
+        key: Keys of `keys`, `[packed keys, heads, head_width]`.
+        value: Values of `keys`, `[packed keys, heads, head_width]`.
+
+    Returns:
+        The weighted means of the values, `[packed, heads, head_width]`; 0 for fillers.
+    """
     sizes = sorted({(_width(tokens, share), _width(keys, share)) for share in WIDTHS}, reverse=True)
     own_widths, key_widths = (jnp.asarray(widths) for widths in zip(*sizes, strict=True))
     own_lengths, key_lengths = tokens.lengths, keys.lengths
@@ -53,14 +73,26 @@ def mix_ragged(tokens: Packed, keys: Packed, query: Array, key: Array, value: Ar
 
 
 def _width(tokens: Packed, share: float) -> int:
-    """A share of the longest row, in whole vectors of 8, no longer than all tokens."""
+    """A share of the row capacity in tokens: a multiple of 8, at most the row capacity and the packed length."""
     return min(round_up(share * tokens.row_capacity, 8), tokens.row_capacity, tokens.row.shape[0])
 
 
 def _window(
     tokens: Packed, lengths: Array, example: Array, width: int | Array, places: int
 ) -> tuple[Int[Array, ""], Array]:
-    """Where a window of `width` starts that holds the example and stays in memory; which `places` are its own."""
+    """Finds a window of memory that contains the tokens of one example and does not reach beyond the end.
+
+    Args:
+        tokens: Packed tokens.
+        lengths: `[batch]`, stored tokens of each example.
+        example: Index of the example, a scalar.
+        width: Tokens in the window.
+        places: Entries of the returned mask.
+
+    Returns:
+        The index at which the window starts, and `[places]`, true for the entries from there on that belong to the
+        example.
+    """
     start = jnp.minimum(tokens.start[example], tokens.row.shape[0] - width)
     place = start + jnp.arange(places)
     first = tokens.start[example]

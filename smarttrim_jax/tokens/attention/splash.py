@@ -1,4 +1,4 @@
-"""Attention by Pallas' splash kernel on TPUs: closed keys are another segment."""
+"""Attention by Pallas' splash kernel on TPUs; closed keys are masked by giving them another segment id."""
 
 import functools
 from typing import Any
@@ -19,11 +19,22 @@ from smarttrim_jax.tokens.layout import Tokens
 LANES = 128
 BLOCKS = (512, 384, 256, LANES)
 INTERPRET = False
-"""Runs the kernel in plain JAX; for tests without a TPU."""
+"""Whether to run the kernel in Pallas' interpreter; set by tests that run without a TPU."""
 
 
 def mix_splash(tokens: Tokens, keys: Tokens, query: Array, key: Array, value: Array) -> Array:
-    """Attention of `tokens` over the open ones of `keys`, in the layout of `tokens`; see `attend`."""
+    """Attention of `tokens` over the open tokens of `keys` by the splash kernel; see `attend`.
+
+    Args:
+        tokens: The tokens that the queries belong to.
+        keys: The tokens that are read; only their layout and gates are used.
+        query: Queries, laid out like `tokens.values`, `[..., heads, head_width]`.
+        key: Keys, laid out like `keys.values`.
+        value: Values, laid out like `keys.values`.
+
+    Returns:
+        The weighted means of the values, laid out like `query`.
+    """
     query, key, value = tokens.rows(query), keys.rows(key), keys.rows(value)
     gate, places = keys.row_gate, query.shape[1]
     query, key, value = (_heads_first(part) for part in (query * query.shape[-1] ** -0.5, key, value))
@@ -35,14 +46,25 @@ def mix_splash(tokens: Tokens, keys: Tokens, query: Array, key: Array, value: Ar
 
 
 def _heads_first(rows: Array) -> Array:
-    """`[batch, heads, places, width]`, the places filled up to whole lanes."""
+    """Transposes `[batch, places, heads, width]` to `[batch, heads, places, width]`, places padded to 128s."""
     padded = jnp.pad(rows, ((0, 0), (0, -rows.shape[1] % LANES), (0, 0), (0, 0)))
     return jnp.swapaxes(padded, 1, 2)
 
 
 @functools.cache
 def _kernel(heads: int, queries: int, keys: int, interpret: bool) -> Any:
-    """The kernel for rows of a size; its mask tables are constants."""
+    """Builds the kernel for one row size, and caches it.
+
+    Args:
+        heads: Attention heads.
+        queries: Queries per row, a multiple of 128.
+        keys: Keys per row, a multiple of 128.
+        interpret: Whether to run it in Pallas' interpreter.
+
+    Returns:
+        A function of query, key, value (`[heads, places, width]` each) and segment ids. Its mask tables are
+        constants.
+    """
     own, other = (next(block for block in BLOCKS if length % block == 0) for length in (queries, keys))
     with jax.ensure_compile_time_eval():
         return make_splash_mha(
