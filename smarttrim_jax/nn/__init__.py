@@ -1,1 +1,1 @@
-"""Layers: attention, encoders of images and texts, stacks of equal layers."""
+"""Layers: attention, image and text encoders, and stacks of equal layers."""

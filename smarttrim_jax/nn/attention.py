@@ -1,4 +1,4 @@
-"""Multi-head attention over Tokens, with a gate on every head."""
+"""Multi-head attention over tokens, with a gate for each head."""
 
 import dataclasses
 
@@ -15,11 +15,11 @@ from smarttrim_jax.tokens import Kernel, Padded, Tokens, attend
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KeysAndValues:
-    """What attention reads, projected once for any number of readings.
+    """The projected keys and values of a source, which any number of attention calls may read.
 
     Attributes:
-        keys: tokens whose vectors are the keys, `[..., heads, head_width]`; closed ones are not read.
-        values: laid out like the keys.
+        keys: Tokens whose vectors are the keys, `[..., heads, head_width]`; closed tokens are not read.
+        values: The values, laid out like `keys.values`.
     """
 
     keys: Tokens
@@ -27,7 +27,10 @@ class KeysAndValues:
 
     @property
     def side_by_side(self) -> "KeysAndValues":
-        """The same in rows, whatever the layout was: what many readings would each have to do."""
+        """The same keys and values with one row per example, whatever the layout was.
+
+        Call it once before the source is read many times, so that not every reading has to lay out the rows.
+        """
         keys = self.keys
         return KeysAndValues(Padded(keys.rows(keys.values), keys.row_gate), keys.rows(self.values))
 
@@ -38,14 +41,14 @@ class Attention(nnx.Module):
     Query, key, value and output projections have biases, as in CLIP, BERT and RoBERTa.
 
     Args:
-        width: of the tokens.
-        heads: number of heads; must divide `width`.
-        dropout_rate: on the attention weights.
-        source_width: of what cross-attention reads; by default `width`.
-        causal: no token reads those behind it (decoders).
-        dtype: of the computation; parameters are float32.
-        kernel: who computes the attention in evaluation.
-        rngs: for the initial weights.
+        width: Width of the tokens.
+        heads: Number of heads; must divide `width`.
+        dropout_rate: Probability of dropping an attention weight in training.
+        source_width: Width of the tokens that cross-attention reads; None takes `width`.
+        causal: Whether self-attention lets each token read only itself and the tokens before it (decoders).
+        dtype: Data type of the computation; parameters are float32.
+        kernel: Attention kernel of evaluation; see `smarttrim_jax.tokens.attend`.
+        rngs: Random numbers of the initial weights.
     """
 
     def __init__(
@@ -76,13 +79,17 @@ class Attention(nnx.Module):
         head_gate: Float[Array, "batch heads"] | None = None,
         key: jax.Array | None = None,
     ) -> Array:
-        """The attention's output for every token, before residual and norm.
+        """Computes the attention's output for each token, before residual and norm.
 
         Args:
-            tokens: the queries.
-            source: what is read, as tokens or already projected; `tokens` by default.
-            head_gate: 1 open, 0 closed; multiplies a head's output before the output projection.
-            key: of the dropout in training; None for evaluation.
+            tokens: The tokens that the queries are computed from.
+            source: What is read: tokens, or keys and values that `project` made; None reads `tokens`.
+            head_gate: `[batch, heads]`, 1 open, 0 closed; multiplies each head's output before the output projection.
+                None leaves all heads open.
+            key: Random key of the dropout in training; None for evaluation, in which gates get no gradient.
+
+        Returns:
+            One vector per token, laid out like `tokens.values`, `[..., width]`.
         """
         if head_gate is not None and self.kept is not None:
             head_gate = head_gate[:, self.kept[...]]
@@ -102,14 +109,25 @@ class Attention(nnx.Module):
         return self.out(mixed.reshape(*mixed.shape[:-2], -1))
 
     def project(self, source: Tokens) -> KeysAndValues:
-        """The keys and values of `source`."""
+        """Projects a source to keys and values, to be read by any number of calls.
+
+        Args:
+            source: The tokens to read, in any layout.
+
+        Returns:
+            Their keys and values, split into heads.
+        """
         keys = source.replace(self._split(self.key(source.values)))
         return KeysAndValues(keys, self._split(self.value(source.values)))
 
     def narrowed(self, kept: Int[Array, " fewer"]) -> "Attention":
-        """The same attention without the weights of all heads but `kept`: equal wherever the others are closed.
+        """Removes the weights of all heads except some; the output is equal wherever the removed heads are closed.
 
-        Gates stay those of all heads.
+        Args:
+            kept: Indices of the heads that remain, `[fewer]`.
+
+        Returns:
+            A new module with these heads. It still takes the gates of all heads, and selects those of its own.
         """
         columns = (kept[:, None] * self.head_width + jnp.arange(self.head_width)).reshape(-1)
         narrow = nnx.clone(self)
@@ -122,4 +140,5 @@ class Attention(nnx.Module):
         return narrow
 
     def _split(self, values: Array) -> Array:
+        """Splits the last axis into heads: `[..., width]` to `[..., heads, head_width]`."""
         return values.reshape(*values.shape[:-1], -1, self.head_width)

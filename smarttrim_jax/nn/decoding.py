@@ -1,4 +1,4 @@
-"""Text one position at a time: a layer's keys and values of earlier positions are kept, and read again."""
+"""Text decoding one position at a time, with a cache of each layer's keys and values."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,11 +17,11 @@ from smarttrim_jax.tokens import Padded, Tokens
 
 
 class Kept(NamedTuple):
-    """A layer's keys and values of self-attention, row by row; places not yet written are not read.
+    """The cached self-attention keys and values of one layer; positions that are not yet written are not read.
 
     Attributes:
-        keys: of every position.
-        values: the same.
+        keys: Keys of all positions, `[rows, length, heads, head_width]`.
+        values: Values of all positions, with the same shape.
     """
 
     keys: Float[Array, "rows length heads head_width"]
@@ -29,23 +29,25 @@ class Kept(NamedTuple):
 
 
 Cache = list[Kept]
-"""Of every layer; a stack would be taken apart and put together again at every position."""
+"""The cache of each layer. A list, since a stacked array would have to be split and joined again at each position."""
 
 
 class CachedDecoder:
-    """A text decoder that computes one position, the same for all rows, and keeps what later ones read of it.
+    """A text decoder that computes one position for all rows, and caches what later positions read of it.
 
-    Every example may have several rows (beams, samples), one after the other; they share what the example's source
-    gives to cross-attention, which is projected once. Build it inside the compiled function that decodes.
+    Each example may have several consecutive rows (beams or samples). They share the keys and values of the example's
+    source, which are projected once. Build the decoder inside the compiled function that decodes.
 
     Args:
-        text: whose embedding is used.
-        layers: of the decoder, stacked.
-        head: from the last layer's output to the logits.
-        source: what cross-attention reads, in any layout; None skips cross-attention.
-        source_gate: of the source in every layer, where that differs from layer to layer.
-        head_gate: of self-attention in every layer.
-        cross_head_gate: of cross-attention in every layer.
+        text: The embedding of the text's tokens.
+        layers: The decoder's layers, a stacked module.
+        head: Function from the last layer's output to the logits over the vocabulary.
+        source: The tokens that cross-attention reads, in any layout; None skips cross-attention.
+        source_gate: Gates of the source's tokens in each layer, `[layers, batch, tokens]`; None uses the gate of
+            `source` in all layers.
+        head_gate: Gates of the self-attention heads in each layer, `[layers, batch, heads]`; None leaves them open.
+        cross_head_gate: Gates of the cross-attention heads in each layer, `[layers, batch, heads]`; None leaves them
+            open.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class CachedDecoder:
         cross_head_gate: Float[Array, "layers batch heads"] | None = None,
     ):
         self.text, self.head = text, head
-        # Out of the stack here: a loop over positions would take each layer's weights, a copy, out of it every time.
+        # Unstacked once: a loop over positions would copy each layer's weights out of the stack at each position.
         self._layer_def, stacked = nnx.split(layers)
         self._layers = unstack(stacked)
         self._inputs = [
@@ -72,14 +74,17 @@ class CachedDecoder:
         ]
 
     def start(self, rows: int, length: int) -> Cache:
-        """A cache without any position.
+        """Makes a cache that holds no position yet.
 
         Args:
-            rows: to decode.
-            length: positions there will be at most.
+            rows: Number of rows that are decoded together.
+            length: Upper bound on the number of positions.
+
+        Returns:
+            A cache of zeros, `[rows, length, heads, head_width]` for each layer.
 
         Raises:
-            ConfigError: more positions than the text has.
+            ConfigError: The text's position table has fewer than `length` positions.
         """
         if length > self.text.config.max_length:
             raise ConfigError(
@@ -94,16 +99,16 @@ class CachedDecoder:
     def step(
         self, cache: Cache, ids: Int[Array, " rows"], position: Int[Array, ""] | int
     ) -> tuple[Float[Array, "rows vocabulary"], Cache]:
-        """The logits of the token after `position`.
+        """Computes the logits of the token that follows a position.
 
         Args:
-            cache: with all positions before it.
-            ids: of the tokens at `position`.
-            position: counted from 0.
+            cache: Cache with all positions before `position`.
+            ids: Ids of the tokens at `position`, `[rows]`.
+            position: Index of the position, counted from 0 and equal for all rows.
 
         Returns:
-            logits: of the next token.
-            cache: with `position`.
+            logits: Logits of the next token, `[rows, vocabulary]`.
+            cache: The cache with `position` added.
         """
         rows, length, *_ = cache[0].keys.shape
         written = jnp.broadcast_to(jnp.arange(length) <= position, (rows, length)).astype(jnp.float32)
@@ -121,14 +126,16 @@ class CachedDecoder:
         return self.head(tokens.values[:, 0]), after
 
     def _layer(self, index: int) -> PostNormLayer:
+        """The module of one layer."""
         return nnx.merge(self._layer_def, self._layers[index])
 
     def _project(self, index: int, source: Tokens) -> KeysAndValues:
-        """What the cross-attention of a layer reads."""
+        """Projects the source to the keys and values that a layer's cross-attention reads."""
         gate, *_ = self._inputs[index]
         own = source if gate is None else Padded(source.pad(source.values), gate)
         return self._layer(index).cross_attention.project(own).side_by_side
 
 
 def _write(kept: Array, new: Float[Array, "rows 1 heads head_width"], position: Int[Array, ""] | int) -> Array:
+    """Writes the vectors of one position into a cache array."""
     return jax.lax.dynamic_update_slice_in_dim(kept, new.astype(kept.dtype), position, axis=1)

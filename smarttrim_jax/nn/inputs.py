@@ -1,7 +1,7 @@
-"""What a model is given, checked at its border: a sentence in place of a shape error, or of an answer to nothing.
+"""Checks of a model's inputs, so that a mistake raises a plain message instead of a shape error or a wrong answer.
 
-Shapes and types are always known, and cost nothing inside a compiled program. Values are looked at where there are
-any, which is in a call outside `jax.jit`.
+Shapes and types are always known, so checking them costs nothing in a compiled program. Values are checked where they
+are known, which is in calls outside `jax.jit`.
 """
 
 from typing import Any
@@ -16,14 +16,14 @@ from smarttrim_jax.errors import ConfigError, DataError
 
 
 def check_images(images: Array) -> None:
-    """Refuses what is no batch of normalised color images.
+    """Checks that an array is a batch of normalised color images.
 
     Args:
-        images: `[batch, height, width, 3]`, or with an axis of an example's images behind the first.
+        images: `[batch, height, width, 3]`, or `[batch, images, height, width, 3]` with several images per example.
 
     Raises:
-        ConfigError: other axes, no pixels, or a layout over an Explicit mesh.
-        DataError: integers, as of pixels that are not yet normalised.
+        ConfigError: The array has other axes, holds no pixel, or is split over an Explicit mesh axis.
+        DataError: The array holds integers, such as pixels that are not yet normalised.
     """
     if images.ndim not in (4, 5) or images.shape[-1] != 3:
         raise ConfigError(
@@ -43,16 +43,17 @@ def check_images(images: Array) -> None:
 
 
 def check_texts(ids: Array, mask: Array, vocab_size: int) -> None:
-    """Refuses what is no batch of token ids with its mask.
+    """Checks that two arrays are a batch of token ids and its padding mask.
 
     Args:
-        ids: `[batch, tokens]`.
+        ids: Token ids, `[batch, tokens]`.
         mask: `[batch, tokens]`, 1 for tokens, 0 for padding.
-        vocab_size: rows of the word table.
+        vocab_size: Number of rows of the word table.
 
     Raises:
-        ConfigError: other shapes or types, or a layout over an Explicit mesh.
-        DataError: an id that is no row of the word table, a mask of other numbers, a text without a token.
+        ConfigError: The arrays have other shapes or types, or `ids` is split over an Explicit mesh axis.
+        DataError: An id is not a row of the word table, the mask has values other than 0 and 1, or a text has no
+            token.
     """
     if ids.ndim != 2 or ids.shape[1] == 0 or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ConfigError(f"ids are {ids.dtype}{list(ids.shape)}; they are integers, [batch, tokens]")
@@ -81,16 +82,16 @@ def check_texts(ids: Array, mask: Array, vocab_size: int) -> None:
 
 
 def check_same_examples(first: str, first_count: int, second: str, second_count: int) -> None:
-    """Refuses two sides of a batch that do not belong together.
+    """Checks that two parts of a batch have the same number of examples.
 
     Args:
-        first: what one side is called.
-        first_count: its examples.
-        second: what the other is called.
-        second_count: its examples.
+        first: Name of the first part, for the message.
+        first_count: Number of its examples.
+        second: Name of the second part.
+        second_count: Number of its examples.
 
     Raises:
-        ConfigError: they are not as many.
+        ConfigError: The numbers differ.
     """
     if first_count != second_count:
         raise ConfigError(
@@ -99,14 +100,14 @@ def check_same_examples(first: str, first_count: int, second: str, second_count:
 
 
 def check_layout(name: str, array: Array) -> None:
-    """Refuses an array whose layout JAX would follow from operation to operation: the layers leave that to XLA.
+    """Checks that an array is not sharded over Explicit mesh axes, since the layers leave sharding to XLA.
 
     Args:
-        name: as the error calls it.
-        array: an input, or a parameter.
+        name: Name of the array, for the message.
+        array: An input or a parameter.
 
     Raises:
-        ConfigError: it is split over an Explicit axis of a mesh.
+        ConfigError: The array is split over an Explicit axis of a mesh.
     """
     layout = jax.typeof(array).sharding
     explicit = {
@@ -124,7 +125,7 @@ def check_layout(name: str, array: Array) -> None:
 
 
 def _values(array: Any) -> np.ndarray | None:
-    """The values, unless they are still to come or lie in other processes."""
+    """The values of an array on the host; None for a traced array and for one that partly lies in other processes."""
     if isinstance(array, jax.core.Tracer) or (isinstance(array, jax.Array) and not array.is_fully_addressable):
         return None
     return np.asarray(array)

@@ -1,6 +1,6 @@
-"""Runs of equal layers: parameters stacked on a leading axis, folded by `lax.scan` or unrolled.
+"""Stacks of equal layers: parameters with a leading axis of layers, folded by `lax.scan` or unrolled.
 
-The parameter tree is the same either way, so both are switches of the execution, not of the checkpoint.
+The parameter tree is the same in both cases, so scanning is a choice of execution and not part of a checkpoint.
 """
 
 from collections.abc import Callable
@@ -11,22 +11,40 @@ import jax.numpy as jnp
 from flax import nnx
 
 Remat = Literal["none", "full", "dots"]
+"""What the backward pass recomputes: "none", "full" (everything), or "dots" (everything except matrix products)."""
 
 POLICIES: dict[str, Any] = {
     "full": None,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
+"""The policy of `jax.checkpoint` for each value of `Remat` except "none"."""
 
 
 def stack(make: Callable[[nnx.Rngs], Any], depth: int, rngs: nnx.Rngs) -> Any:
-    """One module whose every parameter holds `depth` layers, `[depth, ...]`, each with its own initial weights."""
+    """Builds several equal layers as one module whose parameters have a leading axis of layers.
+
+    Args:
+        make: Builds one layer from its random numbers.
+        depth: Number of layers.
+        rngs: Random numbers of the initial weights; each layer gets its own.
+
+    Returns:
+        A module whose parameters have the shape `[depth, ...]`.
+    """
     return nnx.vmap(lambda key: make(nnx.Rngs(key)))(jax.random.split(rngs.params(), depth))
 
 
 def unstack(params: Any) -> list[Any]:
-    """The parameters of every single layer, from those of a stacked module."""
+    """Splits stacked parameters into those of each layer.
+
+    Args:
+        params: Tree of arrays `[depth, ...]`, such as the state of a stacked module.
+
+    Returns:
+        A list of `depth` trees of arrays `[...]`.
+    """
     leaves, treedef = jax.tree.flatten(params)
-    # lax.split and not indexing: its transpose is one concatenation instead of a padded sum per layer.
+    # lax.split instead of indexing: its transpose is one concatenation instead of one padded sum per layer.
     columns = [jax.lax.split(leaf, (1,) * leaf.shape[0], axis=0) for leaf in leaves]
     layers = zip(*columns, strict=True)
     return [jax.tree.unflatten(treedef, [leaf.squeeze(0) for leaf in layer]) for layer in layers]
@@ -49,20 +67,21 @@ def fold(
     """Runs `carry, out = step(layer, companion, carry, input)` over a run of layers.
 
     Args:
-        step: one layer; its companion is None before layer `first`.
-        carry: what goes from layer to layer.
-        layers: a stacked module, or a tuple of them.
-        inputs: a tree of arrays with a leading axis of layers (keys, rates).
-        depth: number of layers.
-        late: companions of the layers from `first` on: a stacked module of `depth - first`, or None.
-        first: the first layer with a companion.
-        start: the first layer that runs.
-        stop: runs no more.
-        scan: one compiled layer and `lax.scan`, instead of `depth` copies.
-        remat: what the backward pass recomputes: nothing, everything, or all but matrix products.
+        step: Function that computes one layer; its companion is None before layer `first`.
+        carry: Value that is passed from layer to layer.
+        layers: A stacked module, or a tuple of them.
+        inputs: Tree of arrays with a leading axis of layers, such as random keys and drop-path rates.
+        depth: Number of layers in the stack.
+        late: Companion modules (such as trimming policies) of the layers from `first` on, a stacked module of `depth
+            - first` layers; None if there are none.
+        first: Index of the first layer with a companion.
+        start: Index of the first layer that runs.
+        stop: Index behind the last layer that runs; None runs to the end.
+        scan: Whether to compile one layer and run it by `lax.scan`, instead of compiling each layer.
+        remat: What the backward pass recomputes: nothing, everything, or everything except matrix products.
 
     Returns:
-        The last carry, and the outputs stacked on a leading axis of layers.
+        The last carry, and the outputs of all layers stacked on a leading axis.
     """
     stop = depth if stop is None else stop
     alone = stop if late is None else min(max(start, first), stop)
@@ -86,7 +105,7 @@ def _run(
     scan: bool,
     remat: Remat,
 ) -> tuple[Any, Any]:
-    """`fold` for layers that all have, or all lack, a companion."""
+    """Implements `fold` for layers that all have a companion or all have none."""
     graphdef, params = nnx.split(modules)
 
     def apply(carry: Any, params_and_input: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -106,7 +125,7 @@ def _run(
 
 
 def _varying(carry: Any, others: Any) -> Any:
-    """The carry as a scan gives it back: inside `jax.shard_map` it differs between devices as anything else does."""
+    """Marks the carry as varying over all mesh axes of the operands, which `lax.scan` inside `jax.shard_map` asks."""
     axes = [jax.typeof(leaf).manual_axis_type.varying for leaf in jax.tree.leaves((carry, others))]
     every = frozenset[str]().union(*axes)
 
@@ -118,6 +137,7 @@ def _varying(carry: Any, others: Any) -> Any:
 
 
 def _slice(module: Any, start: int, stop: int, depth: int) -> Any:
+    """The layers from `start` to before `stop` of a stacked module of `depth` layers."""
     if (start, stop) == (0, depth):
         return module
     graphdef, params = nnx.split(module)

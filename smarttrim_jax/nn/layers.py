@@ -17,12 +17,26 @@ T = TypeVar("T", bound=Tokens)
 
 
 def quick_gelu(x: Array) -> Array:
-    """CLIP's approximation, `x sigmoid(1.702 x)`."""
+    """CLIP's approximation of GELU, `x sigmoid(1.702 x)`.
+
+    Args:
+        x: Array of any shape.
+
+    Returns:
+        The activation of each number.
+    """
     return x * jax.nn.sigmoid(1.702 * x)
 
 
 def gelu(x: Array) -> Array:
-    """The exact (erf) GELU."""
+    """The exact GELU, computed by erf.
+
+    Args:
+        x: Array of any shape.
+
+    Returns:
+        The activation of each number.
+    """
     return jax.nn.gelu(x, approximate=False)
 
 
@@ -30,12 +44,30 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"gelu": gelu, "quick_gelu": 
 
 
 def layer_norm(width: int, epsilon: float, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """LayerNorm with statistics in float32 and the two-pass variance (an epsilon of 1e-12 needs it)."""
+    """Makes a LayerNorm with float32 statistics and the two-pass variance, which an epsilon as small as 1e-12 needs.
+
+    Args:
+        width: Width of the normalised axis.
+        epsilon: Number added to the variance.
+        dtype: Data type of the output.
+        rngs: Random numbers, which nnx asks for; scale and bias start at 1 and 0.
+
+    Returns:
+        The module.
+    """
     return nnx.LayerNorm(width, epsilon=epsilon, use_fast_variance=False, dtype=dtype, rngs=rngs)
 
 
 class FeedForward(nnx.Module):
-    """Two linear maps with an activation between."""
+    """An MLP: two linear maps with an activation between them.
+
+    Args:
+        width: Width of the tokens.
+        hidden: Width of the hidden layer.
+        activation: Name of an entry of `ACTIVATIONS`.
+        dtype: Data type of the computation.
+        rngs: Random numbers of the initial weights.
+    """
 
     def __init__(self, width: int, hidden: int, activation: str, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.activation = activation
@@ -43,7 +75,14 @@ class FeedForward(nnx.Module):
         self.down = Linear(hidden, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "... width"]) -> Float[Array, "... width"]:
-        """The output before residual and norm."""
+        """Computes the output before residual and norm.
+
+        Args:
+            x: Token vectors, `[..., width]`.
+
+        Returns:
+            `[..., width]`.
+        """
         return self.down(ACTIVATIONS[self.activation](self.up(x)))
 
 
@@ -51,6 +90,17 @@ class PreNormLayer(nnx.Module):
     """`x += attention(norm(x)); x += mlp(norm(x))`, with optional LayerScale and stochastic depth.
 
     Follows CLIP's ResidualAttentionBlock, BLIP's Block and DINOv2's layer.
+
+    Args:
+        width: Width of the tokens.
+        heads: Attention heads; must divide `width`.
+        mlp_width: Hidden width of the MLP.
+        activation: Activation of the MLP, an entry of `ACTIVATIONS`.
+        epsilon: Epsilon of the norms.
+        layer_scale: Whether each residual branch has a learned scale per channel (DINOv2), which starts at 1.
+        dtype: Data type of the computation.
+        kernel: Attention kernel of evaluation.
+        rngs: Random numbers of the initial weights.
     """
 
     def __init__(
@@ -81,7 +131,17 @@ class PreNormLayer(nnx.Module):
         drop_path_rate: Array | float = 0.0,
         key: jax.Array | None = None,
     ) -> T:
-        """One layer; `key` None is evaluation, without stochastic depth."""
+        """Computes one layer.
+
+        Args:
+            tokens: The layer's input, in any layout.
+            head_gate: `[batch, heads]`, 1 open, 0 closed; None leaves all heads open.
+            drop_path_rate: Probability of skipping a residual branch for an example in training; may be traced.
+            key: Random key of training; None for evaluation, without stochastic depth.
+
+        Returns:
+            The tokens with the layer's output as their vectors.
+        """
         keys = split_key(key, 2)
         x = tokens.values
         branch = self.attention(tokens=tokens.replace(self.attention_norm(x)), head_gate=head_gate, key=keys[0])
@@ -91,22 +151,22 @@ class PreNormLayer(nnx.Module):
 
 
 class PostNormLayer(nnx.Module):
-    """BERT's layer: every sub-layer is dropout, residual, norm; with cross-attention in the middle if asked.
+    """BERT's layer: sub-layers followed by dropout, residual and norm; cross-attention in the middle is optional.
 
     Follows Hugging Face's BertLayer, METER's BertCrossLayer and BLIP's BertLayer.
 
     Args:
-        width: of the tokens.
-        heads: of every attention; must divide `width`.
-        mlp_width: hidden width of the MLP.
-        epsilon: of the norms.
-        dropout_rate: on attention weights and every sub-layer.
-        cross_attention: whether it can read a source.
-        source_width: of the source; by default `width`.
-        causal: no token reads those behind it (decoders).
-        dtype: of the computation.
-        kernel: who computes attention in evaluation.
-        rngs: for the initial weights.
+        width: Width of the tokens.
+        heads: Heads of each attention module; must divide `width`.
+        mlp_width: Hidden width of the MLP.
+        epsilon: Epsilon of the norms.
+        dropout_rate: Dropout on attention weights and on the output of each sub-layer.
+        cross_attention: Whether the layer has a cross-attention module to read a source.
+        source_width: Width of the source's tokens; None takes `width`.
+        causal: Whether self-attention lets each token read only itself and the tokens before it (decoders).
+        dtype: Data type of the computation.
+        kernel: Attention kernel of evaluation.
+        rngs: Random numbers of the initial weights.
     """
 
     def __init__(
@@ -144,15 +204,19 @@ class PostNormLayer(nnx.Module):
         cross_head_gate: Any = None,
         key: jax.Array | None = None,
     ) -> T:
-        """One layer.
+        """Computes one layer.
 
         Args:
-            tokens: the layer's own side.
-            source: the other side, as `read` takes it; None skips cross-attention.
-            own: what self-attention reads, if not `tokens`.
-            head_gate: of self-attention.
-            cross_head_gate: of cross-attention, as `read` takes it.
-            key: of the dropout; None turns it off.
+            tokens: The tokens of the layer's own side, in any layout.
+            source: The other side's tokens or projected keys and values, as `read` takes them; None skips
+                cross-attention.
+            own: Keys and values that self-attention reads, such as a cache; None reads `tokens`.
+            head_gate: Gates of the self-attention heads, `[batch, heads]`; None leaves them open.
+            cross_head_gate: Gates of the cross-attention heads, as `read` takes them; None leaves them open.
+            key: Random key of the dropout; None for evaluation, without dropout.
+
+        Returns:
+            The tokens with the layer's output as their vectors.
         """
         keys = split_key(key, 5)
 
@@ -167,9 +231,20 @@ class PostNormLayer(nnx.Module):
         return add(tokens, self.mlp(tokens.values), self.mlp_norm, keys[4])
 
     def read(self, tokens: Tokens, source: Any, head_gate: Any, key: jax.Array | None) -> Array:
-        """What the tokens take from the source, before dropout, residual and norm."""
+        """Computes cross-attention's output before dropout, residual and norm; layers with two sources override it.
+
+        Args:
+            tokens: The tokens that the queries are computed from.
+            source: The tokens to read, or their projected keys and values.
+            head_gate: Gates of the heads, `[batch, heads]`; None leaves them open.
+            key: Random key of the dropout; None for evaluation.
+
+        Returns:
+            One vector per token, laid out like `tokens.values`.
+        """
         return self.cross_attention(tokens=tokens, source=source, head_gate=head_gate, key=key)
 
 
 def _scaled(branch: Array, scale: nnx.Param | None) -> Array:
+    """Multiplies a residual branch by its LayerScale, if it has one."""
     return branch if scale is None else branch * scale[...].astype(branch.dtype)

@@ -1,4 +1,4 @@
-"""Position tables: resized like torch's bicubic interpolation, and RoBERTa's position rule."""
+"""Position tables: resizing like torch's bicubic interpolation, and RoBERTa's numbering of positions."""
 
 import functools
 
@@ -10,17 +10,20 @@ from smarttrim_jax.errors import ConfigError
 
 
 def resize_positions(table: Float[Array, "positions width"], grid: tuple[int, int]) -> Float[Array, "resized width"]:
-    """The table of one global and a square grid of patch positions, for another grid of patches.
+    """Resizes the patch positions of a table to another grid of patches; the global position stays as it is.
 
-    Equals METER's `adapt_position_encoding` and BLIP's `interpolate_pos_embed`: torch's bicubic
-    interpolation with `align_corners=False` and no antialiasing; the global position stays as it is.
+    Equals METER's `adapt_position_encoding` and BLIP's `interpolate_pos_embed`: torch's bicubic interpolation with
+    `align_corners=False` and no antialiasing.
 
     Args:
-        table: row 0 for the global token, then the patches row by row.
-        grid: patches down and across.
+        table: `[1 + side * side, width]`: row 0 for the global token, then a square grid of patches row by row.
+        grid: Number of patches down and across.
+
+    Returns:
+        `[1 + grid[0] * grid[1], width]`, in the table's data type.
 
     Raises:
-        ConfigError: the table does not hold a square grid.
+        ConfigError: The table does not hold a square grid.
     """
     side = round((table.shape[0] - 1) ** 0.5)
     if side * side != table.shape[0] - 1:
@@ -35,7 +38,15 @@ def resize_positions(table: Float[Array, "positions width"], grid: tuple[int, in
 
 @functools.cache
 def bicubic_matrix(size: int, resized: int) -> Float[np.ndarray, "resized size"]:
-    """Cubic convolution (a = -0.75) along one axis as a matrix, half-pixel centres, borders repeated."""
+    """Makes a matrix of torch's cubic convolution along one axis (a = -0.75, half-pixel centres, repeated borders).
+
+    Args:
+        size: Length of the axis.
+        resized: Length after resizing.
+
+    Returns:
+        `[resized, size]`, float32; each row sums to 1.
+    """
     a = -0.75
     matrix = np.zeros((resized, size))
     for row in range(resized):
@@ -52,6 +63,14 @@ def bicubic_matrix(size: int, resized: int) -> Float[np.ndarray, "resized size"]
 
 
 def roberta_positions(ids: Int[Array, "batch tokens"], pad_id: int) -> Int[Array, "batch tokens"]:
-    """RoBERTa's rule: the pad id plus a running count of the tokens that are no padding; padding gets the pad id."""
+    """Numbers positions by RoBERTa's rule: the pad id plus a running count of tokens that are no padding.
+
+    Args:
+        ids: Token ids, `[batch, tokens]`.
+        pad_id: Id of the padding token.
+
+    Returns:
+        Rows of the position table, `[batch, tokens]`; padding gets `pad_id`.
+    """
     present = (ids != pad_id).astype(jnp.int32)
     return jnp.cumsum(present, axis=1) * present + pad_id

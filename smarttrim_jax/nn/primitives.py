@@ -1,4 +1,4 @@
-"""What all layers are made of: linear maps, norms, activations, dropout, and the keys that they draw from."""
+"""Building blocks of all layers: linear maps, dropout, stochastic depth, and splitting of random keys."""
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,21 @@ from smarttrim_jax.tokens import Tokens
 
 
 class Linear(nnx.Linear):
-    """`nnx.Linear` on a matrix: leading axes are joined for the product.
+    """`nnx.Linear` that joins the leading axes of its input, so that the product is one of two matrices.
 
-    With several leading axes the kernel's gradient contracts over all of them, for which XLA's CPU backend
-    first transposes, element by element, what is larger than the product itself (a quarter of the speed).
+    With several leading axes, the kernel's gradient contracts over all of them. For that, XLA's CPU backend first
+    transposes the operands element by element; they are larger than the product, and a quarter of the speed remains.
     """
 
     def __call__(self, inputs: Float[Array, "*leading features"]) -> Float[Array, "*leading outputs"]:  # type: ignore[override]
-        """`inputs kernel + bias`."""
+        """Computes `inputs kernel + bias`.
+
+        Args:
+            inputs: `[*leading, features]`.
+
+        Returns:
+            `[*leading, outputs]`.
+        """
         if inputs.ndim <= 2:
             return super().__call__(inputs)
         outputs = super().__call__(inputs.reshape(-1, inputs.shape[-1]))
@@ -24,20 +31,32 @@ class Linear(nnx.Linear):
 
 
 def dropout(values: Array, rate: float, key: jax.Array | None) -> Array:
-    """Drops single values with probability `rate` and scales the others; `key` None turns it off."""
+    """Sets single numbers to 0 with a probability and scales the others by the inverse of the remaining share.
+
+    Args:
+        values: Array of any shape.
+        rate: Probability of dropping a number.
+        key: Random key; None returns `values` unchanged.
+
+    Returns:
+        An array of the same shape.
+    """
     if key is None or rate == 0.0:
         return values
     return nnx.Dropout(rate, deterministic=False)(values, rngs=key)
 
 
 def drop_path(branch: Array, tokens: Tokens, rate: Array | float, key: jax.Array | None) -> Array:
-    """Stochastic depth: drops a residual branch for whole examples (timm's DropPath); `key` None turns it off.
+    """Stochastic depth: drops a residual branch for whole examples and scales it for the others (timm's DropPath).
 
     Args:
-        branch: the residual branch of every token.
-        tokens: whose layout says which values belong to one example.
-        rate: probability of dropping; may differ by layer, hence may be traced.
-        key: of the draw.
+        branch: Output of the residual branch, laid out like `tokens.values`.
+        tokens: Tokens whose layout tells which vectors belong to one example.
+        rate: Probability of dropping the branch; differs by layer, so it may be traced.
+        key: Random key; None returns the branch unchanged.
+
+    Returns:
+        The branch, laid out as before.
     """
     if key is None or (isinstance(rate, float) and rate == 0.0):
         return branch
@@ -48,5 +67,13 @@ def drop_path(branch: Array, tokens: Tokens, rate: Array | float, key: jax.Array
 
 
 def split_key(key: jax.Array | None, count: int) -> list[jax.Array] | list[None]:
-    """`count` keys from one; none from none, for evaluation."""
+    """Splits a random key.
+
+    Args:
+        key: Random key, or None in evaluation.
+        count: Number of keys to make.
+
+    Returns:
+        A list of `count` keys, or of `count` times None.
+    """
     return [None] * count if key is None else list(jax.random.split(key, count))

@@ -1,42 +1,49 @@
-"""What sizes of layers amount to, and sizes that no layer can have."""
+"""Parameter counts that follow from a layer's sizes, and checks of sizes."""
 
 import decimal
 
 from smarttrim_jax.errors import ConfigError
 
 MOST_PARAMETERS = 10**12
-"""AdamW keeps 12 bytes for each: 12 TB, which no machine holds by a mistake in one key."""
+"""The largest accepted parameter count. AdamW keeps 12 bytes for each: 12 TB, which only a mistyped key asks for."""
 
 
 def layer_parameters(width: int, mlp_width: int, attentions: int = 1) -> int:
-    """Numbers in the matrices of a transformer layer, without biases and norms.
+    """Counts the parameters in the matrices of a transformer layer, without biases and norms.
 
     Args:
         width: Width of the tokens.
         mlp_width: Hidden width of the MLP.
-        attentions: Attention modules; 2 with cross-attention.
+        attentions: Number of attention modules; 2 with cross-attention.
+
+    Returns:
+        The number of parameters.
     """
     return 4 * attentions * width**2 + 2 * width * mlp_width
 
 
 def check_heads(heads: int, width: int) -> None:
-    """Makes sure that heads share the width evenly.
+    """Checks that the heads divide the width evenly.
+
+    Args:
+        heads: Number of attention heads.
+        width: Width of the tokens.
 
     Raises:
-        ConfigError: They do not.
+        ConfigError: `heads` does not divide `width`.
     """
     if width % heads:
         raise ConfigError(f"heads is {heads}; it must divide width, {width}")
 
 
 def check_parameters(count: int) -> None:
-    """Makes sure that a model is of a size that there can be.
+    """Checks that a model's size is plausible.
 
     Args:
         count: Parameters of the whole model.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: It has more than `MOST_PARAMETERS`.
     """
     if count > MOST_PARAMETERS:
         raise ConfigError(

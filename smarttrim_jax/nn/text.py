@@ -1,4 +1,4 @@
-"""BERT's and RoBERTa's text encoder, and with cross-attention BLIP's encoder and decoder."""
+"""The text encoder of BERT and RoBERTa, which with cross-attention is also BLIP's text encoder and decoder."""
 
 import dataclasses
 from typing import Literal
@@ -64,18 +64,27 @@ class TextConfig(Settings):
 
     @property
     def max_length(self) -> int:
-        """The longest text the position table can hold, in tokens."""
+        """The longest text that the position table can hold, in tokens."""
         return self.max_positions - (self.pad_id + 1 if self.position_rule == "roberta" else 0)
 
     @property
     def parameters(self) -> int:
-        """Numbers in its matrices and tables, without cross-attention; biases and norms are left out."""
+        """The number of parameters in its matrices and tables, without cross-attention, biases and norms."""
         tables = (self.vocab_size + self.max_positions + self.token_types) * self.width
         return tables + self.depth * layer_parameters(self.width, self.mlp_width)
 
 
 class TextEmbedding(nnx.Module):
-    """Words, positions, token types and their norm."""
+    """The embedding of a text's tokens: word, position and token type, followed by a norm.
+
+    Args:
+        config: Sizes of the text encoder.
+        dtype: Data type of the computation.
+        rngs: Random numbers of the initial weights.
+
+    Raises:
+        ConfigError: `vocab_size` is 0, which means that it was not yet set from the data.
+    """
 
     def __init__(self, config: TextConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         if config.vocab_size < 1:
@@ -98,11 +107,20 @@ class TextEmbedding(nnx.Module):
         *,
         key: jax.Array | None = None,
     ) -> Padded:
-        """Tokens before the first layer; padding is closed from the start.
+        """Embeds a batch of texts; padding is closed from the start.
+
+        Args:
+            ids: Token ids, `[batch, tokens]`.
+            mask: `[batch, tokens]`, 1 for tokens, 0 for padding.
+            key: Random key of the dropout; None for evaluation.
+
+        Returns:
+            The tokens before the first layer.
 
         Raises:
-            ConfigError: a text longer than the position table; as `check_texts`.
-            DataError: as `check_texts`.
+            ConfigError: A text is longer than the position table, or the arrays' shapes do not fit; see
+                `check_texts`.
+            DataError: An id or the mask has a value that cannot be used; see `check_texts`.
         """
         check_texts(ids, mask, self.config.vocab_size)
         if ids.shape[1] > self.config.max_length:
@@ -116,17 +134,20 @@ class TextEmbedding(nnx.Module):
         return Padded(dropout(self._embed(ids, positions), self.config.dropout, key), first_token_open(mask))
 
     def embed_one(self, ids: Int[Array, " rows"], position: Int[Array, ""] | int) -> Float[Array, "rows width"]:
-        """One token of every text, all at the same position: what `embed` gives there in evaluation.
+        """Embeds one token of each text, all at the same position; equals `embed` there in evaluation.
 
         Args:
-            ids: of the tokens; no padding among those before them.
-            position: counted from 0.
+            ids: Token ids, `[rows]`. No token before them may be padding.
+            position: Index of the position, counted from 0.
+
+        Returns:
+            The token vectors, `[rows, width]`.
         """
         first = self.config.pad_id + 1 if self.config.position_rule == "roberta" else 0
         return self._embed(ids, jnp.full_like(ids, first + position))
 
     def _embed(self, ids: Int[Array, "*shape"], positions: Int[Array, "*#shape"]) -> Float[Array, "*shape width"]:
-        """Words, positions and types with their norm."""
+        """Sums word, position and type embeddings and normalises the sum."""
         x = self.word_embedding(ids) + self.position_embedding(positions)
         if self.type_embedding is not None:
             x = x + self.type_embedding(jnp.zeros_like(ids))
@@ -134,15 +155,16 @@ class TextEmbedding(nnx.Module):
 
 
 class TextTransformer(TextEmbedding):
-    """Embeddings, and a stack of post-norm layers that the model folds over.
+    """A text encoder or decoder: the embedding, and a stack of post-norm layers that the model runs itself.
 
     Args:
-        config: sizes.
-        source_width: of what every layer's cross-attention reads; 0 for layers without one.
-        causal: no token reads those behind it (decoders).
-        dtype: of the computation.
-        kernel: who computes attention in evaluation.
-        rngs: for the initial weights.
+        config: Sizes of the text encoder.
+        source_width: Width of the tokens that each layer's cross-attention reads; 0 builds layers without
+            cross-attention.
+        causal: Whether each token reads only itself and the tokens before it (decoders).
+        dtype: Data type of the computation.
+        kernel: Attention kernel of evaluation.
+        rngs: Random numbers of the initial weights.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The vision transformer, with CLIP's, BLIP's and DINOv2's variations."""
+"""The vision transformer, with the variations of CLIP, BLIP and DINOv2."""
 
 import dataclasses
 from typing import Literal
@@ -61,30 +61,36 @@ class VisionConfig(Settings):
 
     @property
     def patches(self) -> int:
-        """Patches of one image of `image_size`."""
+        """The number of patches of one image of side `image_size`."""
         return (self.image_size // self.patch_size) ** 2
 
     @property
     def grid(self) -> int:
-        """Side of the position table, in patches."""
+        """The side of the position table, in patches."""
         return self.position_grid or self.image_size // self.patch_size
 
     @property
     def parameters(self) -> int:
-        """Numbers in its matrices and tables; biases and norms are left out."""
+        """The number of parameters in its matrices and tables, without biases and norms."""
         tables = (3 * self.patch_size**2 + 1 + self.grid**2) * self.width
         return tables + self.depth * layer_parameters(self.width, self.mlp_width)
 
 
 class VisionTransformer(nnx.Module):
-    """Patches, [CLS] and positions; a stack of pre-norm layers; a last norm over all tokens.
+    """Patch, [CLS] and position embeddings; a stack of pre-norm layers; and a last norm over all tokens.
 
-    The model folds over `layers` itself, so that what is trimmed between them is its business.
+    The model runs `layers` itself, so that it decides what is trimmed between them.
+
+    Args:
+        config: Sizes and variations.
+        dtype: Data type of the computation.
+        kernel: Attention kernel of evaluation.
+        rngs: Random numbers of the initial weights.
     """
 
     def __init__(self, config: VisionConfig, *, dtype: DTypeLike, kernel: Kernel = "auto", rngs: nnx.Rngs):
         self.config, self.dtype = config, dtype
-        normal = nnx.initializers.normal(config.width**-0.5)  # CLIP's
+        normal = nnx.initializers.normal(config.width**-0.5)  # as CLIP initialises class and position embeddings
         self.patch_embedding = Linear(
             3 * config.patch_size**2, config.width, use_bias=config.patch_bias, dtype=dtype, rngs=rngs
         )
@@ -111,10 +117,16 @@ class VisionTransformer(nnx.Module):
         self.last_norm = layer_norm(config.width, config.epsilon, dtype=dtype, rngs=rngs)
 
     def embed(self, images: Float[Array, "batch height width 3"]) -> Padded:
-        """Tokens before the first layer, all open: [CLS], then the patches row by row.
+        """Embeds a batch of images. All tokens are open.
+
+        Args:
+            images: Normalised pixels, `[batch, height, width, 3]`. Positions are resized to the number of patches.
+
+        Returns:
+            The tokens before the first layer: [CLS], then the patches row by row.
 
         Raises:
-            ConfigError: an image whose sides are no multiples of the patch size.
+            ConfigError: The images' sides are no multiples of the patch size.
         """
         patch = self.config.patch_size
         batch, height, width, _ = images.shape
@@ -130,7 +142,11 @@ class VisionTransformer(nnx.Module):
         return Padded(x, jnp.ones(x.shape[:2], jnp.float32))
 
     def layer_inputs(self) -> dict[str, Float[Array, " depth"]]:
-        """What differs between the layers beside their parameters: stochastic depth, rising linearly to the last."""
+        """The inputs that differ from layer to layer: stochastic depth, which rises linearly to the last layer.
+
+        Returns:
+            `drop_path_rate`, `[depth]`; empty if there is no stochastic depth.
+        """
         if self.config.drop_path == 0.0:
             return {}
         return {"drop_path_rate": jnp.linspace(0.0, self.config.drop_path, self.config.depth, dtype=jnp.float32)}
