@@ -1,4 +1,4 @@
-"""Gates, the policies that decide about them, what they cost, and how that is steered."""
+"""Gates, the policies that decide about them, what gated computation costs, and how training controls the cost."""
 
 from smarttrim_jax.trimming.calibration import SpeedDial, calibrate
 from smarttrim_jax.trimming.capacity import CapacityConfig

@@ -1,4 +1,4 @@
-"""The speed dial: which logit offset makes a trained model meet which mean MACs."""
+"""The speed dial: the logit offset at which a trained model meets a given mean number of MACs."""
 
 import dataclasses
 import itertools
@@ -16,11 +16,11 @@ class SpeedDial(Settings):
     """Measured points (offset, MAC ratio) on held-out training examples, sorted by offset.
 
     Attributes:
-        offsets: added to the keep logits, ascending.
-        ratios: mean MACs over mean full MACs at each offset, ascending.
+        offsets: Offsets added to the keep logits, ascending.
+        ratios: Mean MACs over mean full MACs at each offset, ascending.
 
     Raises:
-        ConfigError: No points, offsets or ratios that fall or are not finite, or not as many of either.
+        ConfigError: There are no points, offsets or ratios fall or are not finite, or their numbers differ.
     """
 
     offsets: tuple[float, ...]
@@ -39,18 +39,19 @@ class SpeedDial(Settings):
             raise ConfigError(f"the MAC ratios of a speed dial must be positive, not {self.ratios[0]}")
 
     def offset_for(self, speedup: float) -> float:
-        """The offset that meets a speed-up, interpolated between measured points.
+        """Returns the offset that meets a speed-up, interpolated between measured points.
 
-        A dial of a single point is that of a policy with one speed, which it has whatever is asked.
+        A dial with a single point belongs to a policy with one speed; its offset is returned whatever speed-up is
+        asked.
 
         Args:
-            speedup: MACs at full capacity over those that are wanted.
+            speedup: MACs at full capacity over the wanted MACs, at least 1.
 
         Returns:
-            The offset for `Trim`.
+            The offset, to be set as `Trim.offset`.
 
         Raises:
-            ConfigError: a speed-up below 1, or beyond what the model can reach.
+            ConfigError: The speed-up is below 1, or beyond the largest one that the dial measured.
         """
         if not speedup >= 1:
             raise ConfigError(f"speedup is {speedup}; it must be at least 1 (2 halves the MACs)")
@@ -65,9 +66,16 @@ class SpeedDial(Settings):
         return self.offset_at(ratio)
 
     def offset_at(self, ratio: float) -> float:
-        """The offset of a MAC ratio on the dial, interpolated between measured points; above them, the last one."""
+        """Returns the lowest offset with a MAC ratio, interpolated between measured points.
+
+        Args:
+            ratio: Mean MACs over mean full MACs.
+
+        Returns:
+            The offset; the last one of the dial for a ratio that lies outside the measured ones.
+        """
         pairs = list(zip(self.offsets, self.ratios, strict=True))
-        # Ratios may repeat, of which the lowest offset is taken; numpy's would be the highest.
+        # Where ratios repeat, the lowest offset is returned; np.interp would return the highest.
         for (low, low_ratio), (high, high_ratio) in itertools.pairwise(pairs):
             if low_ratio <= ratio <= high_ratio:
                 if high_ratio == low_ratio:
@@ -76,7 +84,14 @@ class SpeedDial(Settings):
         return self.offsets[-1]
 
     def ratio_at(self, offset: float) -> float:
-        """The MAC ratio of an offset, interpolated between measured points, and the last one beyond them."""
+        """Returns the MAC ratio at an offset, interpolated between measured points.
+
+        Args:
+            offset: Number added to the keep logits.
+
+        Returns:
+            Mean MACs over mean full MACs; that of the first or last point for an offset beyond it.
+        """
         return float(np.interp(offset, self.offsets, self.ratios))
 
 
@@ -89,17 +104,21 @@ def calibrate(
     tolerance: float = 0.005,
     iterations: int = 12,
 ) -> SpeedDial:
-    """Measures the dial at the asked speed-ups, each search reusing all points found before.
+    """Measures a speed dial at the wanted speed-ups; each search reuses all points measured before.
 
-    A search halves its bracket and interpolates in it by turns: the one copes with jumps, the other is fast.
+    A search alternates between halving its bracket, which copes with jumps, and interpolating in it, which is fast.
 
     Args:
-        measure: mean MAC ratio at an offset, never falling as the offset grows.
-        speedups: where the dial shall be exact.
-        near: a dial of fewer examples, which says where to look: ratios of both are nearly proportional.
-        limit: largest offset tried, either way.
-        tolerance: relative miss of the MAC ratio at which a search ends.
-        iterations: most measurements per speed-up.
+        measure: Function from an offset to the mean MAC ratio, which must not fall as the offset grows.
+        speedups: Speed-ups (at least 1) at which the dial shall be exact.
+        near: A dial measured on fewer examples, which tells where to look, since the ratios of both are nearly
+            proportional. None searches without one.
+        limit: Largest offset tried in either direction.
+        tolerance: Relative error of the MAC ratio at which a search ends.
+        iterations: Largest number of measurements per speed-up.
+
+    Returns:
+        The dial of all measured points.
     """
 
     def between(below: float, above: float, share: float) -> float:
@@ -118,13 +137,13 @@ def calibrate(
             above = min((o for o, r in points.items() if r > goal), default=None)
             if below is None or above is None or min(abs(r / goal - 1) for r in points.values()) <= tolerance:
                 break
-            # Seen from a near dial the ratio hardly bends.
+            # Between offsets of a near dial the ratio is almost linear, so interpolation is used more often.
             halve = turn % 2 == 0 if near is None else turn % 3 == 2
             share = 0.5 if halve else (goal - points[below]) / (points[above] - points[below])
             offset = between(below, above, share)
             points[offset] = measure(offset)
     ordered = sorted(points.items())
     ratios = [ratio for _, ratio in ordered]
-    for index in range(1, len(ratios)):  # float noise of a mean must not break the interpolation
+    for index in range(1, len(ratios)):  # rounding errors of the means must not make the ratios fall
         ratios[index] = max(ratios[index], ratios[index - 1])
     return SpeedDial(tuple(offset for offset, _ in ordered), tuple(ratios))

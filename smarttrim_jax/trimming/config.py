@@ -1,4 +1,4 @@
-"""Which trimmers a model has."""
+"""The configuration of trimming: where tokens and heads are trimmed, and by which policy."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,13 +12,14 @@ from smarttrim_jax.trimming.policies import LearnedPolicyConfig, PolicyConfig, R
 class TrimmingConfig(Settings):
     """The trimming of a vision-language model.
 
-    In its first layer a uni-modal encoder's global token has not read anything yet, hence the defaults.
+    The encoders' default `first_layer` is 1, because in the first layer an encoder's global token has not read
+    anything yet.
 
     Attributes:
         image: Trimming of the image encoder.
         text: Trimming of the text encoder.
         cross_modal: Trimming of the layers where both meet.
-        policy: What decides.
+        policy: The trimming policy, which decides what is closed.
     """
 
     FORMER_KEYS: ClassVar[Mapping[str, str]] = {"trimmers": "policy"}

@@ -1,4 +1,4 @@
-"""The computational-cost objective, with a multiplier that follows the miss."""
+"""The cost objective: a squared miss of the budget, and a multiplier that grows while the budget is exceeded."""
 
 import dataclasses
 from typing import Literal
@@ -30,12 +30,27 @@ class CostConfig(Settings):
 
 
 def macs_ratio(trimmed: Float[Array, " batch"], full: Float[Array, " batch"]) -> Float[Array, ""]:
-    """Mean MACs over mean full MACs: instances may differ, the budget is the mean over the global batch."""
+    """Divides the mean MACs by the mean full MACs; examples may differ, since the budget holds for the batch mean.
+
+    Args:
+        trimmed: MACs of each example with trimming, `[batch]`.
+        full: MACs of each example at full capacity, `[batch]`.
+
+    Returns:
+        The ratio, a scalar.
+    """
     return jnp.mean(trimmed) / jnp.mean(full)
 
 
 def retention(record: TrimRecord) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Mean share of tokens (that are no padding) and of heads kept, over all runs and layers."""
+    """Computes the share of tokens and of heads that are kept, over all runs and layers.
+
+    Args:
+        record: The gates of a forward pass.
+
+    Returns:
+        The share of tokens kept among those that are no padding, and the share of heads kept; two scalars.
+    """
     full = record.opened()
     kept = [jnp.sum(gate.tokens) for gate in record.gates.values()]
     present = [jnp.sum(gate.tokens) for gate in full.gates.values()]
@@ -50,7 +65,17 @@ def misses(
     ratio: Float[Array, ""],
     target_ratio: Float[Array, ""],
 ) -> Float[Array, " kinds"]:
-    """How far above its budget each controlled quantity is: MACs, or tokens and heads apart."""
+    """Computes by how much each controlled quantity exceeds its budget.
+
+    Args:
+        config: The budget; `kind` says what is controlled.
+        record: The gates of a forward pass.
+        ratio: Mean MACs over mean full MACs, a scalar; used by the kind "macs".
+        target_ratio: The share aimed at in this step, a scalar (see `target_ratio` in `trimming.curriculum`).
+
+    Returns:
+        `[1]` for "macs", `[2]` for "ratio" (tokens and heads); negative below the budget.
+    """
     if config.kind == "macs":
         return jnp.stack([ratio - target_ratio])
     return jnp.stack(retention(record)) - target_ratio
@@ -59,17 +84,42 @@ def misses(
 def cost_loss(
     config: CostConfig, miss: Float[Array, " kinds"], multiplier: Float[Array, " kinds"]
 ) -> Float[Array, ""]:
-    """`weight * miss^2 + multiplier * miss`: an augmented Lagrangian, whose miss goes to zero."""
+    """Computes the loss `weight * miss^2 + multiplier * miss`, an augmented Lagrangian that drives the miss to zero.
+
+    Args:
+        config: Holds the weight.
+        miss: By how much each controlled quantity exceeds its budget, as `misses` returns it.
+        multiplier: The multiplier of each controlled quantity, at least 0; no gradient flows through it.
+
+    Returns:
+        The loss, a scalar, summed over the quantities.
+    """
     return jnp.sum(config.weight * miss**2 + jax.lax.stop_gradient(multiplier) * miss)
 
 
 def update_multiplier(
     config: CostConfig, multiplier: Float[Array, " kinds"], miss: Float[Array, " kinds"]
 ) -> Float[Array, " kinds"]:
-    """Dual ascent: the multiplier grows while the budget is exceeded and never turns negative."""
+    """Raises the multiplier while the budget is exceeded and lowers it otherwise (dual ascent).
+
+    Args:
+        config: Holds the rate.
+        multiplier: The multiplier of each controlled quantity.
+        miss: By how much each controlled quantity exceeds its budget.
+
+    Returns:
+        The next step's multiplier, never negative.
+    """
     return jnp.maximum(multiplier + config.multiplier_rate * jax.lax.stop_gradient(miss), 0.0)
 
 
 def initial_multiplier(config: CostConfig) -> Float[Array, " kinds"]:
-    """Zero for each controlled quantity."""
+    """Returns a zero multiplier for each controlled quantity.
+
+    Args:
+        config: Its `kind` says how many there are.
+
+    Returns:
+        `[1]` for "macs", `[2]` for "ratio".
+    """
     return jnp.zeros(1 if config.kind == "macs" else 2, jnp.float32)

@@ -1,4 +1,4 @@
-"""Binary gates: sampled and differentiable in training, a hard threshold in evaluation; and their record."""
+"""Binary gates (sampled and differentiable in training, a hard threshold in evaluation), and their record."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -16,14 +16,14 @@ from smarttrim_jax.trimming.capacity import CapacityConfig
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Trim:
-    """How the trimmers decide in one pass; all numbers may be traced, so that changing them compiles nothing.
+    """How the trimmers decide in one pass. All numbers may be traced, so that changing them compiles nothing.
 
     Attributes:
-        offset: added to every `keep - drop` logit: the speed dial (see `trimming.calibration`), one for all examples
-            or `[batch]`, for every example its own.
-        temperature: of the Gumbel-softmax in training.
-        noise: scale of the Gumbel noise in training; at 0 the decisions are those of evaluation.
-        capacity: what a training pass holds of its tokens; by default all.
+        offset: Number added to each `keep - drop` logit, the speed dial's setting (see `trimming.calibration`): a
+            scalar for all examples, or `[batch]`, one for each example. Higher keeps more.
+        temperature: Temperature of the Gumbel-softmax in training.
+        noise: Scale of the Gumbel noise in training; at 0 the decisions are those of evaluation.
+        capacity: How many tokens a training pass keeps in memory; by default all of them.
     """
 
     offset: Float[Array, "*batch"] | float = 0.0
@@ -32,10 +32,13 @@ class Trim:
     capacity: CapacityConfig = dataclasses.field(default=CapacityConfig(), metadata={"static": True})
 
     def check(self, examples: int) -> None:
-        """Whether a batch of so many examples can be trimmed so.
+        """Checks that a batch can be trimmed with this offset.
+
+        Args:
+            examples: Number of examples of the batch.
 
         Raises:
-            ConfigError: offsets for another number of examples.
+            ConfigError: There is one offset per example for another number of examples.
         """
         if jnp.ndim(self.offset) and jnp.shape(self.offset) != (examples,):
             raise ConfigError(
@@ -44,11 +47,14 @@ class Trim:
             )
 
     def laid_out(self, rows: int, spread: Callable[[Array], Array]) -> "Trim":
-        """The same, every example's own offset laid out beside the decisions of its rows.
+        """Lays out per-example offsets so that they broadcast against decisions.
 
         Args:
-            rows: images or texts of the batch, a whole number for each example.
-            spread: from one number per row to what broadcasts against the decisions.
+            rows: Number of images or texts in the batch, a multiple of the number of examples.
+            spread: Function from one number per row, `[rows]`, to an array that broadcasts against the decisions.
+
+        Returns:
+            The same settings with the laid-out offset; unchanged if one offset holds for all examples.
         """
         if jnp.ndim(self.offset) == 0:
             return self
@@ -57,12 +63,12 @@ class Trim:
 
 
 class GateKey(NamedTuple):
-    """Which gates of a pass: those that one run of layers decides about one side of the model's state.
+    """Identifies gates of a pass: those that one run of layers decides about one side of the model's state.
 
     A plain pair finds the same entry: `record.gates["fusion", "text"]`.
 
     Attributes:
-        run: The run of layers; an encoder's run is called by its side.
+        run: The name of the run of layers; an encoder's run has the name of its side.
         side: The side whose tokens may be closed.
     """
 
@@ -78,13 +84,14 @@ class GateKey(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Gates:
-    """The gates of one layer, or with a leading axis of layers those of a run; 1 open, 0 closed.
+    """The gates of one layer, or those of a run of layers with a leading axis of layers; 1 open, 0 closed.
 
     Attributes:
-        tokens: `[batch, tokens]`, cumulative: what the layer still reads; padding is 0.
-        heads: `[batch, heads]` of self-attention; None for a side that the layer only reads.
-        cross_heads: `[batch, heads]` of cross-attention, where there is one.
-        twin_heads: `[batch, heads]` of a second cross-attention, where there is one (NLVR2's second image).
+        tokens: `[batch, tokens]`, the tokens that the layer still reads; cumulative over layers, and 0 for padding.
+        heads: `[batch, heads]`, the heads of self-attention; None for a side that the layer only reads.
+        cross_heads: `[batch, heads]`, the heads of cross-attention; None where there is none.
+        twin_heads: `[batch, heads]`, the heads of a second cross-attention (NLVR2's second image); None where there
+            is none.
     """
 
     tokens: Float[Array, "*layers batch tokens"]
@@ -94,7 +101,7 @@ class Gates:
 
     @property
     def modules(self) -> dict[str, Float[Array, "*layers batch heads"]]:
-        """The gates of heads, by field, of every attention module that there is."""
+        """The head gates of each attention module that exists, by field name."""
         fields = {name: getattr(self, name) for name in ("heads", "cross_heads", "twin_heads")}
         return {name: gate for name, gate in fields.items() if gate is not None}
 
@@ -106,35 +113,43 @@ T = TypeVar("T")
 
 @jax.tree_util.register_pytree_with_keys_class
 class ByGateKey(dict[GateKey, T]):
-    """A dict by gate keys whose entries are called by the keys' names in the paths of a tree.
+    """A dict by gate keys, whose entries are called by the keys' names in the paths of a pytree.
 
-    Tools that write such paths down (`nnx.tabulate`) know only words.
+    Tools that print such paths (`nnx.tabulate`) accept only words as keys.
     """
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, T]], tuple[GateKey, ...]]:
-        """The entries in the order of their keys; called by JAX."""
+        """Returns the entries with their paths, and the keys, in the order of the keys; called by JAX."""
         keys = tuple(sorted(self))
         return [(jax.tree_util.DictKey(key.name), self[key]) for key in keys], keys
 
     def tree_flatten(self) -> tuple[list[T], tuple[GateKey, ...]]:
-        """The same without paths; called by JAX."""
+        """Returns the entries without paths, and the keys, in the order of the keys; called by JAX."""
         keys = tuple(sorted(self))
         return [self[key] for key in keys], keys
 
     @classmethod
     def tree_unflatten(cls, keys: tuple[GateKey, ...], entries: Sequence[T]) -> "ByGateKey[T]":
-        """The dict of these entries; called by JAX."""
+        """Rebuilds the dict; called by JAX.
+
+        Args:
+            keys: Gate keys in the order that `tree_flatten` gave.
+            entries: The entry of each key.
+
+        Returns:
+            The dict.
+        """
         return cls(zip(keys, entries, strict=True))
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrimRecord:
-    """Every gate of one forward pass.
+    """All gates of one forward pass.
 
     Attributes:
-        gates: The gates of every run and side, with a leading axis of layers.
-        present: `[batch, tokens]` for each of them, 1 for tokens that are no padding.
+        gates: The gates of each run and side, with a leading axis of layers.
+        present: `[batch, tokens]` for each run and side, 1 for tokens that are no padding.
     """
 
     gates: GatesByKey = dataclasses.field(default_factory=dict)
@@ -147,7 +162,7 @@ class TrimRecord:
                 object.__setattr__(self, name, ByGateKey(value))
 
     def opened(self) -> "TrimRecord":
-        """The record of the same inputs at full capacity: everything open but padding."""
+        """The record of the same inputs at full capacity: everything is open except padding."""
         gates = {
             key: Gates(
                 jnp.broadcast_to(self.present[key], gate.tokens.shape),
@@ -158,14 +173,28 @@ class TrimRecord:
         return TrimRecord(gates, self.present)
 
     def of_runs(self, *runs: str) -> "TrimRecord":
-        """The part of the record that belongs to some runs of layers."""
+        """Selects the gates of some runs of layers.
+
+        Args:
+            *runs: Names of the runs.
+
+        Returns:
+            A record of these runs alone.
+        """
         return TrimRecord(
             {key: gate for key, gate in self.gates.items() if key.run in runs},
             {key: present for key, present in self.present.items() if key.run in runs},
         )
 
     def overflow(self, capacity: CapacityConfig) -> Float[Array, ""]:
-        """The share of the tokens that were open where others left memory, but did not fit."""
+        """Computes the share of open tokens that found no place when closed tokens were removed from memory.
+
+        Args:
+            capacity: The capacity with which the recorded pass ran; at least one encoder removes tokens.
+
+        Returns:
+            The share among tokens that were open before the removal, a scalar.
+        """
         lost = jnp.zeros((), jnp.float32)
         opened = jnp.zeros((), jnp.float32)
         for side in capacity.sides:
@@ -176,21 +205,30 @@ class TrimRecord:
         return lost / opened
 
     def __or__(self, other: "TrimRecord") -> "TrimRecord":
-        """The gates of two passes over the same examples."""
+        """Joins the records of two passes over the same examples."""
         return TrimRecord(self.gates | other.gates, self.present | other.present)
 
 
 def decide(logits: Float[Array, "... 2"], trim: Trim, key: jax.Array | None) -> Float[Array, "..."]:
-    """Open or closed from the logits (keep, drop).
+    """Decides open or closed from the logits (keep, drop).
 
-    With a key, a straight-through Gumbel-softmax: exactly 0 or 1 forward, the relaxed sample's gradient
-    backward. Without one, open where `keep + offset >= drop`, with no noise.
+    With a key, this is a straight-through Gumbel-softmax: exactly 0 or 1 in the forward pass, with the gradient of
+    the relaxed sample in the backward pass. Without a key, a gate is open where `keep + offset >= drop`, without
+    noise.
+
+    Args:
+        logits: Logits (keep, drop) of each decision, `[..., 2]`; computed in float32.
+        trim: Offset, temperature and noise; the offset must broadcast against `[...]`.
+        key: Random key of training; None for evaluation.
+
+    Returns:
+        1 open, 0 closed, `[...]`, float32.
     """
     logits = logits.astype(jnp.float32)
     margin = logits[..., 0] - logits[..., 1] + trim.offset
     if key is None:
         return (margin >= 0).astype(jnp.float32)
-    # The difference of two Gumbel samples is one logistic sample.
+    # The difference of two Gumbel samples is distributed like one logistic sample.
     noise = trim.noise * jax.random.logistic(key, margin.shape, jnp.float32)
     soft = jax.nn.sigmoid((margin + noise) / trim.temperature)
     hard: Bool[Array, "..."] = soft >= 0.5
@@ -198,12 +236,15 @@ def decide(logits: Float[Array, "... 2"], trim: Trim, key: jax.Array | None) -> 
 
 
 def open_gates(tokens: Tokens, heads: int, *, sources: int = 0) -> Gates:
-    """The gates of a layer that trims nothing.
+    """Makes the gates of a layer that trims nothing.
 
     Args:
-        tokens: of one side.
-        heads: of the layer's attention modules; 0 for a side that it only reads.
-        sources: sides that the layer reads by cross-attention.
+        tokens: The tokens of one side; their own gates stay as they are.
+        heads: Heads of each attention module of the layer; 0 for a side that the layer only reads.
+        sources: Number of sides that the layer reads by cross-attention, 0 to 2.
+
+    Returns:
+        The layer's gates, with all heads open.
     """
     if not heads:
         return Gates(tokens.padded_gate)

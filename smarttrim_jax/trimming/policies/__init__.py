@@ -1,4 +1,4 @@
-"""Trimming policies: what decides which tokens and heads a layer can do without."""
+"""Trimming policies, which decide the tokens and heads that a layer can do without."""
 
 from smarttrim_jax.trimming.policies.base import (
     Decided,

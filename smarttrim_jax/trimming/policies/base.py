@@ -1,4 +1,4 @@
-"""What decides which tokens and heads a layer can do without: one protocol for every trimming policy."""
+"""The protocol of trimming policies, which decide the tokens and heads that a layer can do without."""
 
 import abc
 import dataclasses
@@ -32,19 +32,26 @@ class RunTrimming(Settings):
     first_layer: NonNegativeInt = 0
 
     def trims(self, depth: int) -> bool:
-        """Whether it trims anything in a run of so many layers."""
+        """Tells whether anything is trimmed in a run of layers.
+
+        Args:
+            depth: Number of layers of the run.
+
+        Returns:
+            Whether tokens or heads are trimmed in at least one layer.
+        """
         return (self.tokens or self.heads) and self.first_layer < depth
 
 
 @dataclasses.dataclass(frozen=True)
 class SideShape:
-    """One side of a layer, which a policy decides about.
+    """The sizes of one side of a layer, which a policy decides about.
 
     Attributes:
         width: Width of the side's tokens.
         heads: Heads of each of its attention modules; 0 for a side that the layer only reads.
-        other_widths: Widths of the other sides that the decision may look at; of a side with heads, those that the
-            layer reads by cross-attention, one module each.
+        other_widths: Widths of the other sides that the decision may look at. For a side with heads these are the
+            sides that the layer reads by cross-attention, one module each.
     """
 
     width: int
@@ -59,17 +66,17 @@ class LayerContext:
 
     Attributes:
         others: The global tokens of the other sides, `[rows, width]` each.
-        present: `[rows, tokens]`, 1 for tokens that are no padding, in the places that tokens had at first.
-        seed: `[rows]`, a number that each example's own inputs decide; None unless the policy draws at random.
+        present: `[rows, tokens]`, 1 for tokens that are no padding, at their original positions.
+        seed: `[rows]`, a number that depends on each example's own inputs; None unless the policy draws at random.
         layer: The layer's module for this side, for a policy with `reads_layer`, which may score by its attention;
-            None for others, and where the side is only read.
-        index: The layer's place in its run, from 0; a traced number where layers are scanned over.
+            None for other policies, and for a side that the layer only reads.
+        index: The layer's index in its run, from 0; a traced number where layers are scanned over.
     """
 
     others: tuple[Float[Array, "rows width"], ...]
     present: Float[Array, "rows tokens"]
     seed: Int[Array, " rows"] | None = None
-    layer: Any = dataclasses.field(default=None, repr=False)  # tools print what a module is called with
+    layer: Any = dataclasses.field(default=None, repr=False)  # nnx.tabulate prints the arguments of a module's call
     index: Int[Array, ""] | int = 0
 
 
@@ -86,14 +93,14 @@ class Decided(NamedTuple, Generic[T]):
 
 
 class Policy(nnx.Module):
-    """Decides, at the start of a layer, what stays open of one of its sides.
+    """Decides, at the start of a layer, which tokens and heads of one of its sides stay open.
 
     A subclass may have parameters; those of all layers of a run are stacked. The first token of an example (its
-    global token) never closes, padding never opens, and a decision depends on the example alone.
+    global token) must not close, padding must not open, and a decision must depend on the example alone.
 
     Attributes:
-        reads_layer: Whether decisions need `LayerContext.layer`; packed execution hands the weights of a layer to the
-            program of the one before only then.
+        reads_layer: Whether decisions need `LayerContext.layer`. Only then does packed execution pass a layer's
+            weights to the program of the layer before.
     """
 
     reads_layer: ClassVar[bool] = False
@@ -105,8 +112,8 @@ class Policy(nnx.Module):
         Args:
             tokens: The layer's input, in any layout.
             context: What else the decision may look at.
-            trim: How to decide: the speed dial's offset, and temperature and noise of sampled gates.
-            key: Random numbers of training; None decides as in evaluation, without noise.
+            trim: How to decide: the speed dial's offset, and the temperature and noise of sampled gates.
+            key: Random key of training; None decides as in evaluation, without noise.
 
         Returns:
             The layer's input after the decision, and its gates.
@@ -133,12 +140,15 @@ class PolicyConfig(Variants):
 
     @abc.abstractmethod
     def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> Policy:
-        """The policy of one side of one layer.
+        """Builds the policy of one side of one layer.
 
         Args:
             side: The side's sizes.
             where: What it may trim.
-            rngs: Random numbers of initial weights.
+            rngs: Random numbers of the initial weights.
+
+        Returns:
+            The policy, with fresh parameters.
         """
 
     @abc.abstractmethod
@@ -149,20 +159,20 @@ class PolicyConfig(Variants):
 
         Args:
             gates: The gates of the run, with a leading axis of layers.
-            entering: The tokens that are open before the run.
+            entering: `[batch, tokens]`, 1 for tokens that are open before the run.
             side: The side's sizes.
             where: What is trimmed, and from which layer on.
 
         Returns:
-            MACs of each example.
+            MACs of each example, `[batch]`.
         """
 
 
 def register_policy(name: str, config: type[PolicyConfig]) -> None:
-    """Makes a policy known by name: in configurations, to every command, and for saved models.
+    """Registers a policy by name, for configurations, commands and saved models.
 
     Args:
-        name: The policy's name, the value of its configuration's field `policy`.
+        name: The policy's name, which is the value of its configuration's field `policy`.
         config: The class of its configuration.
 
     Raises:

@@ -17,15 +17,15 @@ from smarttrim_jax.trimming.policies.learned import LearnedPolicyConfig
 T = TypeVar("T", bound=Tokens)
 
 CERTAIN = 1e3
-"""A margin that only `offset_that_keeps` overcomes."""
+"""A logit margin that only an offset from `offset_that_keeps` overcomes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ForcedPolicyConfig(PolicyConfig):
-    """Decisions by tables, which are parameters: see `forced_trimmers`.
+    """Decisions by tables, which are parameters; see `forced_trimmers`.
 
     Attributes:
-        learned: The trimmers that are computed, so that a decision costs what theirs does.
+        learned: The trimmers that are computed, so that a decision costs as much as theirs.
         policy: The name of this policy.
     """
 
@@ -33,23 +33,23 @@ class ForcedPolicyConfig(PolicyConfig):
     policy: Literal["forced"] = "forced"
 
     def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> "ForcedPolicy":
-        """The policy of one side of one layer, with tables that keep everything; see `PolicyConfig.build`."""
+        """Builds the policy of one side of one layer, with tables that keep everything; see `PolicyConfig.build`."""
         return ForcedPolicy(side, where, self, rngs=rngs)
 
     def macs(
         self, gates: Gates, entering: Float[Array, "batch tokens"], side: SideShape, where: RunTrimming
     ) -> Float[Array, " batch"]:
-        """MACs of the learned trimmers; see `PolicyConfig.macs`."""
+        """Counts the MACs of the learned trimmers; see `PolicyConfig.macs`."""
         return self.learned.macs(gates, entering, side, where)
 
 
 class ForcedPolicy(Policy):
-    """Trimmers that compute as ever, and are overruled by tables.
+    """Computes the learned trimmers, and decides by tables instead of their logits.
 
     Args:
         side: The side's sizes.
         where: What is trimmed.
-        config: The trimmers' shape.
+        config: The trimmers' sizes.
         rngs: Random numbers of the initial weights.
     """
 
@@ -78,7 +78,16 @@ class ForcedPolicy(Policy):
 
 
 def _by_table(table: Float[Array, "..."], trim: Trim, *, computed: Array) -> Float[Array, "..."]:
-    """The table's decision; the trimmers' own stays in it, too small to matter, so that it is computed."""
+    """Decides by a table. The learned decision enters with a weight too small to matter, so that it is computed.
+
+    Args:
+        table: 1 keeps, 0 drops; in between, the offset decides.
+        trim: Holds the offset, which must broadcast against the table.
+        computed: The learned gates, broadcastable to the table.
+
+    Returns:
+        1 open, 0 closed.
+    """
     wish = CERTAIN * (2.0 * table - 1.0)
     margin = jnp.stack([wish, -wish], axis=-1) + 1e-9 * computed[..., None]
     return decide(margin, trim, None)
@@ -90,14 +99,15 @@ def forced_trimmers(
     tokens: Mapping[GateKey, Float[Array, "..."]],
     heads: Mapping[GateKey, Float[Array, "..."]],
 ) -> dict[str, Any]:
-    """Parameters of forced policies from those of learned ones.
+    """Makes parameters of forced policies from those of learned ones.
 
     Args:
         trimmers: The parameters of a model's learned policies, by the name of their gates.
-        tokens: Tables `[rows, tokens]`, or `[layers that trim, rows, tokens]`, for the tokens that the examples had
-            at first: 1 keeps, 0 drops, and what lies between is kept from an offset on, see `offset_that_keeps`. One
-            row stands for all examples. A side without a table keeps everything.
-        heads: The same for heads, `[rows, heads]`, of all attention modules of a side.
+        tokens: Tables `[rows, tokens]`, or `[layers that trim, rows, tokens]`, over original tokens: 1 keeps, 0
+            drops, and numbers in between keep from some offset on (see `offset_that_keeps`). A single row holds for
+            all examples. A side without a table keeps everything.
+        heads: Tables of heads in the same form, `[rows, heads]` or `[layers that trim, rows, heads]`; each holds for
+            all attention modules of its side.
 
     Returns:
         The parameters of the forced policies, by the same names.
@@ -120,5 +130,12 @@ def forced_trimmers(
 
 
 def offset_that_keeps(share: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """The offset at which the entries of a table from `1 - share` on are kept, and those of 1 at any share."""
+    """Returns the offset at which table entries of at least `1 - share` are kept; entries of 1 are kept at any share.
+
+    Args:
+        share: Between 0 and 1, of any shape.
+
+    Returns:
+        Offsets of the same shape.
+    """
     return 2 * CERTAIN * (2.0 * share - 1.0)

@@ -35,15 +35,15 @@ class LearnedPolicyConfig(PolicyConfig):
     policy: Literal["learned"] = "learned"
 
     def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> "LearnedPolicy":
-        """The trimmers of one side of one layer; see `PolicyConfig.build`."""
+        """Builds the trimmers of one side of one layer; see `PolicyConfig.build`."""
         return LearnedPolicy(side, where, self, rngs=rngs)
 
     def macs(
         self, gates: Gates, entering: Float[Array, "batch tokens"], side: SideShape, where: RunTrimming
     ) -> Float[Array, " batch"]:
-        """MACs of the trimmers of a run: a token's on the tokens that the layer before left open, a head's once.
+        """Counts the MACs of the trimmers; see `PolicyConfig.macs`.
 
-        See `PolicyConfig.macs`.
+        Token trimmers run on the tokens that the layer before left open, head trimmers once per layer and example.
         """
         layers = gates.tokens.shape[0] - where.first_layer
         total = jnp.zeros(entering.shape[0], jnp.float32)
@@ -69,7 +69,7 @@ class LearnedPolicy(Policy):
     Args:
         side: The side's sizes.
         where: Which trimmers there are.
-        config: The trimmers' shape.
+        config: The trimmers' sizes.
         rngs: Random numbers of the initial weights.
     """
 

@@ -1,4 +1,4 @@
-"""A policy that keeps a random share of tokens and heads: what every other policy must be better than."""
+"""A policy that keeps a random share of tokens and heads: the baseline for every other policy."""
 
 import dataclasses
 import math
@@ -19,14 +19,15 @@ T = TypeVar("T", bound=Tokens)
 
 @dataclasses.dataclass(frozen=True)
 class RandomPolicyConfig(PolicyConfig):
-    """Tokens and heads that are drawn by chance.
+    """Tokens and heads that are kept at random.
 
-    The draw depends on the example's own inputs alone: an example keeps the same tokens alone, in any batch and in
-    any execution. A token that one layer drops stays dropped, and every layer of a run wants the same share.
+    The draw depends on the example's own inputs alone, so an example keeps the same tokens in any batch and in any
+    execution. A token that one layer drops stays dropped, and all layers of a run keep the same share.
 
     Attributes:
-        tokens: The share of an example's tokens that is kept where the dial stands at 0.
-        heads: The share of the heads of each attention module that is kept there; 1 keeps all at any dial.
+        tokens: The share of an example's tokens that is kept with the speed dial at 0.
+        heads: The share of the heads of each attention module that is kept with the speed dial at 0; 1 keeps all
+            heads at any setting.
         policy: The name of this policy.
     """
 
@@ -36,23 +37,23 @@ class RandomPolicyConfig(PolicyConfig):
     draws = True
 
     def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> "RandomPolicy":
-        """The policy of one side of one layer, which has no parameters; see `PolicyConfig.build`."""
+        """Builds the policy of one side of one layer, which has no parameters; see `PolicyConfig.build`."""
         return RandomPolicy(side, where, self)
 
     def macs(
         self, gates: Gates, entering: Float[Array, "batch tokens"], side: SideShape, where: RunTrimming
     ) -> Float[Array, " batch"]:
-        """Nothing is multiplied for a draw; see `PolicyConfig.macs`."""
+        """Returns zeros, since a random draw multiplies nothing; see `PolicyConfig.macs`."""
         return jnp.zeros(entering.shape[0], jnp.float32)
 
 
 class RandomPolicy(Policy):
-    """A draw for one side of one layer.
+    """Draws the kept tokens and heads of one side of one layer.
 
     Args:
         side: The side's sizes.
         where: What is trimmed.
-        config: The shares.
+        config: The shares that are kept.
     """
 
     def __init__(self, side: SideShape, where: RunTrimming, config: RandomPolicyConfig):
@@ -62,7 +63,11 @@ class RandomPolicy(Policy):
         self.head_share = config.heads if where.heads else 1.0
 
     def __call__(self, tokens: T, context: LayerContext, trim: Trim, *, key: jax.Array | None = None) -> Decided[T]:
-        """Draws by the examples' seeds, in training as in evaluation; see `Policy.__call__`."""
+        """Draws by the examples' seeds, in training as in evaluation; see `Policy.__call__`.
+
+        Raises:
+            ValueError: `context.seed` is None.
+        """
         if context.seed is None:
             raise ValueError("a random policy needs the seeds of the examples, which VisionLanguageModel.start makes")
         rows, length = tokens.shape
@@ -86,7 +91,7 @@ class RandomPolicy(Policy):
 
 
 def _share(share: float, dial: Trim) -> Float[Array, "..."]:
-    """The share at the dial's offset: a logistic curve through `share` at 0."""
+    """Returns the share that is kept at the dial's offset: a logistic curve, which is `share` at offset 0."""
     logit = math.log(share / (1 - share)) if share else -math.inf
     return jax.nn.sigmoid(logit + jnp.asarray(dial.offset, jnp.float32))
 
@@ -96,6 +101,15 @@ def _first(
     share: Float[Array, "..."],
     count: Array,
 ) -> Float[Array, "rows places"]:
-    """1 for the places that come first in an order, so many that they are a share of the count."""
+    """Selects the first entries of each row in an order.
+
+    Args:
+        order: `[rows, places]`; smaller numbers come first.
+        share: Share of `count` that is selected, broadcastable to `[rows, 1]`.
+        count: Number of entries that the share refers to, `[rows, 1]`.
+
+    Returns:
+        `[rows, places]`, 1 for the selected entries, else 0.
+    """
     rank = jnp.argsort(jnp.argsort(order, axis=1), axis=1)
     return (rank < jnp.round(share * count)).astype(jnp.float32)
