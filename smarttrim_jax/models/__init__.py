@@ -1,4 +1,4 @@
-"""Backbones, heads and presets."""
+"""Backbones (METER and BLIP), their heads, and presets of their sizes."""
 
 from smarttrim_jax.models.base import Output, VisionLanguageModel
 from smarttrim_jax.models.blip import (

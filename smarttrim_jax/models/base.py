@@ -1,4 +1,4 @@
-"""What every backbone is: embeddings, stages that may trim, and heads."""
+"""The base class of all backbones: embeddings, stages that may trim, and heads."""
 
 import abc
 import dataclasses
@@ -19,13 +19,15 @@ from smarttrim_jax.trimming.gates import Trim, TrimRecord
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """What a pass returns.
+    """The result of a forward pass.
 
     Attributes:
-        logits: float32, by the name of the head or the task; none where a decoder is yet to read the state.
-        state: the tokens of every side after the last layer (METER's as many rows as images).
-        record: every gate.
-        pooled: `[batch, features]`, what METER's heads read: both sides of every image, text first.
+        logits: Logits in float32, by the name of the head or the task; empty where a decoder still has to read the
+            state.
+        state: The tokens of each side after the last layer (METER's have as many rows as there are images).
+        record: All gates.
+        pooled: `[batch, features]`, the joint feature that METER's heads read: both pooled sides of each image, text
+            first. None for other backbones.
     """
 
     logits: dict[str, Float[Array, "batch ..."]]
@@ -35,19 +37,19 @@ class Output:
 
     @property
     def result(self) -> dict[str, Array]:
-        """What the pass is for: its logits, or the states that a decoder reads."""
+        """The logits, or the text states that a decoder reads if there are none."""
         return self.logits or {"text": self.state["text"].values}
 
 
 class VisionLanguageModel(nnx.Module):
     """A model as embeddings, stages that may trim, and heads.
 
-    A subclass says what these are (`embed`, `stages`, `read_out`); the call and its parts are the same for all, and
-    so is every way to execute the stages (padded, packed, adaptive). It is built as `Model(config, rngs=rngs)`.
+    A subclass defines these (`embed`, `stages`, `read_out`). The call and its parts are inherited, and each execution
+    (padded, packed, adaptive) runs the same stages. A model is built as `Model(config, rngs=rngs)`.
 
     Attributes:
         config: Sizes and trimming.
-        trimmers: The stacked trimmers by the name of their gates, where `config.trimming` is not None.
+        trimmers: The stacked trimmers, by the name of their gates; exists if `config.trimming` is not None.
     """
 
     config: Any  # a ModelConfig of the subclass's own type
@@ -62,22 +64,22 @@ class VisionLanguageModel(nnx.Module):
         trim: Trim | None = None,
         key: jax.Array | None = None,
     ) -> Output:
-        """One pass.
+        """Runs one forward pass.
 
         Args:
             images: Normalised images, `[batch, height, width, 3]` or `[batch, images, height, width, 3]`.
-            ids: The ids of the text's tokens, `[batch, tokens]`; the first says what reads them, where there is more
-                than one reader (BLIP's [ENC], [DEC], or [CLS] for a text alone).
+            ids: Token ids of the texts, `[batch, tokens]`. The first token selects the reader where there are several
+                (BLIP's [ENC], [DEC], or [CLS] for a text alone).
             mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
             trim: How the trimmers decide; None runs at full capacity.
-            key: Random numbers of training (dropout and sampled gates); None for evaluation.
+            key: Random key of training (dropout and sampled gates); None for evaluation.
 
         Returns:
-            Logits, states and the record of every gate.
+            Logits, states and the record of all gates.
 
         Raises:
-            ConfigError: A model without trimmers that shall trim, offsets for another number of examples, another
-                number of images, or a text that is too long.
+            ConfigError: `trim` is given to a model without trimmers, the offsets are for another number of examples,
+                the number of images per example differs from the model's, or a text is too long.
         """
         if trim is not None:
             trim.check(ids.shape[0])
@@ -87,10 +89,10 @@ class VisionLanguageModel(nnx.Module):
         """Embeds a batch, before any stage.
 
         Args:
-            images: As in a call.
-            ids: As in a call.
-            mask: As in a call.
-            key: As in a call.
+            images: Normalised images, as `__call__` takes them.
+            ids: Token ids of the texts, `[batch, tokens]`.
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            key: Random key of the dropout; None for evaluation.
 
         Returns:
             The state before the first stage, and what decisions may know of the examples.
@@ -102,58 +104,59 @@ class VisionLanguageModel(nnx.Module):
         """Runs the first part of a call, which is the same whether the call trims or not.
 
         Args:
-            images: As in a call.
-            ids: As in a call.
-            mask: As in a call.
-            key: As in a call.
+            images: Normalised images, as `__call__` takes them.
+            ids: Token ids of the texts, `[batch, tokens]`.
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            key: Random key of training; None for evaluation.
 
         Returns:
-            What `finish` goes on from.
+            The state from which `finish` continues.
         """
         keys = split_key(key, 2)
         return fold_prefix(self.stages, self.start(images, ids, mask, key=keys[0]), keys[1])
 
     def finish(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Output:
-        """Runs the stages behind the prefix, and the heads.
+        """Runs the stages after the shared prefix, and the heads.
 
         Args:
-            prefix: What `prefix` returned.
-            trim: As in a call.
-            key: The key that `prefix` had, or that of another pass over the same examples.
+            prefix: Result of `prefix`.
+            trim: How the trimmers decide; None runs at full capacity.
+            key: The key that `prefix` was called with, or that of another pass over the same examples; None for
+                evaluation.
 
         Returns:
-            As a call.
+            Logits, states and the record of all gates.
 
         Raises:
-            ConfigError: A model without trimmers that shall trim.
+            ConfigError: `trim` is given to a model without trimmers.
         """
         state, record = run_stages(self, self.stages, prefix, trim, split_key(key, 2)[1])
         return self.read_out(state=state, record=record)
 
     @abc.abstractmethod
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
-        """Embeds a batch: the first tokens of every side.
+        """Embeds a batch: the tokens of each side before the first layer.
 
         Args:
-            images: As in a call.
-            ids: As in a call.
-            mask: As in a call.
-            key: Random numbers of training; None for evaluation.
+            images: Normalised images, as `__call__` takes them.
+            ids: Token ids of the texts, `[batch, tokens]`.
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            key: Random key of the dropout; None for evaluation.
 
         Returns:
-            The tokens of every side by its name; each image is a row of its own.
+            The tokens of each side by its name; each image is a row of its own.
 
         Raises:
-            ConfigError: Inputs of other shapes, or not one text for each example's images.
-            DataError: Numbers that are no normalised pixels, token ids or mask.
+            ConfigError: Inputs have other shapes, or there is not one text for each example's images.
+            DataError: Numbers are no normalised pixels, token ids or mask.
         """
 
     @property
     @abc.abstractmethod
     def stages(self) -> Stages:
-        """What runs between the embeddings and the heads, in order.
+        """The stages between the embeddings and the heads, in order.
 
-        No method: `nnx.tabulate` runs every public method under `jit`, which returns nothing but arrays.
+        This is a property because `nnx.tabulate` runs each public method under `jit`, which can only return arrays.
         """
 
     @abc.abstractmethod
@@ -161,11 +164,11 @@ class VisionLanguageModel(nnx.Module):
         """Runs the heads.
 
         Args:
-            state: The tokens of every side after the last stage.
-            record: Every gate.
+            state: The tokens of each side after the last stage.
+            record: All gates.
 
         Returns:
-            As a call.
+            Logits, states and the record.
         """
 
 
@@ -174,20 +177,21 @@ def run_stages(
 ) -> tuple[State, TrimRecord]:
     """Runs some stages of a model.
 
-    No method: `nnx.tabulate` prints the arguments of public methods, and stages hold the model's own layers.
+    This is a function because `nnx.tabulate` prints the arguments of public methods, and stages hold the model's own
+    layers.
 
     Args:
         model: The model.
         stages: The stages in order.
-        prefix: What is done of them; without gates, the state before the first.
+        prefix: Result of the stages that already ran; without gates, the state before the first stage.
         trim: How the trimmers decide; None runs at full capacity.
-        key: Random numbers of training; None for evaluation.
+        key: Random key of training; None for evaluation.
 
     Returns:
-        The state after the last stage, and every gate.
+        The state after the last stage, and all gates.
 
     Raises:
-        ConfigError: A model without trimmers that shall trim.
+        ConfigError: `trim` is given to a model without trimmers.
     """
     if trim is not None and model.config.trimming is None:
         raise ConfigError(f"this model has no trimmers; set `trimming` in its {type(model.config).__name__}")
@@ -197,18 +201,18 @@ def run_stages(
 def example_seeds(
     config: ModelConfig, images: Array | None = None, *, ids: Array | None = None, mask: Array | None = None
 ) -> Int[Array, " batch"] | None:
-    """A number for every example that depends on its inputs alone, the same in any batch and on any device.
+    """Computes a number for each example that depends on its inputs alone, in any batch and on any device.
 
-    Pixels are rounded first: programs may normalise them with a last bit of difference.
+    Pixels are rounded first, because compiled programs may normalise them with a difference in the last bit.
 
     Args:
         config: Configuration of the model.
-        images: As in a call; None where texts are alone.
-        ids: As in a call; None where images are alone.
-        mask: As in a call, beside the ids.
+        images: Normalised images, `[batch, ...]`; None for texts alone.
+        ids: Token ids of the texts, `[batch, tokens]`; None for images alone.
+        mask: 1 for tokens, 0 for padding, `[batch, tokens]`; given together with `ids`.
 
     Returns:
-        Whole numbers of 32 bits; None for a policy that does not draw.
+        `[batch]`, uint32; None if the model's policy does not draw at random.
     """
     if config.trimming is None or not config.trimming.policy.draws:
         return None
@@ -223,7 +227,7 @@ def example_seeds(
 
 
 def _hashed(numbers: Int[Array, "batch ..."]) -> Int[Array, " batch"]:
-    """A hash of each row; zeros at its end do not change it."""
+    """Hashes each row to a uint32; trailing zeros do not change the result."""
     rows = numbers.reshape(numbers.shape[0], -1)
     weights = jnp.arange(1, rows.shape[1] + 1, dtype=jnp.uint32) * jnp.uint32(2654435761) | jnp.uint32(1)
     total = jnp.sum(rows * weights, axis=1, dtype=jnp.uint32)
@@ -231,13 +235,26 @@ def _hashed(numbers: Int[Array, "batch ..."]) -> Int[Array, " batch"]:
 
 
 def trimmers_of(model: VisionLanguageModel) -> dict[str, Any]:
-    """The stacked trimmers of a model, by the name of their gates; none if it has none."""
+    """Returns the stacked trimmers of a model.
+
+    Args:
+        model: The model.
+
+    Returns:
+        The trimmers by the name of their gates; empty if the model has none.
+    """
     return by_name(model.trimmers) if model.config.trimming is not None else {}
 
 
 def by_name(modules: nnx.Dict) -> dict[str, Any]:
-    """The modules of an `nnx.Dict` by name.
+    """Lists the modules of an `nnx.Dict` by name.
 
-    A module that runs asks here: `nnx.tabulate` replaces `items` and `get`, and leaves a note among the entries.
+    Use it inside a module that runs: `nnx.tabulate` replaces `items` and `get`, and adds an entry that is no module.
+
+    Args:
+        modules: The `nnx.Dict`.
+
+    Returns:
+        The modules by name.
     """
     return {name: modules[name] for name in modules if isinstance(modules[name], nnx.Module)}

@@ -1,4 +1,4 @@
-"""What the library asks of a backbone's configuration; nothing else in it knows a backbone."""
+"""The contract of a backbone's configuration, through which the rest of the library uses a backbone."""
 
 import abc
 import dataclasses
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from smarttrim_jax.models.base import VisionLanguageModel
 
 ParameterGroup = Literal["trimmer", "head", "cross_modal", "backbone"]
-"""Whose learning rate a parameter follows."""
+"""The groups of parameters that may have learning rates of their own."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSizes:
-    """What a model's sizes depend on in its data.
+    """The sizes of a data set that a model's sizes depend on.
 
     Attributes:
-        name: What the data set is called in errors.
-        vocab_size: Words of the vocabulary.
-        pad_id: The id of padding.
-        answers: Classes of the answer.
+        name: Name of the data set in error messages.
+        vocab_size: Number of tokens in the vocabulary.
+        pad_id: Id of the padding token.
+        answers: Number of answer classes.
     """
 
     name: str
@@ -45,15 +45,14 @@ class DatasetSizes:
 class ModelConfig(Variants):
     """Configuration of a backbone: a frozen dataclass that derives from this, registered by `register_backbone`.
 
-    Its field `backbone` is a `Literal` of the name that it is registered by, so that settings in a file are those of
-    one backbone.
+    Its field `backbone` is a `Literal` of the registered name, by which settings in a file select their class.
 
     Attributes:
         backbone: The name of the backbone.
         trimming: Which trimmers the model has; None for the plain backbone.
         images: Images per example.
-        dtype: Type of the computation.
-        attention: What computes attention in evaluation.
+        dtype: Data type of the computation.
+        attention: The attention kernel of evaluation.
         scan: Whether one layer of each run is compiled and scanned over.
         remat: What the backward pass recomputes.
     """
@@ -71,33 +70,36 @@ class ModelConfig(Variants):
 
     @abc.abstractmethod
     def build(self, *, rngs: nnx.Rngs) -> "VisionLanguageModel":
-        """The model with fresh parameters.
+        """Builds the model with fresh parameters.
 
         Args:
             rngs: Random numbers of the initial weights.
+
+        Returns:
+            The model.
         """
 
     @abc.abstractmethod
     def macs(self, record: TrimRecord, *, trimmed: bool = True) -> Float[Array, " batch"]:
-        """Counts the multiply-adds of every example, differentiable in the gates.
+        """Counts the multiply-adds of each example, differentiable in the gates.
 
         Args:
             record: The gates of a forward pass; `record.opened()` for the same inputs at full capacity.
             trimmed: Whether to count the trimmers, which a full-capacity pass does not run.
 
         Returns:
-            MACs of each example, all its images and texts together.
+            MACs of each example, `[batch]`, all its images and texts together.
         """
 
     @property
     @abc.abstractmethod
     def tasks(self) -> Mapping[str, str]:
-        """What the model can be trained for: the kind of every task (`smarttrim_jax.tasks`) by its name."""
+        """The tasks that the model can be trained for: the kind of each task (`smarttrim_jax.tasks`) by its name."""
 
     @property
     @abc.abstractmethod
     def depths(self) -> dict[str, int]:
-        """How many layers each part of `trimming` is about: "image", "text", "cross_modal"."""
+        """The number of layers that each part of `trimming` applies to: "image", "text", "cross_modal"."""
 
     @property
     @abc.abstractmethod
@@ -107,82 +109,97 @@ class ModelConfig(Variants):
     @property
     @abc.abstractmethod
     def patch_size(self) -> int:
-        """Height and width of the square of pixels that is one token of an image."""
+        """Height and width in pixels of the square that becomes one token of an image."""
 
     @property
     @abc.abstractmethod
     def vocab_size(self) -> int:
-        """Rows of the word table; 0 takes the data's vocabulary."""
+        """The number of rows of the word table; 0 takes the size of the data's vocabulary."""
 
     @property
     @abc.abstractmethod
     def max_text_length(self) -> int:
-        """The most tokens that a text can have."""
+        """The largest number of tokens that a text can have."""
 
     @property
     def image_sides(self) -> tuple[str, ...]:
-        """The sides of the model's state whose tokens are patches of images, for pictures of what was kept."""
+        """The sides of the model's state whose tokens are image patches, for pictures of the kept patches."""
         return ("image",)
 
     @property
     def text_side(self) -> str:
-        """The side of the model's state whose tokens are the text's."""
+        """The side of the model's state whose tokens are those of the text."""
         return "text"
 
     @abc.abstractmethod
     def parameter_group(self, path: str) -> ParameterGroup:
-        """The group whose learning rate a parameter follows.
+        """Returns the group whose learning rate a parameter uses.
 
         Args:
-            path: The parameter's "/"-joined path.
+            path: The parameter's path, joined by "/".
+
+        Returns:
+            The name of the group.
         """
 
     @abc.abstractmethod
     def is_stacked(self, path: str) -> bool:
-        """Whether a parameter holds all layers of a kind, stacked on its first axis.
+        """Tells whether a parameter holds several layers, stacked on its first axis.
 
         Args:
-            path: The parameter's "/"-joined path, or one that ends in it.
+            path: The parameter's path, joined by "/", or a longer path that ends in it.
+
+        Returns:
+            Whether it is stacked.
         """
 
     @abc.abstractmethod
     def fit_to(self, data: DatasetSizes, task: str) -> Self:
-        """The configuration with every size that was left to the data.
+        """Fills in each size that was left to the data.
 
         Args:
             data: Sizes of the data set.
-            task: The name of the task that is trained.
+            task: Name of the task that is trained.
+
+        Returns:
+            The configuration with all sizes.
 
         Raises:
-            ConfigError: A size that was not left to the data, and does not fit it.
+            ConfigError: A size was not left to the data, and does not fit it.
         """
 
     def outputs(self, task: str) -> int | None:
-        """How many classes the head of a task tells apart; None where answers are read as text.
+        """Returns the number of classes of a task's head.
 
         Args:
-            task: The name of the task.
+            task: Name of the task.
+
+        Returns:
+            The number of classes; None for tasks whose answers are texts.
         """
         return None
 
     def text_start(self) -> str:
-        """The first token of every text, in place of the vocabulary's own; "" keeps that."""
+        """The first token of each text, which replaces the vocabulary's own; "" keeps the vocabulary's."""
         return ""
 
     def can_shorten(self, side: str) -> bool:
-        """Whether an encoder's closed tokens may leave memory in training (`CapacityConfig`): whether it closes any.
+        """Tells whether an encoder's closed tokens can be removed from memory in training (`CapacityConfig`).
 
         Args:
             side: "image" or "text".
+
+        Returns:
+            True if the encoder closes any tokens.
         """
         return True
 
 
 def register_backbone(name: str, config: type[ModelConfig]) -> None:
-    """Makes a backbone known by name: in configurations, to every command, and for saved models.
+    """Registers a backbone by name, for configurations, commands and saved models.
 
     Args:
-        name: The backbone's name, the value of its configuration's field `backbone`.
+        name: The backbone's name, which is the value of its configuration's field `backbone`.
         config: The class of its configuration.
 
     Raises:
@@ -192,7 +209,7 @@ def register_backbone(name: str, config: type[ModelConfig]) -> None:
 
 
 class EncodersConfig(ModelConfig):
-    """Base of a configuration with an image encoder and a text model.
+    """Base class for the configuration of a backbone with an image encoder and a text model.
 
     Attributes:
         vision: The image encoder.
@@ -209,21 +226,32 @@ class EncodersConfig(ModelConfig):
 
     @property
     def patch_size(self) -> int:
-        """Height and width of the square of pixels that is one token of an image."""
+        """Height and width in pixels of the square that becomes one token of an image."""
         return self.vision.patch_size
 
     @property
     def vocab_size(self) -> int:
-        """Rows of the word table; 0 takes the data's vocabulary."""
+        """The number of rows of the word table; 0 takes the size of the data's vocabulary."""
         return self.text.vocab_size
 
     @property
     def max_text_length(self) -> int:
-        """The most tokens that a text can have."""
+        """The largest number of tokens that a text can have."""
         return self.text.max_length
 
     def fit_to(self, data: DatasetSizes, task: str) -> Self:
-        """The configuration with the data's vocabulary; see `ModelConfig.fit_to`."""
+        """Fills in the vocabulary size, and checks the padding id; see `ModelConfig.fit_to`.
+
+        Args:
+            data: Sizes of the data set.
+            task: Not used here.
+
+        Returns:
+            The configuration with the data's vocabulary size.
+
+        Raises:
+            ConfigError: The vocabulary size or the padding id differs from the data's.
+        """
         check_fits("model.text.vocab_size", self.text.vocab_size, data.vocab_size, data.name, left_to_data=0)
         check_fits("model.text.pad_id", self.text.pad_id, data.pad_id, data.name)
         text = dataclasses.replace(self.text, vocab_size=data.vocab_size)
@@ -231,17 +259,17 @@ class EncodersConfig(ModelConfig):
 
 
 def check_fits(key: str, value: int, needed: int, data: str, *, left_to_data: int | None = None) -> None:
-    """Makes sure that a size is what the data needs.
+    """Checks that a size in the configuration is the one that the data needs.
 
     Args:
         key: The size's key in the run's configuration.
-        value: What it is.
-        needed: What the data needs.
-        data: What the data set is called.
-        left_to_data: The value that stands for whatever the data needs, if there is one.
+        value: Its value.
+        needed: The value that the data needs.
+        data: Name of the data set.
+        left_to_data: A value that stands for whatever the data needs; None if there is none.
 
     Raises:
-        ConfigError: It is another.
+        ConfigError: The value is neither `needed` nor `left_to_data`.
     """
     if value not in (needed, left_to_data):
         raise ConfigError(f"{key} is {value}, but {data} needs {needed}")

@@ -1,4 +1,4 @@
-"""A module as pure functions of a plain dict of parameters, which is what training and checkpoints hold."""
+"""A model as pure functions of a plain dict of parameters, which is what training and checkpoints hold."""
 
 import dataclasses
 import functools
@@ -14,6 +14,7 @@ from smarttrim_jax.models.config import ModelConfig
 from smarttrim_jax.trimming.gates import TrimRecord
 
 Params = dict[str, Any]
+"""Parameters as nested dicts of arrays."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,18 +31,21 @@ class Functional:
         """Draws fresh parameters.
 
         Args:
-            key: Random numbers of the initial weights.
+            key: Random key of the initial weights.
 
         Returns:
-            A nested dict of arrays.
+            A nested dict of float32 arrays.
         """
         return nnx.to_pure_dict(nnx.split(self.config.build(rngs=nnx.Rngs(key)))[1])
 
     def bind(self, params: Params) -> Any:
-        """The module with these parameters: a `VisionLanguageModel` of the configuration's backbone.
+        """Builds the module with given parameters.
 
         Args:
             params: The model's parameters.
+
+        Returns:
+            A `VisionLanguageModel` of the configuration's backbone.
         """
         return nnx.merge(_graphdef(self.config), params)
 
@@ -51,11 +55,11 @@ class Functional:
         Args:
             params: The model's parameters.
             *args: Arguments of the method.
-            method: The method's name.
-            **kwargs: Arguments of the method.
+            method: Name of the method.
+            **kwargs: Keyword arguments of the method.
 
         Returns:
-            What the method returns; of a call, an `Output`.
+            The method's result; for a call this is an `Output`.
         """
         return getattr(self.bind(params), method)(*args, **kwargs)
 
@@ -72,14 +76,14 @@ class Functional:
         return _macs(self.config, record, trimmed)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))  # outside of programs its many sums would each be compiled
+@functools.partial(jax.jit, static_argnums=(0, 2))  # one program instead of one per sum, when called outside jit
 def _macs(config: ModelConfig, record: TrimRecord, trimmed: bool) -> jax.Array:
     return config.macs(record, trimmed=trimmed)
 
 
 @functools.cache
 def _graphdef(config: ModelConfig) -> Any:
-    """The module without its arrays; found once, since tracing any program asks for it."""
+    """The structure of the module without its arrays; cached, since each tracing of a program asks for it."""
 
     def build() -> VisionLanguageModel:
         return config.build(rngs=nnx.Rngs(0))
@@ -88,13 +92,28 @@ def _graphdef(config: ModelConfig) -> Any:
 
 
 def parameter_shapes(model: Functional) -> dict[str, tuple[int, ...]]:
-    """The shape of every parameter, by path."""
+    """Lists the shapes of all parameters without computing any.
+
+    Args:
+        model: The model.
+
+    Returns:
+        Shapes by the parameter's path, joined by "/".
+    """
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     return {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
 
 
 def draw(model: Functional, paths: Sequence[str]) -> dict[str, jax.Array]:
-    """Fresh parameters at these paths, from the seed 0; compiled, so that the others are never computed."""
+    """Draws fresh values of some parameters from seed 0; compiled, so that the others are never computed.
+
+    Args:
+        model: The model.
+        paths: Paths of the parameters, joined by "/".
+
+    Returns:
+        The parameters by path.
+    """
 
     def init(key: jax.Array) -> dict[str, jax.Array]:
         params = flatten_dict(model.init(key), sep="/")

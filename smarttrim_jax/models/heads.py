@@ -1,4 +1,4 @@
-"""Task heads on METER's joint feature and text states (official file heads.py and meter_module.py)."""
+"""Task heads on METER's joint feature and text states (official files heads.py and meter_module.py)."""
 
 import dataclasses
 from typing import Literal
@@ -32,18 +32,39 @@ class HeadConfig(Settings):
 
 
 class Pooler(nnx.Module):
-    """Linear and tanh on the global token."""
+    """A linear map and tanh on the global token.
+
+    Args:
+        width: Width of the tokens.
+        dtype: Data type of the computation.
+        rngs: Random numbers of the initial weights.
+    """
 
     def __init__(self, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.dense = Linear(width, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, global_token: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
-        """The pooled side."""
+        """Pools one side.
+
+        Args:
+            global_token: `[batch, width]`.
+
+        Returns:
+            `[batch, width]`.
+        """
         return jnp.tanh(self.dense(global_token))
 
 
 class Classifier(nnx.Module):
-    """Linear to twice the fusion's width, LayerNorm (1e-5), GELU, linear to the answers."""
+    """A linear map to the hidden width, LayerNorm (epsilon 1e-5), GELU, and a linear map to the answers.
+
+    Args:
+        features: Width of the joint feature.
+        hidden: Hidden width; METER uses twice the fusion's width.
+        outputs: Number of answers.
+        dtype: Data type of the computation.
+        rngs: Random numbers of the initial weights.
+    """
 
     def __init__(self, features: int, hidden: int, outputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.dense = Linear(features, hidden, dtype=dtype, rngs=rngs)
@@ -51,12 +72,27 @@ class Classifier(nnx.Module):
         self.out = Linear(hidden, outputs, dtype=dtype, rngs=rngs)
 
     def __call__(self, joint: Float[Array, "batch features"]) -> Float[Array, "batch outputs"]:
-        """Logits."""
+        """Scores the answers.
+
+        Args:
+            joint: Joint features, `[batch, features]`.
+
+        Returns:
+            Logits, `[batch, outputs]`.
+        """
         return self.out(gelu(self.norm(self.dense(joint))))
 
 
 class MaskedLanguageHead(nnx.Module):
-    """Dense, GELU, norm and a decoder to the vocabulary, for every text token."""
+    """A linear map, GELU, norm, and a linear map to the vocabulary, for each text token.
+
+    Args:
+        width: Width of the text states.
+        vocabulary: Number of words.
+        epsilon: Epsilon of the norm.
+        dtype: Data type of the computation.
+        rngs: Random numbers of the initial weights.
+    """
 
     def __init__(self, width: int, vocabulary: int, epsilon: float, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.dense = Linear(width, width, dtype=dtype, rngs=rngs)
@@ -64,20 +100,30 @@ class MaskedLanguageHead(nnx.Module):
         self.out = Linear(width, vocabulary, dtype=dtype, rngs=rngs)
 
     def __call__(self, text: Float[Array, "batch tokens width"]) -> Float[Array, "batch tokens words"]:
-        """Logits of every word at every text position."""
+        """Scores all words at each text position.
+
+        Args:
+            text: Text states, `[batch, tokens, width]`.
+
+        Returns:
+            Logits, `[batch, tokens, words]`.
+        """
         return self.out(self.norm(gelu(self.dense(text))))
 
 
 class TaskHead(nnx.Module):
-    """The head a `HeadConfig` asks for.
+    """The head that a `HeadConfig` describes.
 
     Args:
-        config: which head.
-        width: of the fusion.
-        images: images per example; their joint features are concatenated.
-        epsilon: of the fusion's norms, which the language head shares.
-        dtype: of the computation.
-        rngs: for the initial weights.
+        config: The kind and the size of the head.
+        width: Width of the fusion.
+        images: Images per example; their joint features are concatenated.
+        epsilon: Epsilon of the fusion's norms, which the language head shares.
+        dtype: Data type of the computation.
+        rngs: Random numbers of the initial weights.
+
+    Raises:
+        ConfigError: `outputs` is 0, which means that it was not yet set from the data.
     """
 
     def __init__(
@@ -99,12 +145,29 @@ class TaskHead(nnx.Module):
             self.net = MaskedLanguageHead(width, config.outputs, epsilon, dtype=dtype, rngs=rngs)
 
     def __call__(self, joint: jax.Array, text: jax.Array) -> jax.Array:
-        """float32 logits from the joint feature `[batch, features]` or the text states `[batch, tokens, width]`."""
+        """Computes float32 logits from the input that the kind of head reads.
+
+        Args:
+            joint: Joint features, `[batch, features]`; read by "classifier" and "linear".
+            text: Text states, `[batch, tokens, width]`; read by "mlm".
+
+        Returns:
+            `[batch, outputs]`, or `[batch, tokens, outputs]` for "mlm".
+        """
         return self.net(text if self.kind == "mlm" else joint).astype(jnp.float32)
 
 
 def head_macs(config: HeadConfig, width: int, images: int) -> int:
-    """Multiply-adds of a head for one example; the language head, which only pre-training runs, counts per token."""
+    """Counts the multiply-adds of a head for one example.
+
+    Args:
+        config: The kind and the size of the head.
+        width: Width of the fusion.
+        images: Images per example.
+
+    Returns:
+        MACs. A language head, which only pre-training runs, is counted for a single token.
+    """
     features = 2 * width * images
     if config.kind == "classifier":
         return features * 2 * width + 2 * width * config.outputs

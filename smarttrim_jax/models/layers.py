@@ -1,4 +1,4 @@
-"""What backbones share: the policies of a run, the layers of an encoder as a stage, and the embedding of images."""
+"""Parts that all backbones share: stacked policies, an encoder's layers as a stage, and the embedding of images."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,13 @@ from smarttrim_jax.trimming.policies import RunTrimming, SideShape
 def stack_policies(
     side: SideShape, depth: int, where: RunTrimming, trimming: TrimmingConfig, rngs: nnx.Rngs
 ) -> nnx.Module | None:
-    """The policies of one side of a run, stacked over the layers that trim.
+    """Builds the policies of one side of a run, stacked over the layers that trim.
 
     Args:
         side: The side's sizes.
-        depth: Layers of the run.
-        where: What is trimmed.
-        trimming: What decides.
+        depth: Number of layers of the run.
+        where: What is trimmed, and from which layer on.
+        trimming: Holds the configuration of the policy.
         rngs: Random numbers of the initial weights.
 
     Returns:
@@ -42,17 +42,27 @@ def stack_policies(
 
 
 def existing(policies: Mapping[GateKey, nnx.Module | None]) -> dict[str, nnx.Module]:
-    """The policies that there are, by the name of their gates."""
+    """Drops the entries that are None.
+
+    Args:
+        policies: The stacked policies by the key of their gates; None where nothing is trimmed.
+
+    Returns:
+        The other policies, by the name of their gates.
+    """
     return {key.name: module for key, module in policies.items() if module is not None}
 
 
 def policies_of(trimmers: Mapping[str, Any], run: str, sides: Sequence[str]) -> dict[str, Any]:
-    """The policies of one run, by side.
+    """Selects the policies of one run.
 
     Args:
         trimmers: The policies of the whole model, by the name of their gates.
-        run: The run's name.
-        sides: The run's sides.
+        run: Name of the run.
+        sides: Names of the run's sides.
+
+    Returns:
+        The policies by side; sides without one are left out.
     """
     return {side: trimmers[key.name] for side in sides if (key := GateKey(run, side)).name in trimmers}
 
@@ -60,7 +70,7 @@ def policies_of(trimmers: Mapping[str, Any], run: str, sides: Sequence[str]) -> 
 def _encoder_layer(
     side: str, layers: dict[str, Any], state: State, gates: GatesByKey, key: jax.Array | None, **inputs: Array
 ) -> State:
-    """One layer of an image or text encoder, with the gates it decided on; `inputs` are what else it takes."""
+    """Computes one layer of an image or text encoder with its gates; `inputs` are further arguments of the layer."""
     gate = gates[GateKey(side, side)].heads
     return state | {side: layers[side](tokens=state[side], head_gate=gate, key=key, **inputs)}
 
@@ -74,15 +84,15 @@ def encoder_run(
     scan: bool,
     remat: Remat,
 ) -> LayerRun:
-    """The layers of an image or text encoder as a stage.
+    """Makes a stage of the layers of an image or text encoder.
 
     Args:
-        side: The side of the state, which is the run's name too.
-        encoder: The encoder whose layers these are.
+        side: Name of the side of the state, which is also the name of the run.
+        encoder: The encoder that has the layers.
         trimmers: The policies of the whole model, by the name of their gates.
-        where: What is trimmed.
-        scan: As in `LayerRun`.
-        remat: As in `LayerRun`.
+        where: What is trimmed, and from which layer on.
+        scan: Whether to run the layers by `lax.scan`.
+        remat: What the backward pass recomputes.
 
     Returns:
         The stage.
@@ -104,16 +114,20 @@ def encoder_run(
 def embed_images(
     encoder: VisionTransformer, images: Float[Array, "batch *images height width 3"], count: int
 ) -> Padded:
-    """The first tokens of all images, each in a row of its own, those of an example one after the other.
+    """Embeds the images of a batch; each image becomes a row of its own, and those of an example are consecutive.
 
     Args:
-        encoder: of the images.
-        images: normalised, with or without the axis of an example's images.
-        count: of images that an example has.
+        encoder: The image encoder.
+        images: Normalised images, `[batch, height, width, 3]` or `[batch, images, height, width, 3]`.
+        count: Images per example that the model takes.
+
+    Returns:
+        The tokens before the first layer, `batch * count` rows.
 
     Raises:
-        ConfigError: another number of images; as `check_images`; parameters laid out over an Explicit mesh.
-        DataError: as `check_images`.
+        ConfigError: Examples have another number of images, images have another shape (see `check_images`), or images
+            or parameters are sharded over an Explicit mesh axis.
+        DataError: Images hold integers; see `check_images`.
     """
     check_images(images)
     for weight in jax.tree.leaves(nnx.state(encoder)):

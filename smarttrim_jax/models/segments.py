@@ -1,7 +1,7 @@
-"""A model as a sequence of stages over a state of Tokens; calling it folds over them.
+"""A model as a sequence of stages over a state of tokens; a call folds the state over them.
 
-A `Segment` never trims; a `LayerRun` is a stretch of equal layers, each of which first decides what it closes and
-then computes: between the two an executor may do as it likes with the closed tokens.
+A `Segment` never trims. A `LayerRun` is a stretch of equal layers, each of which first decides what it closes and
+then computes. Between these two steps an execution is free to remove closed tokens from memory.
 """
 
 import dataclasses
@@ -21,37 +21,44 @@ from smarttrim_jax.trimming.gates import ByGateKey, GateKey, GatesByKey, Trim, T
 from smarttrim_jax.trimming.policies import LayerContext
 
 State = dict[str, Tokens]
-"""The tokens of every side of a model, by the side's name."""
+"""The tokens of each side of a model, by the side's name."""
 
 Present = dict[str, Float[Array, "rows tokens"]]
-"""For every side, 1 for tokens that are no padding."""
+"""For each side, 1 for tokens that are no padding."""
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ExampleInfo:
-    """What a decision may know of a batch's examples beside their tokens. It is the same however they are executed.
+    """What a decision may know of a batch's examples beside their tokens. It does not depend on the execution.
 
     Attributes:
-        present: For every side, `[rows, tokens]`, 1 for tokens that are no padding.
-        seed: `[batch]`, a number that each example's own inputs decide, where a policy draws at random; else None.
+        present: For each side, `[rows, tokens]`, 1 for tokens that are no padding.
+        seed: `[batch]`, a number that depends on each example's own inputs; None unless a policy draws at random.
     """
 
     present: Present
     seed: Int[Array, " batch"] | None = None
 
     def replace(self, present: Present) -> "ExampleInfo":
-        """The same examples on other sides."""
+        """Replaces `present` after a stage that changed the sides or their rows.
+
+        Args:
+            present: For each side, `[rows, tokens]`, 1 for tokens that are no padding.
+
+        Returns:
+            The same examples with this `present`.
+        """
         return dataclasses.replace(self, present=present)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Prefix:
-    """What a model computes before anything can be trimmed: a full pass and a trimmed one may share it.
+    """The part of a pass before anything is trimmed, which a full pass and a trimmed one may share.
 
     Attributes:
-        state: The tokens behind the embeddings and the untrimmed first layers of each encoder.
+        state: The tokens after the embeddings and the untrimmed first layers of each encoder.
         examples: What decisions may know of the examples.
         gates: The gates of these first layers, by the name of the run.
     """
@@ -62,15 +69,16 @@ class Prefix:
 
 
 def begin(state: State, *, present: Present | None = None, seed: Int[Array, " batch"] | None = None) -> Prefix:
-    """The beginning of a pass, before any stage.
+    """Makes the beginning of a pass, before any stage.
 
     Args:
         state: The tokens before the first stage.
-        present: The tokens that are no padding, of sides of which some tokens are closed already.
-        seed: As in `ExampleInfo`.
+        present: 1 for tokens that are no padding, for sides that have closed tokens already. For other sides the gate
+            itself tells padding from tokens; None means that all are such sides.
+        seed: `[batch]`, a number that depends on each example's own inputs; None unless a policy draws at random.
 
     Returns:
-        What `fold_stages` and `fold_prefix` start from.
+        The start of `fold_stages` and `fold_prefix`.
     """
     open_at_first = {side: tokens.padded_gate for side, tokens in state.items()}
     return Prefix(state, ExampleInfo(open_at_first | (present or {}), seed))
@@ -86,8 +94,8 @@ class Segment:
 
     Attributes:
         name: The stage's name.
-        apply: A function from state to state.
-        present: What the stage does to `ExampleInfo.present`, where it changes the sides or their rows.
+        apply: Function from state to state.
+        present: Function that updates `ExampleInfo.present`, for a stage that changes the sides or their rows.
     """
 
     name: str
@@ -102,8 +110,8 @@ class RunSide:
     Attributes:
         name: The side's name.
         heads: Heads of each of its attention modules; 0 for a side that the layers only read.
-        others: The sides whose global tokens its policy may look at; of a side with heads, those that it reads by
-            cross-attention, one module each.
+        others: The sides whose global tokens its policy may look at. For a side with heads these are the sides that
+            it reads by cross-attention, one module each.
     """
 
     name: str
@@ -118,13 +126,13 @@ class LayerRun:
     Attributes:
         name: The stage's name.
         sides: The sides of the state that the stage reads, changes or trims.
-        compute: The layer itself: (layers, state, gates, key, **inputs) to state.
+        compute: Function that computes one layer: (layers, state, gates, key, **inputs) to state.
         layers: The stacked layers, by the side that they change.
         policies: The stacked policies of the layers from `first_layer` on, by the side that they decide about.
         depth: The number of layers.
-        first_layer: The first layer that trims.
+        first_layer: Index of the first layer that trims.
         inputs: Further arguments of `compute`, with a leading axis of layers.
-        scan: Whether to fold with `lax.scan`.
+        scan: Whether to run the layers by `lax.scan`.
         remat: What the backward pass recomputes.
     """
 
@@ -141,7 +149,7 @@ class LayerRun:
 
     @property
     def side_names(self) -> tuple[str, ...]:
-        """The names of its sides."""
+        """The names of the run's sides."""
         return tuple(side.name for side in self.sides)
 
     @property
@@ -150,7 +158,14 @@ class LayerRun:
         return any(policy.reads_layer for policy in self.policies.values())
 
     def key(self, side: str) -> GateKey:
-        """The key of the gates that the run decides about a side."""
+        """Returns the key of the gates that the run decides about a side.
+
+        Args:
+            side: Name of the side.
+
+        Returns:
+            The key.
+        """
         return GateKey(self.name, side)
 
     def decide(
@@ -163,16 +178,16 @@ class LayerRun:
         trim: Trim,
         key: jax.Array | None,
     ) -> tuple[State, GatesByKey]:
-        """What one layer closes on every side, each guided by the global tokens of the others as they came in.
+        """Decides what one layer closes on each side, from the global tokens of the other sides before the layer.
 
         Args:
             policies: The layer's policies by side; None where the layer keeps everything.
             layers: The layer's modules, by the side that they change.
-            index: The layer's place in the run.
+            index: The layer's index in the run.
             state: The tokens before the layer.
             examples: What decisions may know of the examples.
             trim: How to decide.
-            key: The layer's random numbers in training; None for evaluation.
+            key: Random key of the layer in training; None for evaluation.
 
         Returns:
             The state with more tokens closed, and the layer's gates.
@@ -209,22 +224,32 @@ class LayerRun:
 
         Args:
             layers: The layer's modules, by the side that they change.
-            state: The tokens that `decide` left.
-            gates: The gates that it gave.
-            key: The key that it had.
+            state: The tokens that `decide` returned.
+            gates: The gates that `decide` returned.
+            key: The key that `decide` was called with.
             inputs: The layer's further arguments of `compute`.
 
         Returns:
-            The tokens behind the layer.
+            The tokens after the layer.
         """
         return self.compute(layers, state, gates, self._split(key)[-1], **inputs)
 
     def _split(self, key: jax.Array | None) -> list[Any]:
-        """A key for the decision about each side, and one for the layer."""
+        """Splits a key into one for the decision about each side and one for the layer."""
         return list(split_key(key, len(self.sides) + 1))
 
     def prefix(self, state: State, examples: ExampleInfo, key: jax.Array | None) -> tuple[State, GatesByKey]:
-        """The state behind the layers without trimmers that come first, and their gates, if there are any."""
+        """Runs the first layers, which have no trimmers.
+
+        Args:
+            state: The tokens before the first layer.
+            examples: What decisions may know of the examples.
+            key: Random key of training; None for evaluation.
+
+        Returns:
+            The state after these layers, and their gates; the state as it is and an empty dict if there are no such
+            layers.
+        """
         layers = self.first_layer if self.policies else self.depth
         return self._fold(state, examples, None, key, 0, layers) if layers else (state, {})
 
@@ -239,14 +264,14 @@ class LayerRun:
     ) -> tuple[State, GatesByKey]:
         """Runs all layers, or those that `prefix` left.
 
-        In training an encoder may shorten its tokens on the way, see `Trim.capacity`.
+        In training, an encoder may remove closed tokens from memory between two layers; see `Trim.capacity`.
 
         Args:
-            state: The tokens before the first layer; behind those of `prefix`, if they are done.
+            state: The tokens before the first layer, or after the layers of `prefix`.
             examples: What decisions may know of the examples.
             trim: How the trimmers decide; None keeps everything.
-            key: Random numbers of training; None for evaluation.
-            done: The gates that `prefix` gave.
+            key: Random key of training; None for evaluation.
+            done: The gates that `prefix` returned; None if it did not run.
 
         Returns:
             The state after the last layer, and the gates of all layers.
@@ -270,7 +295,7 @@ class LayerRun:
         return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *parts)
 
     def _shorten(self, state: State, examples: ExampleInfo, capacity: CapacityConfig, key: jax.Array) -> State:
-        """An encoder's state with fewer tokens in memory."""
+        """Removes closed tokens of an encoder's state from memory."""
         present = examples.present[self.name]
         places = capacity.places(self.name, present.shape[1])
         return state | {self.name: shorten(state[self.name], present, places, key)}
@@ -284,7 +309,7 @@ class LayerRun:
         start: int,
         stop: int,
     ) -> tuple[State, GatesByKey]:
-        """The layers from `start` to `stop`."""
+        """Runs the layers from `start` to before `stop`."""
         keys = None if key is None else jax.random.split(key, self.depth)
         mode = Trim() if trim is None else trim
 
@@ -310,7 +335,7 @@ class LayerRun:
 
 
 def _row_seeds(seed: Int[Array, " batch"], rows: int) -> Int[Array, " rows"]:
-    """A seed for every row of a side: the example's own, changed by the image's number where it has several."""
+    """A seed for each row of a side: the example's own, plus the image's index where an example has several rows."""
     times = rows // seed.shape[0]
     images = jnp.tile(jnp.arange(times, dtype=seed.dtype), seed.shape[0])
     return jnp.repeat(seed, times) + images
@@ -320,16 +345,16 @@ Stages = Sequence[Segment | LayerRun]
 
 
 def fold_stages(stages: Stages, prefix: Prefix, trim: Trim | None, key: jax.Array | None) -> tuple[State, TrimRecord]:
-    """Runs all stages: the padded execution, and the reference of every other.
+    """Runs all stages on padded tokens; this is the reference for the other executions.
 
     Args:
         stages: The stages in order.
-        prefix: What is done of them; without gates, the state before the first.
+        prefix: Result of the stages that already ran; without gates, the state before the first stage.
         trim: How the trimmers decide; None runs at full capacity.
-        key: Random numbers of training; None for evaluation.
+        key: Random key of training; None for evaluation.
 
     Returns:
-        The state after the last stage, and every gate.
+        The state after the last stage, and all gates.
     """
     state = prefix.state
     examples = prefix.examples
@@ -346,28 +371,28 @@ def fold_stages(stages: Stages, prefix: Prefix, trim: Trim | None, key: jax.Arra
 
 
 def make_record(gates: GatesByKey, examples: ExampleInfo) -> TrimRecord:
-    """The record of a run.
+    """Makes the record of a run.
 
     Args:
         gates: The gates of the run.
-        examples: What is known of the examples where the run begins.
+        examples: What was known of the examples where the run began.
 
     Returns:
-        The gates beside the tokens that were no padding.
+        The gates, each with the tokens that are no padding.
     """
     return TrimRecord(gates, {key: examples.present[key.side] for key in gates})
 
 
 def fold_prefix(stages: Stages, prefix: Prefix, key: jax.Array | None) -> Prefix:
-    """Runs what comes before any trimming, with the random numbers that `fold_stages` would draw for it.
+    """Runs the layers before any trimming, with the random numbers that `fold_stages` would draw for them.
 
     Args:
         stages: The stages in order; those before the first `Segment` read no side but their own.
         prefix: The embeddings.
-        key: Random numbers of training; None for evaluation.
+        key: Random key of training; None for evaluation.
 
     Returns:
-        What a full pass and a trimmed one share.
+        The part of the pass that a full pass and a trimmed one share.
     """
     state = prefix.state
     gates: dict[str, GatesByKey] = {}

@@ -1,4 +1,4 @@
-"""BLIP: a vision transformer, and text models that read it, trimmed."""
+"""BLIP: a vision transformer, text models that read its output, and trimmers."""
 
 from smarttrim_jax.models.blip.caption import BlipCaption
 from smarttrim_jax.models.blip.config import BlipConfig

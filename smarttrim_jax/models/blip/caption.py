@@ -1,4 +1,4 @@
-"""BLIP that describes an image: a decoder reads it."""
+"""BLIP for captioning: a decoder that reads the image."""
 
 import jax
 from flax import nnx
@@ -13,10 +13,14 @@ from smarttrim_jax.trimming.gates import TrimRecord
 
 
 class BlipCaption(Blip):
-    """A call reads captions word by word (teacher forcing).
+    """Captioning; a call reads given captions and scores the next word at each token (teacher forcing).
 
-    It returns `logits["caption"]`, `[batch, tokens, words]`, of the word behind each token. What trimmers decide
-    depends on the image and the first token alone, so that a caption yet to be written meets the same decisions.
+    It returns `logits["caption"]`, `[batch, tokens, words]`, of the word after each token. The trimmers' decisions
+    depend on the image and the caption's first token alone, so they are the same while a caption is being generated.
+
+    Args:
+        config: Sizes, task and trimming.
+        rngs: Random numbers of the initial weights.
     """
 
     def __init__(self, config: BlipConfig, *, rngs: nnx.Rngs):
@@ -24,7 +28,7 @@ class BlipCaption(Blip):
         self.decoder = TextDecoder(config, config.vision.width, rngs=rngs)
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
-        """The image and its caption, which begins with [DEC] and the prompt."""
+        """Embeds an image and its caption, which begins with [DEC] and a prompt; see `VisionLanguageModel.embed`."""
         return self._embed_pair(images, "target", self.decoder, ids, mask, key)
 
     @property
@@ -34,7 +38,7 @@ class BlipCaption(Blip):
         return [*self.image_stages, reader.run(self.decoder.layers, trimmers_of(self), self.config)]
 
     def read_out(self, state: State, record: TrimRecord) -> Output:
-        """Runs the language head on every token; see `VisionLanguageModel.read_out`."""
+        """Runs the language head on each token; see `VisionLanguageModel.read_out`."""
         target = state["target"]
         logits = target.pad(self.decoder.logits(target.values))
         return Output({"caption": logits}, state, record)

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 TaskName = Literal["vqa", "nlvr2", "caption", "retrieval"]
 TASKS: tuple[TaskName, ...] = ("vqa", "nlvr2", "caption", "retrieval")
 KINDS: dict[TaskName, str] = {"vqa": "answers", "nlvr2": "classes", "caption": "captions", "retrieval": "retrieval"}
-"""The kind of every task, see `smarttrim_jax.tasks`."""
+"""The kind of each task; see `smarttrim_jax.tasks`."""
 STARTS: dict[TaskName, str] = {"vqa": "[ENC]", "nlvr2": "[ENC]", "caption": "[DEC]", "retrieval": "[ENC]"}
-"""What the texts of every task begin with."""
-# What is made for the task, and what reads another side: BERT, from which the text models start, has neither.
+"""The first token of the texts of each task."""
+# "head": parts made for the task. "cross_modal": parts that read another side. BERT, from which the text models are
+# initialised, has neither.
 GROUPS: tuple[tuple[ParameterGroup, str], ...] = (
     ("trimmer", r"^trimmers/"),
     ("head", r"^(head|match_head|image_projection|text_projection)/|^temperature$|^decoder/(dense|norm|bias)(/|$)"),
@@ -36,9 +37,9 @@ GROUPS: tuple[tuple[ParameterGroup, str], ...] = (
 STACKED = r"(^|/)(layers|merge_layers|trimmers)/"
 
 BERT = TextConfig(vocab_size=30524, max_positions=512, position_rule="bert", pad_id=0, token_types=0, epsilon=1e-12)
-"""BERT-base with BLIP's two further words, [DEC] and [ENC]."""
+"""BERT-base with BLIP's two additional words, [DEC] and [ENC]."""
 IMAGE_SIDES = ("image", "image0", "image1")
-"""The sides of a model's state that are images: all in one, or each of two on its own."""
+"""The sides of a model's state that hold images: "image" for all, "image0" and "image1" for one of two each."""
 VIT = VisionConfig(image_size=384, depth=12, activation="gelu", epsilon=1e-6, pre_norm=False, patch_bias=True)
 
 
@@ -86,68 +87,97 @@ class BlipConfig(EncodersConfig):
 
     @property
     def tasks(self) -> dict[str, str]:
-        """What the model can be trained for: its task."""
+        """The task that the model can be trained for, and its kind."""
         return {self.task: KINDS[self.task]}
 
     @property
     def depths(self) -> dict[str, int]:
-        """Layers of each part of `trimming`."""
+        """The number of layers that each part of `trimming` applies to."""
         return {"image": self.vision.depth, "text": self.text.depth, "cross_modal": self.text.depth}
 
     @property
     def parameters(self) -> int:
-        """Numbers in one text model's and the image encoder's matrices and tables; cross-attention is left out."""
+        """The number of parameters in matrices and tables of the image encoder and one text model.
+
+        Cross-attention, biases and norms are not counted.
+        """
         return self.vision.parameters + self.text.parameters + self.features * (self.vision.width + self.text.width)
 
     @property
     def images(self) -> int:  # type: ignore[override]
-        """Images per example."""
+        """The number of images per example."""
         return 2 if self.task == "nlvr2" else 1
 
     @property
     def image_sides(self) -> tuple[str, ...]:
-        """The sides of the model's state whose tokens are patches of images."""
+        """The sides of the model's state whose tokens are image patches."""
         return IMAGE_SIDES
 
     @property
     def text_side(self) -> str:
-        """The side of the text: of a caption, what the decoder writes."""
+        """The side of the text; for captions it is "target", which the decoder writes."""
         return "target" if self.task == "caption" else "text"
 
     def width(self, side: str) -> int:
-        """Of the tokens of one side of the model's state."""
+        """Returns the width of the tokens of one side of the model's state.
+
+        Args:
+            side: Name of the side.
+
+        Returns:
+            The vision encoder's width for images, else the text's.
+        """
         return self.vision.width if side in IMAGE_SIDES else self.text.width
 
     def build(self, *, rngs: nnx.Rngs) -> "VisionLanguageModel":
-        """The model of the task with fresh parameters; see `ModelConfig.build`."""
+        """Builds the task's model with fresh parameters; see `ModelConfig.build`."""
         from smarttrim_jax.models.blip.models import MODELS  # they import this module
 
         return MODELS[self.task](self, rngs=rngs)
 
     def macs(self, record: TrimRecord, *, trimmed: bool = True) -> Float[Array, " batch"]:
-        """MACs of every example; see `ModelConfig.macs`."""
+        """Counts the multiply-adds of each example; see `ModelConfig.macs`."""
         from smarttrim_jax.models.blip.macs import blip_macs  # it imports this module
 
         return blip_macs(self, record, trimmed=trimmed)
 
     def parameter_group(self, path: str) -> ParameterGroup:
-        """The group whose learning rate a parameter follows; see `ModelConfig.parameter_group`."""
+        """Returns the group whose learning rate a parameter uses; see `ModelConfig.parameter_group`."""
         return next((group for group, pattern in GROUPS if re.search(pattern, path)), "backbone")
 
     def is_stacked(self, path: str) -> bool:
-        """Whether a parameter holds all layers of a kind; see `ModelConfig.is_stacked`."""
+        """Tells whether a parameter holds several layers; see `ModelConfig.is_stacked`."""
         return re.search(STACKED, path) is not None
 
     def text_start(self) -> str:
-        """The first token of every text, which says what reads it."""
+        """The first token of each text, which selects the reader."""
         return STARTS[self.task]
 
     def fit_to(self, data: DatasetSizes, task: str) -> Self:
-        """The configuration with the data's vocabulary; see `ModelConfig.fit_to`."""
+        """Fills in the vocabulary size; see `ModelConfig.fit_to`.
+
+        Args:
+            data: Sizes of the data set.
+            task: Name of the task that is trained.
+
+        Returns:
+            The configuration with the data's vocabulary size.
+
+        Raises:
+            ConfigError: A size was not left to the data, and does not fit it; or NLVR2's data has other than two
+                answers.
+        """
         if self.task == "nlvr2" and data.answers != 2:
             raise ConfigError(f"BLIP's nlvr2 knows false and true, but {data.name} has {data.answers} answers")
         return super().fit_to(data, task)
 
     def can_shorten(self, side: str) -> bool:
-        """Whether closed tokens may leave memory in training: texts are not trimmed before they meet the image."""
+        """Tells whether an encoder's closed tokens can be removed from memory in training.
+
+        Args:
+            side: "image" or "text".
+
+        Returns:
+            True for "image"; texts are not trimmed before they read the image.
+        """
         return side == "image"

@@ -1,4 +1,4 @@
-"""BLIP's multiply-adds, as a function of what is kept."""
+"""BLIP's multiply-adds (MACs), as a function of what is kept."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -13,16 +13,16 @@ Rows = Float[Array, " rows"]
 
 
 def blip_macs(config: BlipConfig, record: TrimRecord, *, trimmed: bool = True) -> Float[Array, " batch"]:
-    """MACs of every example, differentiable in the gates; for texts as long as they are, without padding.
+    """Counts the MACs of each example, differentiable in the gates; padding of texts is not counted.
 
     Args:
-        config: of the model.
-        record: of a forward pass; `record.opened()` for the same inputs at full capacity. It may be of a part of the
-            model alone (an image, a text, answers), which then counts alone.
-        trimmed: count the trimmers, which a full-capacity pass does not run.
+        config: Configuration of the model.
+        record: The gates of a forward pass; `record.opened()` for the same inputs at full capacity. A record of a
+            part of the model alone (an image, a text, or answers) counts that part alone.
+        trimmed: Whether to count the trimmers, which a full-capacity pass does not run.
 
     Returns:
-        MACs per example, all its images, texts and answers together.
+        MACs of each example, `[batch]`, all its images, texts and answers together.
     """
     parts = []
     for side in ("image", "text"):
@@ -37,6 +37,7 @@ def blip_macs(config: BlipConfig, record: TrimRecord, *, trimmed: bool = True) -
 
 
 def _encoder(config: BlipConfig, side: str, record: TrimRecord, trimmed: bool) -> list[Rows]:
+    """MACs per row of an encoder's layers, patch embedding and trimmers, as a list of parts."""
     sizes = config.vision if side == "image" else config.text
     shape = LayerShape(sizes.width, sizes.heads, sizes.mlp_width)
     key = GateKey(side, side)
@@ -53,6 +54,7 @@ def _encoder(config: BlipConfig, side: str, record: TrimRecord, trimmed: bool) -
 
 
 def _reader(config: BlipConfig, reader: Reader, record: TrimRecord, trimmed: bool) -> list[Rows]:
+    """MACs per row of a reader's layers, its language head and its trimmers, as a list of parts."""
     text, own = config.text, record.gates[reader.key(reader.own)]
     shape, queries = LayerShape(text.width, text.heads, text.mlp_width), open_tokens(own)
     layers = layer_macs(own, shape)
@@ -75,7 +77,7 @@ def _reader(config: BlipConfig, reader: Reader, record: TrimRecord, trimmed: boo
 
 
 def _entering(reader: Reader, side: str, record: TrimRecord) -> Float[Array, "rows tokens"]:
-    """The token gates that a run starts from: where the run before left off, if the record has it."""
+    """The token gates at the start of a run: those at the end of the run before, if recorded, else of padding."""
     gates = record.gates
 
     def last(before: Gates) -> Array:
@@ -91,7 +93,7 @@ def _entering(reader: Reader, side: str, record: TrimRecord) -> Float[Array, "ro
 
 
 def _heads(config: BlipConfig, record: TrimRecord) -> int:
-    """The task's head, where the record has what it reads; retrieval's features where texts were encoded alone."""
+    """MACs of the task's head and of retrieval's features, as far as the record holds the layers that they read."""
     width, total = config.text.width, 0
     if config.task == "nlvr2" and GateKey("fusion", "text") in record.gates:
         total += width * width + 2 * width

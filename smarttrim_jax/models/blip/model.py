@@ -1,4 +1,4 @@
-"""What BLIP's tasks share (Li et al. 2022, official code salesforce/BLIP; Wang et al. 2024 for the trimming)."""
+"""The base class of BLIP's tasks (Li et al. 2022, official code salesforce/BLIP; trimming: Wang et al. 2024)."""
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +20,11 @@ from smarttrim_jax.trimming.policies import SideShape
 
 
 class Blip(VisionLanguageModel):
-    """The image encoder, trimmers for all runs, and the fold over the stages that a task defines.
+    """Base class of BLIP's tasks: the image encoder, and the trimmers of all runs; subclasses define the stages.
 
     Args:
-        config: sizes, task and trimming.
-        rngs: for the initial weights.
+        config: Sizes, task and trimming.
+        rngs: Random numbers of the initial weights.
     """
 
     def __init__(self, config: BlipConfig, *, rngs: nnx.Rngs):
@@ -38,30 +38,44 @@ class Blip(VisionLanguageModel):
     def _embed_pair(
         self, images: Array, side: str, text: TextEmbedding, ids: Array, mask: Array, key: jax.Array | None
     ) -> State:
-        """The first tokens of images and of a text for each.
+        """Embeds images and a text for each example.
 
         Args:
-            images: as in a call.
-            side: what the text is called in the state.
-            text: with its word table.
-            ids: as in a call.
-            mask: as in a call.
-            key: None for evaluation.
+            images: Normalised images, as `VisionLanguageModel.__call__` takes them.
+            side: Name of the text's side in the state.
+            text: The text embedding.
+            ids: Token ids of the texts, `[batch, tokens]`.
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            key: Random key of the dropout; None for evaluation.
+
+        Returns:
+            The tokens of side "image" and of the text's side.
 
         Raises:
-            ConfigError: inputs of other shapes, or not one text for each example's images.
-            DataError: numbers that are no normalised pixels, token ids or mask.
+            ConfigError: Inputs have other shapes, or there is not one text for each example's images.
+            DataError: Numbers are no normalised pixels, token ids or mask.
         """
         check_same_examples("examples of images", images.shape[0], "texts", ids.shape[0])
         return {"image": self.embed_images(images), side: text.embed(ids, mask, key=key)}
 
     def embed_images(self, images: Float[Array, "batch *images height width 3"]) -> Padded:
-        """Patches of all images; those of an example one after the other."""
+        """Embeds all images; those of an example are consecutive rows.
+
+        Args:
+            images: Normalised images, `[batch, height, width, 3]` or `[batch, images, height, width, 3]`.
+
+        Returns:
+            The tokens before the first layer, one row per image.
+
+        Raises:
+            ConfigError: Images have another shape, or their number per example differs from the model's.
+            DataError: Images hold integers.
+        """
         return embed_images(self.image, images, self.config.images)
 
     @property
     def image_stages(self) -> Stages:
-        """The image encoder and its last norm."""
+        """The stages of the image encoder and its last norm."""
         config, trimming = self.config, self.config.trimming or TrimmingConfig()
         run = encoder_run(
             "image",
@@ -74,20 +88,35 @@ class Blip(VisionLanguageModel):
         return [run, Segment("join", self.join, self.join_present)]
 
     def join(self, state: State) -> State:
-        """The image as the text reads it."""
+        """Applies the image encoder's last norm, after which the text reads the image.
+
+        Args:
+            state: The state after the image encoder.
+
+        Returns:
+            The state with normalised image tokens.
+        """
         image = state["image"]
         return state | {"image": image.replace(self.image.last_norm(image.values))}
 
     def join_present(self, present: Present) -> Present:
-        """Which tokens are no padding, behind `join`."""
+        """Updates `ExampleInfo.present` for `join`; here nothing changes.
+
+        Args:
+            present: For each side, `[rows, tokens]`, 1 for tokens that are no padding.
+
+        Returns:
+            `present`.
+        """
         return present
 
     @property
     def readers(self) -> dict[str, Reader]:
-        """The runs that read other sides, by name."""
+        """The runs that read other sides by cross-attention, by name."""
         return readers(self.config)
 
     def _make_policies(self, trimming: TrimmingConfig, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
+        """Builds the stacked policies of all runs that trim anything, by the name of their gates."""
         vision, text = self.config.vision, self.config.text
         image_side = SideShape(vision.width, vision.heads)
         made = {GateKey("image", "image"): stack_policies(image_side, vision.depth, trimming.image, trimming, rngs)}

@@ -1,4 +1,4 @@
-"""The BLIP model of every task."""
+"""The BLIP model class of each task."""
 
 from typing import Any
 

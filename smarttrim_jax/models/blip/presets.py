@@ -8,23 +8,51 @@ from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.policies import LearnedPolicyConfig
 
 IMAGE_SIZES: dict[TaskName, int] = {"vqa": 480, "nlvr2": 384, "caption": 384, "retrieval": 384}
-"""Pixels of the official fine-tuned models."""
+"""Image sizes of the official fine-tuned models, in pixels."""
 DROP_PATH: dict[TaskName, float] = {"vqa": 0.1, "nlvr2": 0.1, "caption": 0.0, "retrieval": 0.0}
+"""Stochastic depth of the image encoder, by task."""
 
 
 def blip_base(task: TaskName = "vqa", image_size: int | None = None, **overrides: Any) -> BlipConfig:
-    """The official base model: ViT-B/16 and BERT-base."""
+    """Configures the official base model: ViT-B/16 and BERT-base.
+
+    Args:
+        task: Name of the task.
+        image_size: Side of the square images, in pixels; None takes that of the official fine-tuned model.
+        **overrides: Fields of `BlipConfig` to replace.
+
+    Returns:
+        The configuration.
+    """
     return _blip(task, image_size or IMAGE_SIZES[task], {}, {}, overrides)
 
 
 def blip_large(task: TaskName = "vqa", image_size: int | None = None, **overrides: Any) -> BlipConfig:
-    """The official large model: ViT-L/16 and BERT-base."""
+    """Configures the official large model: ViT-L/16 and BERT-base.
+
+    Args:
+        task: Name of the task.
+        image_size: Side of the square images, in pixels; None takes that of the official fine-tuned model.
+        **overrides: Fields of `BlipConfig` to replace.
+
+    Returns:
+        The configuration.
+    """
     vision = {"width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096}
     return _blip(task, image_size or IMAGE_SIZES[task], vision, {}, overrides)
 
 
 def blip_small(task: TaskName = "vqa", image_size: int = 112, **overrides: Any) -> BlipConfig:
-    """Width 384 throughout: DINOv2's ViT-S/14 and MiniLM-L6's sizes."""
+    """Configures a model of width 384: sizes of DINOv2's ViT-S/14 and of MiniLM-L6.
+
+    Args:
+        task: Name of the task.
+        image_size: Side of the square images, in pixels.
+        **overrides: Fields of `BlipConfig` to replace.
+
+    Returns:
+        The configuration.
+    """
     vision = {
         "patch_size": 14,
         "width": 384,
@@ -38,7 +66,17 @@ def blip_small(task: TaskName = "vqa", image_size: int = 112, **overrides: Any) 
 
 
 def blip_tiny(task: TaskName = "vqa", image_size: int = 64, dropout: float = 0.0, **overrides: Any) -> BlipConfig:
-    """Small enough to train on two CPU cores in minutes: width 128; the vocabulary is the data's."""
+    """Configures a model of width 128, small enough to train on two CPU cores in minutes.
+
+    Args:
+        task: Name of the task.
+        image_size: Side of the square images, in pixels.
+        dropout: Dropout of the text models.
+        **overrides: Fields of `BlipConfig` to replace.
+
+    Returns:
+        The configuration, with trimmers; the vocabulary size is left to the data.
+    """
     vision = {"patch_size": 8, "width": 128, "depth": 2, "heads": 4, "mlp_width": 256, "drop_path": 0.0}
     text = {
         "vocab_size": 0,

@@ -1,4 +1,4 @@
-"""Runs of layers whose tokens read other sides of the state by cross-attention: BLIP's fused encoder and decoder."""
+"""Runs of layers that read other sides of the state by cross-attention: BLIP's fused encoder and decoder."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,16 +18,19 @@ from smarttrim_jax.trimming.policies import RunTrimming, SideShape
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """One such run. Its layers change their own side alone; of the sources they close what nobody reads any more.
+    """A run of layers that read other sides by cross-attention.
+
+    Its layers change their own side alone. On the source sides they may close tokens, which later layers then no
+    longer read.
 
     Attributes:
-        name: of the run.
-        own: the side whose tokens read.
-        sources: the sides that are read, one cross-attention each.
-        closing: the sides whose tokens may be closed.
-        depth: number of layers.
-        heads: of every attention module.
-        where: what is trimmed.
+        name: Name of the run.
+        own: The side whose tokens read.
+        sources: The sides that are read, by one cross-attention each.
+        closing: The sides whose tokens may be closed.
+        depth: Number of layers.
+        heads: Heads of each attention module.
+        where: What is trimmed, and from which layer on.
     """
 
     name: str
@@ -40,28 +43,66 @@ class Reader:
 
     @property
     def sides(self) -> tuple[str, ...]:
-        """All sides it takes part in."""
+        """All sides that take part: the own side, then the sources."""
         return (self.own, *self.sources)
 
     def key(self, side: str) -> GateKey:
-        """The key of a side's gates."""
+        """Returns the key of a side's gates.
+
+        Args:
+            side: Name of the side.
+
+        Returns:
+            The key.
+        """
         return GateKey(self.name, side)
 
     def others(self, side: str) -> tuple[str, ...]:
-        """The sides that a side's trimmers look at."""
+        """Returns the sides that the trimmers of a side may look at.
+
+        Args:
+            side: Name of the side.
+
+        Returns:
+            The sources for the own side; the own side for a source.
+        """
         return self.sources if side == self.own else (self.own,)
 
     def trimming(self, side: str) -> RunTrimming:
-        """What is trimmed on a side."""
+        """Returns what is trimmed on a side.
+
+        Args:
+            side: Name of the side.
+
+        Returns:
+            `where`, without trimming of tokens if the side is not among `closing`.
+        """
         return dataclasses.replace(self.where, tokens=self.where.tokens and side in self.closing)
 
     def shape(self, config: BlipConfig, side: str) -> SideShape:
-        """A side as its policy sees it."""
+        """Returns the sizes of a side that its policy needs.
+
+        Args:
+            config: Configuration of the model.
+            side: Name of the side.
+
+        Returns:
+            The side's sizes.
+        """
         heads = self.heads if side == self.own else 0
         return SideShape(config.width(side), heads, tuple(config.width(other) for other in self.others(side)))
 
     def make_policies(self, config: BlipConfig, trimming: TrimmingConfig, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
-        """The stacked policies of every side that has any, by the name of its gates."""
+        """Builds the stacked policies of all sides that have any.
+
+        Args:
+            config: Configuration of the model.
+            trimming: Holds the configuration of the policy.
+            rngs: Random numbers of the initial weights.
+
+        Returns:
+            The policies by the name of their gates.
+        """
         return existing(
             {
                 self.key(side): stack_policies(
@@ -72,12 +113,15 @@ class Reader:
         )
 
     def run(self, layers: Any, trimmers: Mapping[str, Any], config: BlipConfig) -> LayerRun:
-        """The stage.
+        """Makes the stage of this run.
 
         Args:
             layers: The stacked layers.
             trimmers: The policies of the whole model, by the name of their gates.
             config: Configuration of the model.
+
+        Returns:
+            The stage.
         """
         return LayerRun(
             self.name,
@@ -92,7 +136,17 @@ class Reader:
         )
 
     def compute(self, layers: dict[str, Any], state: State, gates: GatesByKey, key: jax.Array | None) -> State:
-        """One layer."""
+        """Computes one layer.
+
+        Args:
+            layers: The layer by the name of the own side.
+            state: The state after the layer's decisions.
+            gates: The layer's gates.
+            key: Random key of the dropout; None for evaluation.
+
+        Returns:
+            The state with the own side's tokens after the layer.
+        """
         own = gates[self.key(self.own)]
         sources = [state[side] for side in self.sources]
         has_one = len(sources) == 1
@@ -107,7 +161,16 @@ class Reader:
 
 
 def readers(config: BlipConfig) -> dict[str, Reader]:
-    """The model's readers in order, by name. A decoder closes none of its words, nor of a text that it reads."""
+    """Lists the readers of a model in order.
+
+    A decoder closes none of its own words, and none of the words of a text that it reads.
+
+    Args:
+        config: Configuration of the model.
+
+    Returns:
+        The readers by name; those without layers are left out.
+    """
     depth, heads = config.text.depth, config.text.heads
     where = (config.trimming or TrimmingConfig()).cross_modal
 

@@ -1,4 +1,4 @@
-"""BLIP that finds images for texts and texts for images: features to compare, and a judge of pairs."""
+"""BLIP for retrieval of images by texts and texts by images: features to compare, and a judge of pairs."""
 
 import dataclasses
 
@@ -23,12 +23,12 @@ from smarttrim_jax.trimming.gates import Trim, TrimRecord
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """Images or texts on their own.
+    """Images or texts, encoded on their own.
 
     Attributes:
-        features: float32, of length 1; an image's and a text's are compared by their product.
-        tokens: after the last layer.
-        record: every gate.
+        features: `[batch, features]`, float32, of length 1; an image and a text are compared by their inner product.
+        tokens: The tokens after the last layer.
+        record: All gates.
     """
 
     features: Float[Array, "batch features"]
@@ -37,7 +37,12 @@ class Encoded:
 
 
 class BlipRetrieval(Blip):
-    """A call judges pairs and returns `logits["itm"]`, `[batch, 2]`: no match, match."""
+    """Retrieval; a call judges pairs and returns `logits["itm"]`, `[batch, 2]`: no match, match.
+
+    Args:
+        config: Sizes, task and trimming.
+        rngs: Random numbers of the initial weights.
+    """
 
     def __init__(self, config: BlipConfig, *, rngs: nnx.Rngs):
         super().__init__(config, rngs=rngs)
@@ -51,27 +56,48 @@ class BlipRetrieval(Blip):
         self.temperature = nnx.Param(jnp.float32(0.07))
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
-        """The images and texts of pairs; a text begins with [ENC]."""
+        """Embeds pairs of an image and a text, which begins with [ENC]; see `VisionLanguageModel.embed`."""
         return self._embed_pair(images, "text", self.text, ids, mask, key)
 
     @property
     def stages(self) -> Stages:
-        """The image encoder, then the text's, which reads the image in every layer."""
+        """The image encoder, then the text encoder, which reads the image in each layer."""
         return [*self.image_stages, self._fusion]
 
     def read_out(self, state: State, record: TrimRecord) -> Output:
-        """Judges the text's global token; see `VisionLanguageModel.read_out`."""
+        """Judges pairs by the text's global token; see `VisionLanguageModel.read_out`."""
         logits = self.match_head(state["text"].global_token).astype(jnp.float32)
         return Output({"itm": logits}, state, record)
 
     def encode_images(
         self, images: Float[Array, "batch height width 3"], *, trim: Trim | None = None, key: jax.Array | None = None
     ) -> Encoded:
-        """Images on their own; arguments as in a call."""
+        """Encodes images on their own.
+
+        Args:
+            images: Normalised images, `[batch, height, width, 3]`.
+            trim: How the trimmers decide; None runs at full capacity.
+            key: Random key of training; None for evaluation.
+
+        Returns:
+            Features, tokens and gates of the images.
+
+        Raises:
+            ConfigError: `trim` is given to a model without trimmers, or images have another shape.
+            DataError: Images hold integers.
+        """
         return self.finish_images(prefix=self.image_prefix(images, key=key), trim=trim, key=key)
 
     def image_prefix(self, images: Float[Array, "batch height width 3"], *, key: jax.Array | None = None) -> Prefix:
-        """The first part of `encode_images`, the same whether it trims or not."""
+        """Runs the first part of `encode_images`, which is the same whether it trims or not.
+
+        Args:
+            images: Normalised images, `[batch, height, width, 3]`.
+            key: Random key of training; None for evaluation.
+
+        Returns:
+            The state from which `finish_images` continues.
+        """
         return fold_prefix(
             self.image_stages,
             begin({"image": self.embed_images(images)}, seed=example_seeds(self.config, images)),
@@ -79,13 +105,32 @@ class BlipRetrieval(Blip):
         )
 
     def finish_images(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Encoded:
-        """The other part of `encode_images`."""
+        """Runs the rest of `encode_images` after its shared prefix.
+
+        Args:
+            prefix: Result of `image_prefix`.
+            trim: How the trimmers decide; None runs at full capacity.
+            key: The key that `image_prefix` was called with; None for evaluation.
+
+        Returns:
+            Features, tokens and gates of the images.
+
+        Raises:
+            ConfigError: `trim` is given to a model without trimmers.
+        """
         state, record = run_stages(self, self.image_stages, prefix, trim, key)
         image = state["image"]
         return Encoded(self.image_features(image), image, record)
 
     def image_features(self, image: Tokens) -> Float[Array, "batch features"]:
-        """The vectors of encoded images, float32, of length 1; texts may have read them since."""
+        """Computes the features of encoded images.
+
+        Args:
+            image: Image tokens after the encoder's last norm; texts may have read them since.
+
+        Returns:
+            `[batch, features]`, float32, of length 1.
+        """
         return _normalised(self.image_projection(image.global_token))
 
     def encode_texts(
@@ -96,13 +141,36 @@ class BlipRetrieval(Blip):
         trim: Trim | None = None,
         key: jax.Array | None = None,
     ) -> Encoded:
-        """Texts on their own, which begin with [CLS]; the encoder's layers without their cross-attention."""
+        """Encodes texts on their own, by the encoder's layers without their cross-attention.
+
+        Args:
+            ids: Token ids, `[batch, tokens]`; each text begins with [CLS].
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            trim: How the trimmers decide; None runs at full capacity.
+            key: Random key of training; None for evaluation.
+
+        Returns:
+            Features, tokens and gates of the texts.
+
+        Raises:
+            ConfigError: `trim` is given to a model without trimmers, or a text is too long.
+            DataError: Ids or mask hold values that cannot be used.
+        """
         return self.finish_texts(prefix=self.text_prefix(ids, mask, key=key), trim=trim, key=key)
 
     def text_prefix(
         self, ids: Int[Array, "batch tokens"], mask: Int[Array, "batch tokens"], *, key: jax.Array | None = None
     ) -> Prefix:
-        """The first part of `encode_texts`, the same whether it trims or not."""
+        """Runs the first part of `encode_texts`, which is the same whether it trims or not.
+
+        Args:
+            ids: Token ids, `[batch, tokens]`; each text begins with [CLS].
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            key: Random key of training; None for evaluation.
+
+        Returns:
+            The state from which `finish_texts` continues.
+        """
         keys = split_key(key, 2)
         return fold_prefix(
             [self._text_alone],
@@ -113,7 +181,19 @@ class BlipRetrieval(Blip):
         )
 
     def finish_texts(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Encoded:
-        """The other part of `encode_texts`."""
+        """Runs the rest of `encode_texts` after its shared prefix.
+
+        Args:
+            prefix: Result of `text_prefix`.
+            trim: How the trimmers decide; None runs at full capacity.
+            key: The key that `text_prefix` was called with; None for evaluation.
+
+        Returns:
+            Features, tokens and gates of the texts.
+
+        Raises:
+            ConfigError: `trim` is given to a model without trimmers.
+        """
         state, record = run_stages(self, [self._text_alone], prefix, trim, split_key(key, 2)[1])
         text = state["text"]
         features = _normalised(self.text_projection(text.global_token))
@@ -128,9 +208,22 @@ class BlipRetrieval(Blip):
         trim: Trim | None = None,
         key: jax.Array | None = None,
     ) -> Output:
-        """Judges pairs of encoded images (`Encoded.tokens`, or some of them by `take`) and texts.
+        """Judges pairs of encoded images and texts.
 
-        Its record is that of the text's layers alone; beside that of `encode_images` it is the call's.
+        Args:
+            image: Image tokens: `Encoded.tokens`, or some of its examples by `Tokens.take`.
+            ids: Token ids, `[batch, tokens]`, one text per image; each text begins with [ENC].
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            trim: How the trimmers decide; None runs at full capacity.
+            key: Random key of training; None for evaluation.
+
+        Returns:
+            `logits["itm"]`, `[batch, 2]`: no match, match. The record holds the gates of the text's layers alone;
+            joined with that of `encode_images` it equals the record of a call.
+
+        Raises:
+            ConfigError: The numbers of images and texts differ, or `trim` is given to a model without trimmers.
+            DataError: Ids or mask hold values that cannot be used.
         """
         check_same_examples("encoded images", image.shape[0], "texts", ids.shape[0])
         keys = split_key(key, 2)
@@ -142,10 +235,12 @@ class BlipRetrieval(Blip):
 
     @property
     def _fusion(self) -> LayerRun:
+        """The text encoder's layers that read the image, as a stage."""
         return self.readers["fusion"].run(self.text.layers, trimmers_of(self), self.config)
 
     @property
     def _text_alone(self) -> LayerRun:
+        """The text encoder's layers without cross-attention, as a stage."""
         config = self.config
         return encoder_run(
             "text",
@@ -158,7 +253,7 @@ class BlipRetrieval(Blip):
 
 
 def _normalised(vectors: Float[Array, "batch features"]) -> Float[Array, "batch features"]:
-    """Each of length 1, in float32; torch's `normalize` with its smallest length of 1e-12."""
+    """Scales vectors to length 1 in float32, like torch's `normalize` with its smallest length of 1e-12."""
     vectors = vectors.astype(jnp.float32)
-    # The root of a sum that is never zero: at zero its gradient is not a number.
+    # The maximum is inside the root, because the root's gradient at zero is not finite.
     return vectors * jax.lax.rsqrt(jnp.maximum(jnp.sum(vectors**2, axis=-1, keepdims=True), 1e-24))

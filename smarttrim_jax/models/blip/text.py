@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 class TextDecoder(TextTransformer):
-    """Causal layers that read another side, and the words that may come next.
+    """A causal text model that reads another side, with a language head.
 
-    Follows BLIP's BertLMHeadModel: dense, GELU, norm, and the word table itself with a bias.
+    Follows BLIP's BertLMHeadModel: a linear map, GELU, norm, and the product with the word table plus a bias.
 
     Args:
-        config: of the model.
-        source_width: of what is read.
-        rngs: for the initial weights.
+        config: Configuration of the model.
+        source_width: Width of the tokens that cross-attention reads.
+        rngs: Random numbers of the initial weights.
     """
 
     def __init__(self, config: BlipConfig, source_width: int, *, rngs: nnx.Rngs):
@@ -40,17 +40,24 @@ class TextDecoder(TextTransformer):
         self.bias = nnx.Param(jnp.zeros(text.vocab_size, jnp.float32))
 
     def logits(self, values: Float[Array, "... width"]) -> Float[Array, "... words"]:
-        """float32 logits of the word behind each token."""
+        """Scores all words as the one that follows each token.
+
+        Args:
+            values: Token vectors after the last layer, `[..., width]`.
+
+        Returns:
+            float32 logits, `[..., words]`.
+        """
         hidden = self.norm(gelu(self.dense(values)))
         return self.word_embedding.attend(hidden).astype(jnp.float32) + self.bias[...]
 
 
 class Twin(NamedTuple, Generic[T]):
-    """What there is of each of two images.
+    """A pair of values, one for each of two images.
 
     Attributes:
-        first: of the first image.
-        second: of the second.
+        first: The value of the first image.
+        second: The value of the second image.
     """
 
     first: T
@@ -58,13 +65,13 @@ class Twin(NamedTuple, Generic[T]):
 
 
 class TwinLayer(PostNormLayer):
-    """A layer that reads two images, each by cross-attention of its own (BLIP's nlvr_encoder).
+    """A layer that reads two images, by one cross-attention each (BLIP's nlvr_encoder).
 
     Args:
-        config: of the model.
-        merge: whether a linear map joins what was read of both, instead of their mean.
-        dtype: of the computation.
-        rngs: for the initial weights.
+        config: Configuration of the model.
+        merge: Whether a linear map merges the two outputs of cross-attention; otherwise their mean is taken.
+        dtype: Data type of the computation.
+        rngs: Random numbers of the initial weights.
     """
 
     def __init__(self, config: BlipConfig, *, merge: bool, dtype: DTypeLike, rngs: nnx.Rngs):
@@ -88,7 +95,17 @@ class TwinLayer(PostNormLayer):
     def read(
         self, tokens: Tokens, source: Twin[Tokens], head_gate: Twin[Array | None], key: jax.Array | None
     ) -> Array:
-        """What the tokens take from both images, before dropout, residual and norm."""
+        """Computes the merged output of both cross-attentions, before dropout, residual and norm.
+
+        Args:
+            tokens: The tokens that the queries are computed from.
+            source: The tokens of both images.
+            head_gate: Gates of the heads of both cross-attentions, `[batch, heads]` each; None leaves them open.
+            key: Random key of the dropout; None for evaluation.
+
+        Returns:
+            One vector per token, laid out like `tokens.values`.
+        """
         keys = split_key(key, 2)
         first = self.cross_attention(tokens=tokens, source=source.first, head_gate=head_gate.first, key=keys[0])
         second = self.twin_attention(tokens=tokens, source=source.second, head_gate=head_gate.second, key=keys[1])
@@ -98,11 +115,12 @@ class TwinLayer(PostNormLayer):
 
 
 class TwinTextTransformer(TextEmbedding):
-    """Embeddings, and layers that read two images: `layers` take the mean, `merge_layers` (if any) a linear map.
+    """A text encoder that reads two images; `layers` average what they read, `merge_layers` merge it linearly.
 
     Args:
-        config: of the model.
-        rngs: for the initial weights.
+        config: Configuration of the model; its `first_merge` says where `merge_layers` begin, which are None if they
+            are empty.
+        rngs: Random numbers of the initial weights.
     """
 
     def __init__(self, config: BlipConfig, *, rngs: nnx.Rngs):

@@ -1,4 +1,4 @@
-"""BLIP that answers questions: their encoder reads the image, a decoder of answers reads the encoded question."""
+"""BLIP for question answering: an encoder of questions reads the image, a decoder of answers reads the question."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,14 @@ from smarttrim_jax.trimming.gates import GateKey, Trim, TrimRecord
 
 
 class BlipVqa(Blip):
-    """A call encodes questions and returns their states, `state["text"]`, and no logits; then `decode` or `rank`."""
+    """Question answering; a call encodes questions, and `decode` or `rank` then score answers.
+
+    A call returns no logits; the states of the questions are `state["text"]` of its output.
+
+    Args:
+        config: Sizes, task and trimming.
+        rngs: Random numbers of the initial weights.
+    """
 
     def __init__(self, config: BlipConfig, *, rngs: nnx.Rngs):
         super().__init__(config, rngs=rngs)
@@ -32,12 +39,12 @@ class BlipVqa(Blip):
         self.decoder = TextDecoder(config, config.text.width, rngs=rngs)
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
-        """The image and the question, which begins with [ENC]."""
+        """Embeds the image and the question, which begins with [ENC]; see `VisionLanguageModel.embed`."""
         return self._embed_pair(images, "text", self.text, ids, mask, key)
 
     @property
     def stages(self) -> Stages:
-        """The image encoder, then the question's, which reads the image in every layer."""
+        """The image encoder, then the question encoder, which reads the image in each layer."""
         return [*self.image_stages, self.readers["fusion"].run(self.text.layers, trimmers_of(self), self.config)]
 
     def read_out(self, state: State, record: TrimRecord) -> Output:
@@ -53,18 +60,24 @@ class BlipVqa(Blip):
         trim: Trim | None = None,
         key: jax.Array | None = None,
     ) -> Output:
-        """Answers as they are, read word by word (teacher forcing).
+        """Scores each word of given answers (teacher forcing).
 
         Args:
-            encoded: the questions.
-            ids: some answers to every question, beginning with [DEC].
-            mask: 1 for tokens, 0 for padding.
-            trim: how the trimmers decide.
-            key: of a training pass; None for evaluation.
+            encoded: Output of a call: the encoded questions.
+            ids: Token ids of some answers to each question, `[batch, answers, tokens]`; each answer begins with
+                [DEC].
+            mask: 1 for tokens, 0 for padding, `[batch, answers, tokens]`.
+            trim: How the trimmers decide; None runs at full capacity.
+            key: Random key of training; None for evaluation.
 
         Returns:
-            `logits["answer"]`, `[batch, answers, tokens, words]`, of the word behind each token; the state with the
-            answers as "target"; the record of both passes.
+            `logits["answer"]`, `[batch, answers, tokens, words]`, of the word after each token; the state with the
+            answers as side "target"; the record of both passes.
+
+        Raises:
+            ConfigError: The numbers of questions and rows of answers differ, or `trim` is given to a model without
+                trimmers.
+            DataError: Ids or mask hold values that cannot be used.
         """
         check_same_examples("encoded questions", encoded.state["text"].shape[0], "rows of answers", ids.shape[0])
         batch, answers, tokens = ids.shape
@@ -88,17 +101,18 @@ class BlipVqa(Blip):
         *,
         trim: Trim | None = None,
     ) -> tuple[Int[Array, "batch k"], Float[Array, "batch k"]]:
-        """The best answers of a list: the `k` likeliest by their first word, by the likelihood of all words.
+        """Finds the best answers of a list: the `k` likeliest by first word, ordered by the likelihood of all words.
 
         Args:
-            encoded: the questions.
-            ids: the list, each beginning with [DEC].
-            mask: 1 for tokens, 0 for padding.
-            k: answers read to their end (128 in the official evaluation).
-            trim: how the trimmers decide.
+            encoded: Output of a call: the encoded questions.
+            ids: Token ids of the answers, `[answers, tokens]`; each begins with [DEC].
+            mask: 1 for tokens, 0 for padding, `[answers, tokens]`.
+            k: Number of answers whose full likelihood is computed (128 in the official evaluation).
+            trim: How the trimmers decide; None runs at full capacity.
 
         Returns:
-            Their indices in the list, the best first, and their log-likelihoods (smoothed as in training).
+            The answers' indices in the list, the best first, `[batch, k]`, and their log-likelihoods with the label
+            smoothing of training, `[batch, k]`. Both have fewer columns if the list is shorter than `k`.
         """
         batch = encoded.state["text"].shape[0]
         start = jnp.broadcast_to(ids[:1, :1], (batch, 1, 1))

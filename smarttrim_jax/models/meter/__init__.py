@@ -1,4 +1,4 @@
-"""METER: CLIP-ViT + RoBERTa with lock-step co-attention, trimmed."""
+"""METER: CLIP-ViT and RoBERTa with lock-step co-attention, and trimmers."""
 
 from smarttrim_jax.models.config import register_backbone
 from smarttrim_jax.models.meter.config import FusionConfig, MeterConfig

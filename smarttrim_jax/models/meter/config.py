@@ -24,7 +24,7 @@ from smarttrim_jax.trimming.gates import TrimRecord
 if TYPE_CHECKING:
     from smarttrim_jax.models.base import VisionLanguageModel
 
-# The parts that METER trains at rates of their own (official file meter_utils.py).
+# The parts that METER trains with learning rates of their own (official file meter_utils.py).
 GROUPS: tuple[tuple[ParameterGroup, str], ...] = (
     ("trimmer", r"^trimmers/"),
     ("head", r"^head/"),
@@ -59,7 +59,7 @@ class FusionConfig(Settings):
 
     @property
     def parameters(self) -> int:
-        """Numbers in the matrices of both sides; biases and norms are left out."""
+        """The number of parameters in the matrices of both sides, without biases and norms."""
         return 2 * self.depth * layer_parameters(self.width, self.mlp_width, attentions=2)
 
 
@@ -106,47 +106,65 @@ class MeterConfig(EncodersConfig):
 
     @property
     def parameters(self) -> int:
-        """Numbers in the model's matrices and tables; trimmers, biases and norms are left out."""
+        """The number of parameters in the model's matrices and tables, without trimmers, biases and norms."""
         encoders = self.vision.parameters + self.text.parameters
         joined = (self.vision.width + self.text.width + 2 * self.fusion.width) * self.fusion.width
-        # Every number of a head's matrices is multiplied once.
+        # Each parameter of a head's matrices is multiplied once per example, so MACs count them.
         heads = sum(head_macs(head, self.fusion.width, self.images) for head in self.heads)
         return encoders + joined + self.fusion.parameters + heads
 
     @property
     def tasks(self) -> dict[str, str]:
-        """What the model can be trained for: its heads that choose among answers."""
+        """The tasks that the model can be trained for: its heads except masked language modelling."""
         return {head.name: "classes" for head in self.heads if head.kind != "mlm"}
 
     @property
     def depths(self) -> dict[str, int]:
-        """Layers of each part of `trimming`."""
+        """The number of layers that each part of `trimming` applies to."""
         return {"image": self.vision.depth, "text": self.text.depth, "cross_modal": self.fusion.depth}
 
     def build(self, *, rngs: nnx.Rngs) -> "VisionLanguageModel":
-        """The model with fresh parameters; see `ModelConfig.build`."""
+        """Builds the model with fresh parameters; see `ModelConfig.build`."""
         from smarttrim_jax.models.meter.model import Meter  # it imports this module
 
         return Meter(self, rngs=rngs)
 
     def macs(self, record: TrimRecord, *, trimmed: bool = True) -> Float[Array, " batch"]:
-        """MACs of every example; see `ModelConfig.macs`."""
+        """Counts the multiply-adds of each example; see `ModelConfig.macs`."""
         return meter_macs(self, record, trimmed=trimmed)
 
     def parameter_group(self, path: str) -> ParameterGroup:
-        """The group whose learning rate a parameter follows; see `ModelConfig.parameter_group`."""
+        """Returns the group whose learning rate a parameter uses; see `ModelConfig.parameter_group`."""
         return next((group for group, pattern in GROUPS if re.search(pattern, path)), "backbone")
 
     def is_stacked(self, path: str) -> bool:
-        """Whether a parameter holds all layers of a kind; see `ModelConfig.is_stacked`."""
+        """Tells whether a parameter holds several layers; see `ModelConfig.is_stacked`."""
         return re.search(STACKED, path) is not None
 
     def outputs(self, task: str) -> int:
-        """The classes of the head of a task; 0 takes as many as the data has answers."""
+        """Returns the number of classes of a task's head.
+
+        Args:
+            task: Name of the task, which is the name of a head.
+
+        Returns:
+            The number of classes; 0 if it is left to the data.
+        """
         return next(head.outputs for head in self.heads if head.name == task)
 
     def fit_to(self, data: DatasetSizes, task: str) -> Self:
-        """The configuration with the data's vocabulary, and its answers for the task's head."""
+        """Fills in the vocabulary size, and the number of answers of the task's head; see `ModelConfig.fit_to`.
+
+        Args:
+            data: Sizes of the data set.
+            task: Name of the task that is trained.
+
+        Returns:
+            The configuration with all sizes.
+
+        Raises:
+            ConfigError: A size was not left to the data, and does not fit it.
+        """
         key = f"model.heads['{task}'].outputs"
         check_fits(key, self.outputs(task), data.answers, data.name, left_to_data=0)
         heads = tuple(

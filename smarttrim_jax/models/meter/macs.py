@@ -1,4 +1,4 @@
-"""METER's multiply-adds, as a function of what is kept."""
+"""METER's multiply-adds (MACs), as a function of what is kept."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -25,13 +25,13 @@ FUSED_TEXT = GateKey("fusion", "text")
 
 @dataclasses.dataclass(frozen=True)
 class SideOfRun:
-    """Sizes of one side of one run of layers, and what is trimmed there.
+    """The sizes of one side of one run of layers, and what is trimmed there.
 
     Attributes:
-        depth: Layers of the run.
-        layer: The layers' sizes.
-        where: What is trimmed.
-        other_widths: Widths of the other sides that its policy may look at.
+        depth: Number of layers of the run.
+        layer: Sizes of the layers.
+        where: What is trimmed, and from which layer on.
+        other_widths: Widths of the other sides that the side's policy may look at.
     """
 
     depth: int
@@ -41,12 +41,19 @@ class SideOfRun:
 
     @property
     def shape(self) -> SideShape:
-        """The side as a policy sees it."""
+        """The sizes of the side that its policy needs."""
         return SideShape(self.layer.width, self.layer.heads, self.other_widths)
 
 
 def sides(config: "MeterConfig") -> dict[GateKey, SideOfRun]:
-    """The sides of a METER's runs of layers, by the key of their gates."""
+    """Lists the sides of all runs of layers of a METER.
+
+    Args:
+        config: Configuration of the model.
+
+    Returns:
+        The sizes of each side by the key of its gates.
+    """
     trimming = config.trimming or TrimmingConfig()
     fusion = config.fusion
 
@@ -63,15 +70,15 @@ def sides(config: "MeterConfig") -> dict[GateKey, SideOfRun]:
 
 
 def meter_macs(config: "MeterConfig", record: TrimRecord, *, trimmed: bool = True) -> Float[Array, " batch"]:
-    """MACs of every example, differentiable in the gates.
+    """Counts the MACs of each example, differentiable in the gates.
 
     Args:
-        config: of the model.
-        record: of a forward pass; `record.opened()` for the same inputs at full capacity.
-        trimmed: count the trimmers, which a full-capacity pass does not run.
+        config: Configuration of the model.
+        record: The gates of a forward pass; `record.opened()` for the same inputs at full capacity.
+        trimmed: Whether to count the trimmers, which a full-capacity pass does not run.
 
     Returns:
-        MACs per example, all its images and texts together.
+        MACs of each example, `[batch]`, all its images and texts together.
     """
     vision = config.vision
     fusion = config.fusion
@@ -99,7 +106,7 @@ def meter_macs(config: "MeterConfig", record: TrimRecord, *, trimmed: bool = Tru
 
 
 def _entering(record: TrimRecord, key: GateKey) -> Float[Array, "batch tokens"]:
-    """The token gates that a run starts from: the fusion continues where the encoders left off."""
+    """The token gates at the start of a run; those of the fusion are the last ones of the encoders."""
     if key.run != "fusion":
         return record.present[key]
     last = record.gates[GateKey(key.side, key.side)].tokens[-1]

@@ -24,11 +24,11 @@ from smarttrim_jax.trimming.gates import GateKey, GatesByKey, TrimRecord
 
 
 class Meter(VisionLanguageModel):
-    """Two encoders, co-attention in lock-step, a head; trimmed wherever `config.trimming` says.
+    """Two encoders, lock-step co-attention and task heads, trimmed where `config.trimming` says.
 
     Args:
-        config: sizes, heads and trimming.
-        rngs: for the initial weights.
+        config: Sizes, heads and trimming.
+        rngs: Random numbers of the initial weights.
     """
 
     def __init__(self, config: MeterConfig, *, rngs: nnx.Rngs):
@@ -73,7 +73,7 @@ class Meter(VisionLanguageModel):
             self.trimmers = nnx.Dict(make_policies(config, config.trimming, rngs))
 
     def embed(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> State:
-        """Embeds both sides; each image is a row of its own. See `VisionLanguageModel.embed`."""
+        """Embeds images and texts; each image is a row of its own. See `VisionLanguageModel.embed`."""
         check_same_examples("examples of images", images.shape[0], "texts", ids.shape[0])
         if not self.config.share_text:
             ids, mask = (jnp.repeat(part, self.config.images, axis=0) for part in (ids, mask))
@@ -84,7 +84,7 @@ class Meter(VisionLanguageModel):
 
     @property
     def stages(self) -> Stages:
-        """Both encoders, the join, and the fusion."""
+        """Both encoders, the projection to the fusion's width, and the fusion."""
         config = self.config
         trimming = config.trimming or TrimmingConfig()
         trimmers = trimmers_of(self)
@@ -107,7 +107,14 @@ class Meter(VisionLanguageModel):
         ]
 
     def join(self, state: State) -> State:
-        """Both sides at the fusion's width with their token types; the text once per image."""
+        """Projects both sides to the fusion's width, adds token types, and repeats the text for each image.
+
+        Args:
+            state: Sides "image" and "text" after the encoders.
+
+        Returns:
+            Both sides, with one row per image each.
+        """
         image, text, images = state["image"], state["text"], self.config.images
         text = text.repeat(self._text_copies)
         kinds = self.type_embedding(jnp.arange(1 + images))
@@ -120,7 +127,14 @@ class Meter(VisionLanguageModel):
         }
 
     def join_present(self, present: Present) -> Present:
-        """Which tokens are no padding, once the text is there for each image."""
+        """Updates `ExampleInfo.present` for `join`, which repeats the text for each image.
+
+        Args:
+            present: For each side, `[rows, tokens]`, 1 for tokens that are no padding.
+
+        Returns:
+            The same for one row per image on both sides.
+        """
         return present | {"text": jnp.repeat(present["text"], self._text_copies, axis=0)}
 
     def read_out(self, state: State, record: TrimRecord) -> Output:
@@ -135,12 +149,21 @@ class Meter(VisionLanguageModel):
 
     @property
     def _text_copies(self) -> int:
-        """How many images each encoded text meets in the fusion."""
+        """The number of images that each encoded text is repeated for."""
         return self.config.images if self.config.share_text else 1
 
 
 def make_policies(config: MeterConfig, trimming: TrimmingConfig, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
-    """The stacked policies of every run that trims anything, by the name of their gates."""
+    """Builds the stacked policies of all runs that trim anything.
+
+    Args:
+        config: Configuration of the model.
+        trimming: What is trimmed, and by which policy.
+        rngs: Random numbers of the initial weights.
+
+    Returns:
+        The policies by the name of their gates.
+    """
     return existing(
         {
             key: stack_policies(side.shape, side.depth, side.where, trimming, rngs)
@@ -150,7 +173,17 @@ def make_policies(config: MeterConfig, trimming: TrimmingConfig, rngs: nnx.Rngs)
 
 
 def fusion_layer(layers: dict[str, PostNormLayer], state: State, gates: GatesByKey, key: jax.Array | None) -> State:
-    """One layer of both sides in lock-step, each reading the other's previous state."""
+    """Computes one layer of both sides in lock-step; each side reads the other's state before the layer.
+
+    Args:
+        layers: The layer of each side.
+        state: Sides "text" and "image" after the layer's decisions.
+        gates: The layer's gates.
+        key: Random key of the dropout; None for evaluation.
+
+    Returns:
+        Both sides after the layer.
+    """
     keys = split_key(key, 2)
 
     def compute(side: str, source: str, key: jax.Array | None) -> Any:

@@ -11,13 +11,29 @@ from smarttrim_jax.trimming.policies import LearnedPolicyConfig
 
 
 def meter_base(image_size: int = 384, **overrides: Any) -> MeterConfig:
-    """The official model: CLIP-ViT-B/16 (11 layers), RoBERTa-base, 6 + 6 fusion layers of width 768."""
+    """Configures the official model: CLIP-ViT-B/16 (11 layers), RoBERTa-base, 6 + 6 fusion layers of width 768.
+
+    Args:
+        image_size: Side of the square images, in pixels.
+        **overrides: Fields of `MeterConfig` to replace.
+
+    Returns:
+        The configuration.
+    """
     config = MeterConfig(vision=VisionConfig(image_size=image_size))
     return dataclasses.replace(config, **overrides)
 
 
 def meter_small(image_size: int = 112, **overrides: Any) -> MeterConfig:
-    """Width 384 throughout: DINOv2's ViT-S/14 and MiniLM-L6's sizes, 3 + 3 fusion layers."""
+    """Configures a model of width 384: sizes of DINOv2's ViT-S/14 and of MiniLM-L6, 3 + 3 fusion layers.
+
+    Args:
+        image_size: Side of the square images, in pixels.
+        **overrides: Fields of `MeterConfig` to replace.
+
+    Returns:
+        The configuration.
+    """
     config = MeterConfig(
         vision=VisionConfig(
             image_size=image_size,
@@ -51,7 +67,16 @@ def meter_small(image_size: int = 112, **overrides: Any) -> MeterConfig:
 
 
 def meter_tiny(image_size: int = 64, dropout: float = 0.0, **overrides: Any) -> MeterConfig:
-    """Small enough to train on two CPU cores in minutes: width 128; the vocabulary is the data's."""
+    """Configures a model of width 128, small enough to train on two CPU cores in minutes.
+
+    Args:
+        image_size: Side of the square images, in pixels.
+        dropout: Dropout of the text encoder and the fusion.
+        **overrides: Fields of `MeterConfig` to replace.
+
+    Returns:
+        The configuration, with trimmers; the vocabulary size is left to the data.
+    """
     config = MeterConfig(
         vision=VisionConfig(image_size=image_size, patch_size=8, width=128, depth=2, heads=4, mlp_width=256),
         text=TextConfig(
