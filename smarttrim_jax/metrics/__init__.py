@@ -1,4 +1,4 @@
-"""What a model is judged by: small objects that update and compute over named values, strings included."""
+"""Metrics: small objects that update and compute over named values of examples, texts included."""
 
 from smarttrim_jax.metrics.base import Mean, Metric, NamedValues
 from smarttrim_jax.metrics.scores import METRICS, Scores

@@ -1,4 +1,4 @@
-"""What every metric is: update and compute over named values of examples, on the host."""
+"""The protocol of metrics, which update and compute over named values of examples on the host."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -9,37 +9,37 @@ from smarttrim_jax.errors import ConfigError, quoted
 
 
 class Metric(Protocol):
-    """Scores what a model said about the examples of a split.
+    """Scores a model's outputs on the examples of a split.
 
-    A metric of a user's own is a class with these two methods that is constructed without arguments; it is named as
-    `package.module:Name`. Every real example of the split is given exactly once, however the split is divided into
-    batches, devices and processes; what fills up a last batch is left out. All processes update alike, so that all
-    compute the same.
+    A user's own metric is a class with these two methods that is constructed without arguments; it is named as
+    `package.module:Name`. Each real example of the split is passed exactly once, however the split is divided into
+    batches, devices and processes; fillers of a last batch are left out. All processes update alike, so all compute
+    the same scores.
 
-    A class attribute `needs`, a tuple of names, may ask a task for outputs that it computes on demand alone, because
-    they take long (a written `caption`).
+    A class attribute `needs`, a tuple of names, requests outputs that the task computes on demand only, because they
+    take long (such as a generated `caption`).
     """
 
     def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
-        """Takes some examples.
+        """Adds some examples.
 
         Args:
-            outputs: What the model said, by name: arrays whose first axis is that of the examples, or lists of
-                texts, one for each example. See `Task.named_values` for the names.
-            targets: What is right, in the same way.
+            outputs: The model's outputs by name: arrays whose first axis is that of the examples, or lists with one
+                text per example. See `Task.named_values` for the names.
+            targets: The right answers, in the same form.
         """
 
     def compute(self) -> Mapping[str, float]:
-        """The scores over all examples so far, by name; the first counts as the metric's own."""
+        """Returns the scores over all examples so far, by name; the first one stands for the metric."""
 
 
 class NamedValues(dict[str, Any]):
-    """Values by name; a name that is not there is an error that says which are.
+    """Values by name. Asking for a name that is missing raises an error that lists the available names.
 
     Args:
-        kind: What errors call one of the values, for example "output".
+        kind: What the error calls one of the values, for example "output".
         values: Values by name.
-        on_demand: Further names that would be there for a metric that `needs` them.
+        on_demand: Further names that would be available to a metric that `needs` them.
     """
 
     def __init__(self, kind: str, values: Mapping[str, Any], on_demand: Sequence[str] = ()):
@@ -57,14 +57,18 @@ class NamedValues(dict[str, Any]):
 
 
 class Mean:
-    """The mean of one number for every example."""
+    """The running mean of one number per example."""
 
     def __init__(self) -> None:
         self._sum = 0.0
         self._count = 0
 
     def add(self, values: Any) -> None:
-        """Takes the numbers of some examples, `[examples]`."""
+        """Adds the numbers of some examples.
+
+        Args:
+            values: Numbers or booleans, `[examples]`.
+        """
         numbers = np.asarray(values, np.float64)
         self._sum += float(numbers.sum())
         self._count += len(numbers)

@@ -1,4 +1,4 @@
-"""How well images and texts find each other."""
+"""Recall of retrieval between images and texts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,16 +7,16 @@ import numpy as np
 
 RANKS = (1, 5, 10)
 AT_ONCE = 1024
-"""Rows of similarities in memory: a split of 25,000 pairs has 625 million."""
+"""The number of rows of similarities held in memory at once: a split of 25,000 pairs has 625 million similarities."""
 
 
 class Recall:
-    """`recall`: the mean of recall at 1, 5 and 10 in both directions; and each of these six.
+    """`recall`: the mean of recall at 1, 5 and 10 in both directions; and each of these six numbers.
 
-    `text_recall@5` is the share of images among whose 5 most similar texts one belongs to them, `image_recall@5` the
-    share of texts among whose 5 most similar images one does. What has the same label belongs together. A right
-    candidate counts as found behind all wrong ones that are as similar, so that features which are all the same, or
-    no numbers, find nothing.
+    `text_recall@5` is the share of images with a right text among their 5 most similar texts, `image_recall@5` the
+    share of texts with a right image among their 5 most similar images. An image and a text belong together if they
+    have the same label. A right candidate is ranked after all wrong ones of equal similarity, so features that are
+    all equal or NaN have recall 0.
     """
 
     def __init__(self) -> None:
@@ -25,18 +25,18 @@ class Recall:
         self._labels: list[np.ndarray] = []
 
     def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
-        """Takes some pairs.
+        """Adds some pairs.
 
         Args:
             outputs: `image_features` and `text_features`, `[examples, features]`.
-            targets: `label`, `[examples]`: what belongs together has the same.
+            targets: `label`, `[examples]`, equal for images and texts that belong together.
         """
         self._images.append(np.asarray(outputs["image_features"]))
         self._texts.append(np.asarray(outputs["text_features"]))
         self._labels.append(np.asarray(targets["label"]))
 
     def compute(self) -> dict[str, float]:
-        """The seven shares, their mean first."""
+        """Returns the seven shares, their mean first; `recall` alone, which is NaN, before the first example."""
         if not any(map(len, self._labels)):
             return {"recall": float("nan")}
         images, texts, labels = (np.concatenate(parts) for parts in (self._images, self._texts, self._labels))
@@ -46,12 +46,21 @@ class Recall:
 
 
 def _ranks(queries: np.ndarray, candidates: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many wrong candidates are at least as similar to each query as the most similar right one, `[queries]`."""
+    """Counts the wrong candidates that are at least as similar to each query as its most similar right one.
+
+    Args:
+        queries: `[queries, features]`.
+        candidates: `[candidates, features]`, as many as queries.
+        labels: `[queries]`, the labels of queries and candidates.
+
+    Returns:
+        `[queries]`; 0 for a query whose most similar candidate is right.
+    """
     ranks = []
     for start in range(0, len(queries), AT_ONCE):
         similarities = queries[start : start + AT_ONCE] @ candidates.T  # [at once, candidates]
         belongs = labels[start : start + AT_ONCE, None] == labels
         best = np.where(belongs, similarities, -np.inf).max(axis=1, keepdims=True)
-        # Not ">=", of which nothing holds where a feature is no number.
+        # "not less" instead of ">=", so that NaN counts as at least as similar.
         ranks.append((~belongs & ~(similarities < best)).sum(axis=1))
     return np.concatenate(ranks)

@@ -1,4 +1,4 @@
-"""The metrics of an evaluation by name, and all of their scores together."""
+"""The registered metrics by name, and the scores of several metrics together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -22,21 +22,21 @@ METRICS: Registry[Callable[[], Metric]] = Registry(
         "word_accuracy": WordAccuracy,
     },
 )
-"""What makes a metric, by name."""
+"""The classes of the metrics, by name."""
 
 
 class Scores:
     """Several metrics over the same examples.
 
     Args:
-        names: Of the metrics, the primary one first; registered ones, or `package.module:Name` of modules that are
-            imported already.
+        names: Names of the metrics, the primary one first: registered names, or `package.module:Name` of modules that
+            are already imported.
 
     Attributes:
-        needs: Names of the outputs on demand that the metrics ask for.
+        needs: Names of the on-demand outputs that the metrics ask for.
 
     Raises:
-        ConfigError: There is no such metric, or it cannot be made.
+        ConfigError: A metric does not exist or cannot be constructed.
     """
 
     def __init__(self, names: Sequence[str]):
@@ -44,19 +44,24 @@ class Scores:
         self.needs = frozenset(need for metric in self._metrics.values() for need in getattr(metric, "needs", ()))
 
     def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
-        """Takes some examples; see `Metric.update`.
+        """Adds some examples to all metrics; see `Metric.update`.
+
+        Args:
+            outputs: The model's outputs by name.
+            targets: The right answers by name.
 
         Raises:
-            ConfigError: A metric asks for a value that there is not, or fails.
+            ConfigError: A metric asks for a value that does not exist, or fails.
         """
         for name, metric in self._metrics.items():
             _explained(name, lambda metric=metric: metric.update(outputs, targets))  # type: ignore[misc]
 
     def compute(self) -> dict[str, float | None]:
-        """All scores by name, those of the primary metric first; None for one that is not finite.
+        """Returns the scores of all metrics by name, those of the primary one first; None for one that is not finite.
 
         Raises:
-            ConfigError: A metric fails, computes something else than numbers by name, or a name of another's.
+            ConfigError: A metric fails, or returns something other than numbers by name, or two metrics return the
+                same name.
         """
         scores: dict[str, float | None] = {}
         for name, metric in self._metrics.items():
@@ -74,7 +79,7 @@ class Scores:
 
 
 def _made(name: str) -> Metric:
-    """The metric of a name, without examples."""
+    """Constructs the metric of a name."""
     metric = _explained(name, METRICS.find(name))
     if not callable(getattr(metric, "update", None)) or not callable(getattr(metric, "compute", None)):
         raise ConfigError(f"the metric {quoted(name)} lacks a method update or compute")
@@ -82,7 +87,7 @@ def _made(name: str) -> Metric:
 
 
 def _explained(name: str, function: Callable[[], T]) -> T:
-    """What a function of a metric returns; what it raises becomes one sentence about the metric."""
+    """Calls a function of a metric, and turns an exception into a ConfigError that names the metric."""
     try:
         return function()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Metrics that are the mean of one number for every example."""
+"""Metrics that are the mean of one number per example."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,40 +9,40 @@ from smarttrim_jax.metrics.base import Mean
 
 
 class Accuracy:
-    """`accuracy`: the share of examples whose first choice is right."""
+    """`accuracy`: the share of examples whose chosen answer is right."""
 
     def __init__(self) -> None:
         self._mean = Mean()
 
     def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
-        """Takes some examples.
+        """Adds some examples.
 
         Args:
-            outputs: `choice`, the number of the chosen answer, `[examples]`.
-            targets: `label`, the number of the right one, `[examples]`.
+            outputs: `choice`, the index of the chosen answer, `[examples]`.
+            targets: `label`, the index of the right answer, `[examples]`.
         """
         self._mean.add(np.asarray(outputs["choice"]) == np.asarray(targets["label"]))
 
     def compute(self) -> dict[str, float]:
-        """The share."""
+        """Returns the share; NaN before the first example."""
         return {"accuracy": self._mean.value}
 
 
 class WordAccuracy:
-    """`word_accuracy`: the share of a text's words that are the likeliest behind those before, on average."""
+    """`word_accuracy`: the share of a text's words that are the likeliest after those before, averaged over texts."""
 
     def __init__(self) -> None:
         self._mean = Mean()
 
     def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
-        """Takes some examples.
+        """Adds some examples.
 
         Args:
             outputs: `right_words`, the share of each text's words, `[examples]`.
-            targets: Nothing is read of them: the right words are those that the model was given.
+            targets: Not used: the right words are those that the model was given.
         """
         self._mean.add(outputs["right_words"])
 
     def compute(self) -> dict[str, float]:
-        """The mean share."""
+        """Returns the mean share; NaN before the first example."""
         return {"word_accuracy": self._mean.value}

@@ -1,4 +1,4 @@
-"""What a model is trained for: task losses, distillation, retrieval, and their sum."""
+"""Training objectives: task losses, distillation, retrieval losses, and their weighted sum."""
 
 from smarttrim_jax.objectives.language import sequence_loss
 from smarttrim_jax.objectives.losses import distillation_loss, soft_task_loss, task_loss

@@ -1,4 +1,4 @@
-"""Losses of texts that are written word by word (official files med.py, blip_vqa.py, blip.py of salesforce/BLIP)."""
+"""Losses of texts generated word by word (official files med.py, blip_vqa.py, blip.py of salesforce/BLIP)."""
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,16 @@ def sequence_loss(
     scored: Int[Array, "*batch tokens"] | Float[Array, "*batch tokens"],
     smoothing: float = 0.1,
 ) -> Float[Array, "*batch"]:
-    """Cross-entropy of every text, summed over its words: each is expected behind the one before.
+    """Cross-entropy of each text, summed over its words; each word is predicted from those before it.
 
     Args:
-        logits: of the word behind each token.
-        ids: the words; the first is given.
-        scored: 1 for words that count, 0 for padding or a prompt.
-        smoothing: share of the target that all words have in common.
+        logits: Logits of the word after each token, `[*batch, tokens, words]`.
+        ids: Token ids, `[*batch, tokens]`; the first one is given and not predicted.
+        scored: 1 for words that count, 0 for padding or a prompt, `[*batch, tokens]`.
+        smoothing: Share of the target that is spread evenly over all words (label smoothing).
+
+    Returns:
+        The loss of each text, `[*batch]`, float32.
     """
     likelihoods = jax.nn.log_softmax(logits[..., :-1, :].astype(jnp.float32))
     own = jnp.take_along_axis(likelihoods, ids[..., 1:, None], axis=-1)[..., 0]
@@ -33,13 +36,17 @@ def sequence_distillation(
     scored: Int[Array, "*batch tokens"] | Float[Array, "*batch tokens"],
     temperature: float,
 ) -> Float[Array, "*batch"]:
-    """How far the trimmed pass is from the full one, word by word, summed over every text; see `distillation_loss`.
+    """Distance of the trimmed pass from the full one, summed over the words of each text; see `distillation_loss`.
 
     Args:
-        teacher: logits of the word behind each token, at full capacity; without gradient.
-        student: those of the trimmed pass.
-        scored: as in `sequence_loss`.
-        temperature: of both.
+        teacher: Logits of the word after each token at full capacity, `[*batch, tokens, words]`; they get no
+            gradient.
+        student: Logits of the trimmed pass, with the same shape.
+        scored: 1 for words that count, 0 for padding or a prompt, `[*batch, tokens]`.
+        temperature: Temperature of both distributions.
+
+    Returns:
+        The distance of each text, `[*batch]`.
     """
     distances = distillation_loss("softmax", teacher[..., :-1, :], student[..., :-1, :], temperature)
     return jnp.sum(distances * scored[..., 1:], axis=-1)
@@ -50,23 +57,29 @@ def word_accuracy(
     ids: Int[Array, "*batch tokens"],
     scored: Int[Array, "*batch tokens"] | Float[Array, "*batch tokens"],
 ) -> Float[Array, "*batch"]:
-    """The share of every text's words that are the likeliest behind those before; 1 where greedy search writes it.
+    """The share of each text's words that are the likeliest ones after the words before.
 
     Args:
-        logits: of the word behind each token.
-        ids: the words; the first is given.
-        scored: as in `sequence_loss`.
+        logits: Logits of the word after each token, `[*batch, tokens, words]`.
+        ids: Token ids, `[*batch, tokens]`; the first one is given and not predicted.
+        scored: 1 for words that count, 0 for padding or a prompt, `[*batch, tokens]`.
+
+    Returns:
+        The share of each text, `[*batch]`; 1 if greedy search would generate the text, 0 if no word counts.
     """
     right = jnp.argmax(logits[..., :-1, :], axis=-1) == ids[..., 1:]
     return jnp.sum(right * scored[..., 1:], axis=-1) / jnp.maximum(jnp.sum(scored[..., 1:], axis=-1), 1)
 
 
 def words_behind(mask: Int[Array, "*batch tokens"], prompt: int) -> Int[Array, "*batch tokens"]:
-    """1 for words behind the prompt, 0 for it and for padding.
+    """Marks the words after a prompt.
 
     Args:
-        mask: 1 for tokens, 0 for padding.
-        prompt: leading tokens that are given, [DEC] among them.
+        mask: 1 for tokens, 0 for padding, `[*batch, tokens]`.
+        prompt: Number of leading tokens that are given, [DEC] included.
+
+    Returns:
+        `[*batch, tokens]`, 1 for words after the prompt, 0 for the prompt and padding.
     """
     return mask * (jnp.arange(mask.shape[-1]) >= max(prompt, 1))
 
@@ -78,14 +91,17 @@ def answer_loss(
     weights: Float[Array, "batch answers"],
     smoothing: float = 0.1,
 ) -> Float[Array, " batch"]:
-    """BLIP's loss for visual question answering: every answer's, by its weight, summed for each question.
+    """BLIP's loss for visual question answering: the weighted sum of the losses of each question's answers.
 
     Args:
-        logits: of the answers.
-        ids: of the answers.
-        mask: 1 for tokens, 0 for padding.
-        weights: the share of annotators who gave an answer; 0 for fillers.
-        smoothing: of the targets.
+        logits: Logits of the word after each token, `[batch, answers, tokens, words]`.
+        ids: Token ids of the answers, `[batch, answers, tokens]`.
+        mask: 1 for tokens, 0 for padding, `[batch, answers, tokens]`.
+        weights: Share of annotators who gave an answer, `[batch, answers]`; 0 for fillers.
+        smoothing: Label smoothing; see `sequence_loss`.
+
+    Returns:
+        The loss of each question, `[batch]`.
     """
     return jnp.sum(weights * sequence_loss(logits, ids, mask, smoothing), axis=-1)
 
@@ -97,14 +113,17 @@ def caption_loss(
     prompt: int,
     smoothing: float = 0.1,
 ) -> Float[Array, ""]:
-    """BLIP's loss for captions: the mean over all words of the batch behind the prompt.
+    """BLIP's loss for captions: the mean over all words of the batch after the prompt.
 
     Args:
-        logits: of the captions.
-        ids: of the captions.
-        mask: 1 for tokens, 0 for padding, and for whole captions that are fillers.
-        prompt: leading tokens that are given, [DEC] among them.
-        smoothing: of the targets.
+        logits: Logits of the word after each token, `[batch, tokens, words]`.
+        ids: Token ids of the captions, `[batch, tokens]`.
+        mask: 1 for tokens, 0 for padding and for all tokens of fillers, `[batch, tokens]`.
+        prompt: Number of leading tokens that are given, [DEC] included.
+        smoothing: Label smoothing; see `sequence_loss`.
+
+    Returns:
+        The loss, a scalar.
     """
     scored = words_behind(mask, prompt)
     return jnp.sum(sequence_loss(logits, ids, scored, smoothing)) / jnp.maximum(jnp.sum(scored), 1)

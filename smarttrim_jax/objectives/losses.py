@@ -1,4 +1,4 @@
-"""What a pass is judged by, one number for every example: the task's loss, and its distance from the full pass."""
+"""Losses of each example: the task's loss, and the distance of the trimmed pass from the full one."""
 
 from typing import Literal
 
@@ -13,12 +13,15 @@ LossKind = Literal["softmax", "sigmoid"]
 def soft_targets(
     ids: Int[Array, "batch given"], weights: Float[Array, "batch given"], answers: int
 ) -> Float[Array, "batch answers"]:
-    """How much each answer of the data set counts, from the few that every example gives.
+    """Makes a target for each answer of the data set from the few answers that each example gives.
 
     Args:
-        ids: Numbers of answers; negative ones have no place among the answers.
-        weights: Of these answers, 0 for fillers.
-        answers: How many the data set has.
+        ids: Indices of the given answers, `[batch, given]`; negative ones are ignored.
+        weights: Weights of the given answers, `[batch, given]`; 0 for fillers.
+        answers: Number of answers of the data set.
+
+    Returns:
+        The weight of each answer, `[batch, answers]`; weights of an answer given twice add up.
     """
     return jnp.einsum("bg,bga->ba", weights, jax.nn.one_hot(ids, answers, dtype=weights.dtype))
 
@@ -26,13 +29,16 @@ def soft_targets(
 def soft_task_loss(
     kind: LossKind, logits: Float[Array, "batch answers"], targets: Float[Array, "batch answers"]
 ) -> Float[Array, " batch"]:
-    """The task's loss for several right answers that count differently.
+    """The task's loss for several right answers with different weights.
 
     Args:
-        kind: "softmax" is cross-entropy with the targets as shares of their sum; "sigmoid" METER's VQA loss, binary
+        kind: "softmax" is cross-entropy with the targets divided by their sum. "sigmoid" is METER's VQA loss: binary
             cross-entropy summed over answers (the official mean times the number of answers).
-        logits: of the answers.
-        targets: between 0 and 1, of `soft_targets`.
+        logits: Logits of the answers, `[batch, answers]`.
+        targets: Weights of the answers between 0 and 1, `[batch, answers]`; see `soft_targets`.
+
+    Returns:
+        The loss of each example, `[batch]`.
     """
     if kind == "softmax":
         shares = targets / jnp.maximum(jnp.sum(targets, axis=-1, keepdims=True), jnp.finfo(targets.dtype).tiny)
@@ -43,12 +49,15 @@ def soft_task_loss(
 def task_loss(
     kind: LossKind, logits: Float[Array, "batch answers"], labels: Int[Array, " batch"]
 ) -> Float[Array, " batch"]:
-    """The task's loss for single labels.
+    """The task's loss for a single right answer.
 
     Args:
-        kind: "softmax" is cross-entropy; "sigmoid" as in `soft_task_loss`.
-        logits: of the answers.
-        labels: the right answers.
+        kind: "softmax" is cross-entropy; "sigmoid" is binary cross-entropy summed over answers.
+        logits: Logits of the answers, `[batch, answers]`.
+        labels: Indices of the right answers, `[batch]`.
+
+    Returns:
+        The loss of each example, `[batch]`.
     """
     if kind == "softmax":
         return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -61,14 +70,17 @@ def distillation_loss(
     student: Float[Array, "*batch answers"],
     temperature: float,
 ) -> Float[Array, "*batch"]:
-    """How far the trimmed logits are from the full ones, one number for each row; the teacher gets no gradient.
+    """The distance of trimmed logits from the full ones; the teacher gets no gradient.
 
     Args:
-        kind: "softmax": `T^2 KL(teacher || student)` at temperature T (Hinton et al. 2015); "sigmoid": binary
-            cross-entropy against the teacher's probabilities less its entropy, summed over answers.
-        teacher: logits at full capacity.
-        student: logits of the trimmed pass.
-        temperature: T; the sigmoid form does not use it.
+        kind: "softmax": `T^2 KL(teacher || student)` at temperature T (Hinton et al. 2015). "sigmoid": binary
+            cross-entropy against the teacher's probabilities minus their entropy, summed over answers.
+        teacher: Logits at full capacity, `[*batch, answers]`.
+        student: Logits of the trimmed pass, `[*batch, answers]`.
+        temperature: T; not used by "sigmoid".
+
+    Returns:
+        The distance of each row, `[*batch]`; 0 for equal logits.
     """
     teacher = jax.lax.stop_gradient(teacher)
     if kind == "softmax":

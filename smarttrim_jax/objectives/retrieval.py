@@ -1,7 +1,8 @@
 """Image-text contrastive learning and matching (official file blip_retrieval.py of BLIP), as pure functions.
 
-A second set of parameters follows the first slowly, the momentum model; its features, those of earlier batches in a
-queue among them, are what the first model's are compared with. Arrays are those of the global batch.
+A second set of parameters, the momentum model, follows the model's parameters slowly. The model's features are
+compared with the momentum model's features of this batch and of earlier batches, which are kept in a queue. Arrays
+are those of the global batch.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from smarttrim_jax.objectives.losses import distillation_loss
 from smarttrim_jax.ranges import Fraction, between
 
 NOBODY = -100
-"""The identity of a place in the queue that nothing was put into yet."""
+"""The identity of queue entries that were never filled."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +47,10 @@ class Queue:
     """Features of the momentum model from earlier batches.
 
     Attributes:
-        images: `[queue, features]`.
-        texts: `[queue, features]`.
-        identities: `[queue]`, equal for what belongs together.
-        pointer: the next place to be filled.
+        images: Image features, `[queue, features]`.
+        texts: Text features, `[queue, features]`.
+        identities: `[queue]`, equal for images and texts that belong together.
+        pointer: The entry that is filled next, a scalar.
     """
 
     images: Float[Array, "queue features"]
@@ -59,12 +60,15 @@ class Queue:
 
 
 def empty_queue(key: jax.Array, queue_size: int, features: int) -> Queue:
-    """A queue of random directions that belong to nothing.
+    """Makes a queue of random directions that belong to no example.
 
     Args:
-        key: of the directions.
-        queue_size: Pairs that the queue holds (57600 in the official settings); a multiple of the batch.
-        features: width of the vectors.
+        key: Random key of the directions.
+        queue_size: Number of pairs that the queue holds (57600 in the official settings); a multiple of the batch.
+        features: Width of the features.
+
+    Returns:
+        The queue.
     """
     images, texts = jax.random.normal(key, (2, queue_size, features), jnp.float32)
 
@@ -80,10 +84,19 @@ def enqueue(
     texts: Float[Array, "batch features"],
     identities: Int[Array, " batch"],
 ) -> Queue:
-    """The queue with the oldest features replaced by these.
+    """Replaces the oldest features of a queue.
+
+    Args:
+        queue: The queue.
+        images: Image features of the momentum model, `[batch, features]`.
+        texts: Text features of the momentum model, `[batch, features]`.
+        identities: `[batch]`, equal for images and texts that belong together.
+
+    Returns:
+        The queue with the new features.
 
     Raises:
-        ValueError: a batch whose multiple the queue is not.
+        ValueError: The queue's size is no multiple of the batch.
     """
     queue_size, batch = queue.identities.shape[0], identities.shape[0]
     if queue_size % batch:
@@ -101,12 +114,15 @@ def enqueue(
 
 
 def momentum_update(momentum: Any, params: Any, rate: float = 0.995) -> Any:
-    """The momentum model's parameters, a little nearer to the model's.
+    """Moves the momentum model's parameters towards the model's: `rate * momentum + (1 - rate) * params`.
 
     Args:
-        momentum: of the momentum model.
-        params: of the model.
-        rate: share that stays.
+        momentum: Parameters of the momentum model.
+        params: Parameters of the model, a tree of the same structure.
+        rate: Share of the momentum model's parameters that stays.
+
+    Returns:
+        The momentum model's parameters after the step.
     """
     return jax.tree.map(lambda slow, fast: rate * slow + (1.0 - rate) * fast, momentum, params)
 
@@ -117,13 +133,16 @@ def soft_targets(
     candidates: Int[Array, " candidates"],
     alpha: Float[Array, ""] | float,
 ) -> Float[Array, "batch candidates"]:
-    """What belongs together in equal shares, mixed with what the momentum model finds alike; no gradient.
+    """Mixes hard targets (equal shares for all that belong together) with the momentum model's similarities.
 
     Args:
-        similarities: of the momentum model, over the temperature.
-        own: identities of the rows.
-        candidates: identities of the columns.
-        alpha: share of the momentum model (0.4, risen to over the first two epochs).
+        similarities: Similarities of the momentum model's features divided by the temperature, `[batch, candidates]`.
+        own: Identities of the rows, `[batch]`.
+        candidates: Identities of the columns, `[candidates]`.
+        alpha: Share of the momentum model in the targets (officially 0.4, reached over the first two epochs).
+
+    Returns:
+        Targets whose rows sum to 1, `[batch, candidates]`; no gradient flows through them.
     """
     same = (own[:, None] == candidates).astype(jnp.float32)
     hard = same / jnp.sum(same, axis=1, keepdims=True)
@@ -140,17 +159,20 @@ def itc_loss(
     temperature: Float[Array, ""],
     alpha: Float[Array, ""] | float,
 ) -> Float[Array, " batch"]:
-    """The contrastive loss, image to text and text to image in equal parts, one number per example.
+    """The contrastive loss: the mean of image to text and text to image.
 
     Args:
-        images: features of the model, of length 1.
-        texts: features of the model, of length 1.
-        momentum_images: of the momentum model for the same images.
-        momentum_texts: of the momentum model for the same texts.
-        identities: equal for what belongs together.
-        queue: of earlier batches.
-        temperature: of the similarities; see `bounded_temperature`.
-        alpha: see `soft_targets`.
+        images: The model's image features, `[batch, features]`, of length 1.
+        texts: The model's text features, `[batch, features]`, of length 1.
+        momentum_images: The momentum model's features of the same images.
+        momentum_texts: The momentum model's features of the same texts.
+        identities: `[batch]`, equal for images and texts that belong together.
+        queue: Features of earlier batches.
+        temperature: Temperature of the similarities; see `bounded_temperature`.
+        alpha: Share of the momentum model in the targets; see `soft_targets`.
+
+    Returns:
+        The loss of each example, `[batch]`.
     """
     momentum_images, momentum_texts = jax.lax.stop_gradient((momentum_images, momentum_texts))
     candidates = jnp.concatenate([identities, queue.identities])
@@ -174,16 +196,19 @@ def row_distillation(
     temperature: Float[Array, ""],
     softness: float,
 ) -> Float[Array, " batch"]:
-    """How far the trimmed pass ranks candidates from how the full one does, the mean of both directions.
+    """The distance of the trimmed pass from the full one in ranking candidates, averaged over both directions.
 
     Args:
-        teacher: images' and texts' features at full capacity; without gradient.
-        student: those of the trimmed pass.
-        momentum_images: candidates of this batch, of the momentum model.
-        momentum_texts: candidates of this batch, of the momentum model.
-        queue: candidates of earlier batches.
-        temperature: of the similarities; without gradient.
-        softness: of the distillation, see `distillation_loss`.
+        teacher: Image and text features at full capacity, `[batch, features]` each; they get no gradient.
+        student: Image and text features of the trimmed pass.
+        momentum_images: The momentum model's features of the images, which are candidates.
+        momentum_texts: The momentum model's features of the texts, which are candidates.
+        queue: Features of earlier batches, which are candidates too.
+        temperature: Temperature of the similarities; it gets no gradient.
+        softness: Temperature of the distillation; see `distillation_loss`.
+
+    Returns:
+        The distance of each example, `[batch]`.
     """
     texts = jnp.concatenate([momentum_texts, queue.texts])
     images = jnp.concatenate([momentum_images, queue.images])
@@ -196,7 +221,14 @@ def row_distillation(
 
 
 def bounded_temperature(temperature: Float[Array, ""]) -> Float[Array, ""]:
-    """The learned temperature, kept between .001 and .5; to be applied to the parameter before every step."""
+    """Clips the learned temperature to 0.001 to 0.5; apply it to the parameter before each step.
+
+    Args:
+        temperature: The learned temperature, a scalar.
+
+    Returns:
+        The clipped temperature.
+    """
     return jnp.clip(temperature, 0.001, 0.5)
 
 
@@ -207,24 +239,25 @@ def hard_negatives(
     identities: Int[Array, " batch"],
     temperature: Float[Array, ""],
 ) -> tuple[Int[Array, " batch"], Int[Array, " batch"]]:
-    """A wrong image for every text and a wrong text for every image, the likelier the more alike.
+    """Draws a wrong image for each text and a wrong text for each image, with probability by their similarity.
 
     Args:
-        key: of the draw.
-        images: features, of length 1.
-        texts: features, of length 1.
-        identities: equal for what belongs together, which is never drawn.
-        temperature: of the similarities.
+        key: Random key of the draw.
+        images: Image features, `[batch, features]`, of length 1.
+        texts: Text features, `[batch, features]`, of length 1.
+        identities: `[batch]`, equal for images and texts that belong together; these are never drawn, unless the
+            whole batch belongs together.
+        temperature: Temperature of the similarities.
 
     Returns:
-        Rows of images, for every text; rows of texts, for every image.
+        Indices of images, one for each text, `[batch]`; indices of texts, one for each image, `[batch]`.
     """
     same = identities[:, None] == identities
     similarities = jax.lax.stop_gradient(images @ texts.T / temperature)
     image_key, text_key = jax.random.split(key)
 
     def draw(key: jax.Array, scores: Array) -> Array:
-        # Where all belong together there is no wrong one: any is drawn.
+        # If the whole batch belongs together there is no wrong candidate, so any one is drawn.
         allowed = ~same | jnp.all(same, axis=1, keepdims=True)
         return jax.random.categorical(key, jnp.where(allowed, scores, -jnp.inf), axis=1)
 
@@ -236,12 +269,15 @@ def itm_loss(
     wrong_image: Float[Array, "batch 2"],
     wrong_text: Float[Array, "batch 2"],
 ) -> Float[Array, " batch"]:
-    """The matching loss, the mean over an example's right pair and two wrong ones.
+    """The matching loss: the mean over each example's right pair and two wrong pairs.
 
     Args:
-        right: logits (no match, match) of the pairs that belong together.
-        wrong_image: of every text with a wrong image.
-        wrong_text: of every image with a wrong text.
+        right: Logits (no match, match) of the pairs that belong together, `[batch, 2]`.
+        wrong_image: Logits of each text with a wrong image, `[batch, 2]`.
+        wrong_text: Logits of each image with a wrong text, `[batch, 2]`.
+
+    Returns:
+        The loss of each example, `[batch]`.
     """
     logits = jnp.stack([right, wrong_image, wrong_text], axis=1)
     labels = jnp.broadcast_to(jnp.array([1, 0, 0]), logits.shape[:2])

@@ -1,4 +1,4 @@
-"""The training loss: its terms, their weights, their sum."""
+"""The training loss: its terms, their weights and their sum."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from smarttrim_jax.ranges import NonNegativeFloat, PositiveFloat
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig(Settings):
-    """What the loss is made of: `task(trimmed) + full * task(full) + distillation * distill(full -> trimmed) + cost`.
+    """Weights of the loss `task(trimmed) + full * task(full) + distillation * distill(full -> trimmed) + cost`.
 
     The cost has its own weight and target in `trimming.cost.CostConfig`.
 
@@ -30,7 +30,15 @@ class ObjectiveConfig(Settings):
 
 
 def weighted_mean(per_example: Float[Array, " batch"], weights: Float[Array, " batch"]) -> Float[Array, ""]:
-    """The mean over the examples; those of weight 0 are fillers."""
+    """Computes the weighted mean over the examples; fillers have weight 0.
+
+    Args:
+        per_example: A number for each example, `[batch]`.
+        weights: Weight of each example, `[batch]`.
+
+    Returns:
+        The mean, a scalar. The sum of the weights is taken as at least 1, so it is 0 for fillers alone.
+    """
     return jnp.sum(per_example * weights) / jnp.maximum(jnp.sum(weights), 1.0)
 
 
@@ -41,13 +49,17 @@ def weighted_terms(
     trimmed: Float[Array, ""] | None = None,
     distance: Float[Array, ""] | None = None,
 ) -> dict[str, Float[Array, ""]]:
-    """The terms by name, each with its weight; their sum, with the cost, is the loss.
+    """Multiplies the terms of the loss by their weights.
 
     Args:
-        config: the weights.
-        full: the task's loss at full capacity, if that pass was run; it weighs 1 where it stands alone.
-        trimmed: the task's loss of the trimmed pass, if that was run.
-        distance: of the trimmed pass from the full one.
+        config: The weights.
+        full: The task's loss at full capacity, a scalar; None if that pass was not run. Without a trimmed pass it has
+            weight 1.
+        trimmed: The task's loss of the trimmed pass, a scalar; None if that pass was not run.
+        distance: Distance of the trimmed pass from the full one, a scalar; None if it was not computed.
+
+    Returns:
+        The weighted terms by name ("task_full", "task_trimmed", "distillation"); their sum plus the cost is the loss.
     """
     terms = {}
     if full is not None:
@@ -60,5 +72,12 @@ def weighted_terms(
 
 
 def total_loss(terms: dict[str, Float[Array, ""]]) -> Float[Array, ""]:
-    """The sum of all terms."""
+    """Sums the terms of the loss.
+
+    Args:
+        terms: Weighted terms by name, scalars; at least one.
+
+    Returns:
+        The loss, a scalar.
+    """
     return jnp.sum(jnp.stack(list(terms.values())))
