@@ -1,8 +1,8 @@
 """One program for every cost: the bucket is chosen on the device, layer by layer.
 
-The closed tokens of a padded state leave memory for the length of one layer only: its branches differ in how many
-tokens they hold, and `lax.switch` takes the smallest that holds the batch's. No host is asked, so that the whole
-model is one program that can be exported.
+The closed tokens of a padded state are removed for the duration of one layer. The layer has branches that differ in
+the number of tokens they hold, and `lax.switch` takes the smallest one that holds the batch's open tokens. The host
+is not involved, so the whole model is one program that can be exported.
 """
 
 import dataclasses
@@ -29,10 +29,11 @@ class AdaptiveConfig(Settings):
     """The branches of the adaptive program.
 
     Attributes:
-        shares: of the tokens that a branch holds, for each side that a layer changes; 1 is always among them.
-        longest: how much longer than the batch's mean its longest example may be in a branch.
-        multiple: sizes are multiples of it; 128 suits TPUs.
-        scan: compile one layer of each run and loop over it; otherwise every layer has branches of its own.
+        shares: Shares of the tokens that the branches hold, for each side that a layer changes; 1 is always among
+            them.
+        longest: How much longer than the batch's mean its longest example may be in a branch.
+        multiple: Sizes are multiples of it; 128 suits TPUs.
+        scan: Compile one layer of each run and loop over it; otherwise each layer has branches of its own.
     """
 
     shares: tuple[ShareAboveZero, ...] = (0.15, 0.25, 0.35, 0.5, 0.7)
@@ -44,16 +45,20 @@ class AdaptiveConfig(Settings):
 def adaptive_apply(
     model: Functional, config: AdaptiveConfig, params: Params, images: Array, ids: Array, mask: Array, trim: Trim
 ) -> Output:
-    """A model's call for evaluation, with the work of closed tokens left out.
+    """Computes a model's call for evaluation, leaving out the work of closed tokens.
 
     Args:
-        model: whose parameters these are.
-        config: of the branches.
-        params: of the model.
-        images: as in a model's call.
-        ids: of the text's tokens.
-        mask: 1 for tokens, 0 for padding.
-        trim: how the trimmers decide.
+        model: The model as functions of its parameters.
+        config: The branches of each layer.
+        params: The model's parameters.
+        images: Normalised images, `[batch, height, width, 3]` or `[batch, images, height, width, 3]`.
+        ids: Token ids of the texts, `[batch, tokens]`.
+        mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+        trim: How the trimmers decide.
+
+    Returns:
+        The output of the call, equal to that of padded execution for open tokens; the vectors of closed tokens in the
+        state are those at the time they closed.
     """
     bound = model.bind(params)
     stages = [_switched(stage, config) if isinstance(stage, LayerRun) else stage for stage in bound.stages]
@@ -61,7 +66,7 @@ def adaptive_apply(
 
 
 def _switched(run: LayerRun, config: AdaptiveConfig) -> LayerRun:
-    """The run with a branch for every combination of its sides' sizes."""
+    """Adds branches to a run of layers, one for each combination of its sides' sizes."""
 
     def compute(layers: Any, state: State, gates: GatesByKey, key: None, **inputs: Array) -> State:
         ladders = {side: _sizes(state[side], config) for side in run.side_names}
@@ -88,7 +93,7 @@ def _switched(run: LayerRun, config: AdaptiveConfig) -> LayerRun:
 
 
 def _sizes(tokens: Tokens, config: AdaptiveConfig) -> list[tuple[int, int]]:
-    """Packed length and row capacity of every branch, ascending; the last holds everything."""
+    """Lists packed length and row capacity of each branch in ascending order; the last one holds everything."""
     batch, length = tokens.shape
 
     def rounded(count: float, most: int) -> int:
@@ -96,7 +101,7 @@ def _sizes(tokens: Tokens, config: AdaptiveConfig) -> list[tuple[int, int]]:
 
     sizes = []
     for share in sorted({*config.shares, 1.0}):
-        kept = max(share * length, 1.0)  # of every example, whose global token is never closed
+        kept = max(share * length, 1.0)  # at least the global token of each example, which never closes
         packed_length = rounded(kept * batch, batch * length)
         row_capacity = packed_length if batch == 1 else rounded(config.longest * kept, length)
         if (packed_length, row_capacity) not in sizes:
@@ -105,14 +110,14 @@ def _sizes(tokens: Tokens, config: AdaptiveConfig) -> list[tuple[int, int]]:
 
 
 def _smallest(counts: Int[Array, " batch"], sizes: list[tuple[int, int]]) -> Int[Array, ""]:
-    """The first size that holds all tokens, and the longest example's."""
+    """The index of the first size that holds all open tokens of the batch and those of its longest example."""
     packed_length, row_capacity = (jnp.asarray(part) for part in zip(*sizes, strict=True))
     holds = (jnp.sum(counts) <= packed_length) & (jnp.max(counts) <= row_capacity)
     return jnp.argmax(holds).astype(jnp.int32)
 
 
 def _put_back(tokens: Tokens, small: Tokens) -> Padded:
-    """The padded state with the new values of the tokens that were computed."""
+    """Writes the vectors of the tokens that were computed back into the padded state."""
     gate = tokens.padded_gate
     values = jnp.where(gate[..., None] > 0, small.pad(small.values), tokens.values)
     return Padded(values, gate)

@@ -1,4 +1,8 @@
-"""Which sizes programs are compiled for: rungs of a ladder at first, then more and more those that exist already."""
+"""The choice of buckets, the sizes that programs are compiled for.
+
+At first a batch gets the smallest size of a ladder that holds its tokens; the more sizes are compiled, the more it is
+given one that exists already.
+"""
 
 import dataclasses
 import math
@@ -10,11 +14,11 @@ from smarttrim_jax.tokens.rounding import ladder, smallest_rung
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """Memory for the tokens of one side.
+    """The sizes of packed memory for the tokens of one side.
 
     Attributes:
-        packed_length: For how many tokens of the whole batch.
-        row_capacity: For how many of any example.
+        packed_length: Number of tokens of the whole batch that it holds.
+        row_capacity: Number of tokens of any single example that it holds.
     """
 
     packed_length: int
@@ -26,10 +30,10 @@ class Occupancy:
     """What one side holds before a stage.
 
     Attributes:
-        shape: Examples, and tokens of each at first.
-        bucket: Where they are.
+        shape: Number of examples, and of original tokens per example.
+        bucket: The bucket that the side is in.
         total: Open tokens of the batch.
-        longest: Open tokens of its longest example.
+        longest: Open tokens of the example that has the most.
     """
 
     shape: tuple[int, int]
@@ -38,11 +42,25 @@ class Occupancy:
     longest: int
 
     def fits(self, bucket: Bucket) -> bool:
-        """Whether a bucket holds all open tokens."""
+        """Tells whether a bucket holds all open tokens.
+
+        Args:
+            bucket: The bucket.
+
+        Returns:
+            Whether both of its sizes suffice.
+        """
         return self.total <= bucket.packed_length and self.longest <= bucket.row_capacity
 
     def smallest(self, config: ExecutionConfig) -> Bucket:
-        """The smallest bucket of the ladder that holds them; the one where they are, if little would be gained."""
+        """Returns the smallest bucket of the ladder that holds the open tokens.
+
+        Args:
+            config: Growth of the ladders, and the least share of the packed length that a compaction must save.
+
+        Returns:
+            The bucket; the present one if a compaction would save too little.
+        """
         batch, length = self.shape
         packed_length = smallest_rung(self.total, ladder(batch * length, config.length_growth, config.rounding))
         if packed_length > (1 - config.gain) * self.bucket.packed_length:
@@ -54,23 +72,23 @@ class Occupancy:
 
     @property
     def largest(self) -> Bucket:
-        """What holds them whatever is open."""
+        """The bucket that holds the side's tokens even if all of them are open."""
         batch, length = self.shape
         return Bucket(batch * length, length)
 
 
 class Buckets:
-    """The sizes that every stage's programs are compiled for, for batches of one number of examples.
+    """The buckets that each stage's programs are compiled for, for batches with a given number of examples.
 
-    As the number of compiled buckets nears `max_buckets`, larger ones are accepted instead of compiling new ones (the
-    accepted waste grows with the square of the used share). Beyond it any that fits is taken, and only where there is
-    none the largest is added.
+    As the number of compiled buckets nears `max_buckets`, larger buckets are accepted instead of compiling new ones
+    (the accepted waste grows with the square of the used share). Once it is reached, any compiled bucket that fits is
+    taken, and only if there is none the largest possible one is added.
 
     Args:
         config: Growth of the ladders, and `max_buckets`.
 
     Attributes:
-        is_unbounded: Whether there is no bound, as while warming up.
+        is_unbounded: Whether the bound is ignored, as during warm-up.
     """
 
     def __init__(self, config: ExecutionConfig):
@@ -82,7 +100,7 @@ class Buckets:
         """Chooses a bucket for each side.
 
         Args:
-            stage: The stage whose programs will run.
+            stage: Name of the stage whose programs will run.
             sides: What each side holds.
 
         Returns:
@@ -107,4 +125,5 @@ class Buckets:
 
 
 def _size(buckets: Sequence[Bucket]) -> int:
+    """The packed length of all sides together."""
     return sum(bucket.packed_length for bucket in buckets)

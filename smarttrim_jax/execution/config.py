@@ -1,4 +1,4 @@
-"""How a model's stages are executed when closed tokens leave memory."""
+"""The configuration of packed execution."""
 
 import dataclasses
 import sys
@@ -11,7 +11,7 @@ from smarttrim_jax.configuration import Settings
 from smarttrim_jax.ranges import NonNegativeInt, PositiveInt, ShareBelowOne, between
 
 Growth = Annotated[float, between(1.001, 1000)]
-"""Ratio of neighbouring rungs: nearer to 1 a ladder takes millions of them."""
+"""The ratio of neighbouring sizes of a ladder; the nearer it is to 1, the more sizes the ladder has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,18 +19,18 @@ class ExecutionConfig(Settings):
     """How kept tokens are packed.
 
     Attributes:
-        every: Layers between two points where closed tokens leave memory.
+        every: Number of layers between two points where closed tokens are removed from memory.
         length_growth: Ratio between neighbouring packed lengths, for the tokens of the whole batch.
         capacity_growth: Ratio between neighbouring row capacities, for the tokens of one example in attention.
         multiple: All sizes are multiples of it; 0 takes 128 on TPUs and 8 elsewhere.
         gain: A compaction must shorten the packed length by at least this share.
-        group_heads: Batches of at most so many examples run a layer with the weights of those heads alone that any
-            of them opens; these are copied first.
+        group_heads: Batches of at most so many examples run each layer with the weights of only those heads that any
+            example opens; these weights are copied first.
         max_buckets: Upper bound on the (packed length, row capacity) pairs that all stages together are compiled for,
             per batch size. Once it is reached, batches use the smallest existing bucket that fits, and only where
-            none fits the largest is added. A bucket takes one program for layers with another behind them, and one
-            for a last layer.
-        microbatch: Numbers of a side (tokens times width) that are worked on at once; larger batches run in
+            none fits the largest is added. A bucket takes one program for layers with another layer after them, and
+            one for a last layer.
+        microbatch: Numbers of a side (tokens times width) that are computed at once; larger batches run in
             microbatches. 0 takes 2^21 on CPUs, whose caches hold no more, and no bound elsewhere.
     """
 
@@ -52,10 +52,10 @@ class ExecutionConfig(Settings):
 
     @property
     def rounding(self) -> int:
-        """`multiple`, for this process's device if none was asked for."""
+        """`multiple`, or this device's default if it is 0."""
         return self.multiple or (128 if jax.default_backend() == "tpu" else 8)
 
     @property
     def numbers_at_once(self) -> int:
-        """`microbatch`, for this process's device if none was asked for."""
+        """`microbatch`, or this device's default if it is 0."""
         return self.microbatch or (2**21 if jax.default_backend() == "cpu" else sys.maxsize)

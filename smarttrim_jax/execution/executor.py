@@ -1,8 +1,8 @@
-"""Packed execution: a model's stages folded with closed tokens leaving memory between layers.
+"""Packed execution: the host runs a model's stages and removes closed tokens from memory between layers.
 
-The layers, their parameters and their decisions are those of the padded execution; only where tokens lie differs.
-Before a layer that closes tokens the host reads two counts for every side, chooses buckets, and goes on with
-programs compiled for them; layers of one shape share these.
+Layers, parameters and decisions are those of padded execution; only the memory layout of the tokens differs. Before a
+layer that closes tokens, the host reads two counts for each side, chooses buckets, and continues with programs
+compiled for them. Layers of equal sizes share these programs.
 """
 
 import collections
@@ -30,24 +30,24 @@ Batch = tuple[Any, Any, Any]
 """Images, ids and mask, as a model's call takes them."""
 
 PackedLengths = list[tuple[str, dict[str, int]]]
-"""For every layer its run, and how many tokens of each side lie in memory."""
+"""For each layer, the name of its run and the number of tokens of each side in memory."""
 
 OPEN = 1e9
-"""An offset at which everything stays open."""
+"""An offset at which every gate stays open."""
 
 
 class PackedExecutor:
-    """Evaluates a model, leaving out of memory what it trims.
+    """Evaluates a model, removing the tokens that it trims from memory.
 
     Args:
-        model: whose parameters these are.
-        params: of the model; the layers are copied one by one, so that the given ones may be dropped.
-        config: of the packing.
+        model: The model as functions of its parameters.
+        params: The model's parameters. The layers are copied one by one, so the caller may drop these.
+        config: How tokens are packed; None takes the defaults.
 
     Attributes:
-        config: the same.
-        pauses: runs and layers before which the host waits for counts; None is before every layer that trims.
-        kept: share of their tokens that trimmed batches keep on average.
+        config: How tokens are packed.
+        pauses: The (run, layer) pairs before which the host waits for counts; None stands for all layers that trim.
+        kept: Mean share of its tokens that a trimmed batch keeps; 1 before `calibrate`.
     """
 
     def __init__(self, model: Functional, params: Params, config: ExecutionConfig | None = None):
@@ -66,21 +66,34 @@ class PackedExecutor:
 
     @property
     def compiled(self) -> int:
-        """Programs of layers made so far."""
+        """The number of layer programs compiled so far."""
         return sum(run.compiled for run in self.runs)
 
     def __call__(self, images: Any, ids: Any, mask: Any, *, trim: Trim | None = None) -> Output:
-        """The output of the model's call for the same arguments, but that the tokens of its state may be packed."""
+        """Evaluates one batch.
+
+        Args:
+            images: Normalised images, `[batch, height, width, 3]` or `[batch, images, height, width, 3]`.
+            ids: Token ids of the texts, `[batch, tokens]`.
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            trim: How the trimmers decide; None runs at full capacity, without the padding.
+
+        Returns:
+            The output of the model's call, except that the tokens of its state may be packed.
+        """
         (output,) = self.stream([(images, ids, mask)], trim=trim, in_flight=1)
         return output
 
     def stream(self, batches: Iterable[Batch], *, trim: Trim | None = None, in_flight: int = 2) -> Iterator[Output]:
-        """The outputs of many batches in order; while one waits for its counts, another computes.
+        """Evaluates many batches in order; while one waits for its counts, another one computes.
 
         Args:
-            batches: Each as the model's call takes it.
-            trim: how the trimmers decide; None runs at full capacity, without the padding.
-            in_flight: batches, or microbatches of them, computed by turns.
+            batches: Batches as the model's call takes them.
+            trim: How the trimmers decide; None runs at full capacity, without the padding.
+            in_flight: Number of batches, or of their microbatches, that are computed in turns.
+
+        Yields:
+            The output of each batch. The tokens of its state are packed, or padded if the batch ran in microbatches.
         """
         sizes: collections.deque[int] = collections.deque()
 
@@ -96,7 +109,16 @@ class PackedExecutor:
             yield join([first, *rest])
 
     def packed_lengths(self, batch: Batch, trim: Trim | None) -> PackedLengths:
-        """Every layer's run, and how many tokens of each side lie in memory, closed ones and fillers among them."""
+        """Runs a batch and reports the tokens that were in memory.
+
+        Args:
+            batch: Images, ids and mask.
+            trim: How the trimmers decide; None runs at full capacity, without the padding.
+
+        Returns:
+            For each layer, the name of its run and the number of tokens of each side in memory, closed ones and
+            fillers included.
+        """
         microbatches: list[PackedLengths] = []
         for microbatch, own in self._microbatches(batch, trim):
             microbatches.append([])
@@ -107,18 +129,18 @@ class PackedExecutor:
         ]
 
     def warmup(self, batch: Batch, *, shares: tuple[float, float] = (0.1, 1.0), longest: float = 1.3) -> int:
-        """Compiles the programs for all buckets between two shares of kept tokens, so that no batch waits for them.
+        """Compiles the programs for all buckets between two shares of kept tokens, so that later batches do not wait.
 
-        Afterwards batches share these, and only what none of them holds is compiled for.
-        With a persistent compilation cache (`JAX_COMPILATION_CACHE_DIR`) a later process only reads them.
+        Afterwards batches share these programs, and others are compiled only for what none of them holds. With a
+        persistent compilation cache (`JAX_COMPILATION_CACHE_DIR`), a later process reads the programs from it.
 
         Args:
-            batch: any of the size and text length to come.
-            shares: least and most of the tokens that batches are expected to keep, on average.
-            longest: how much more than the average the longest example may keep.
+            batch: Any batch of the size and text length to come.
+            shares: Least and largest share of the tokens that batches are expected to keep on average.
+            longest: How many times the average the longest example may keep.
 
         Returns:
-            Buckets compiled for.
+            The number of packed lengths that were compiled for.
         """
         (batch, _), *_ = self._microbatches(batch, Trim())
         prefix, _ = self._frame.start(*batch)
@@ -137,17 +159,18 @@ class PackedExecutor:
         return len(wanted)
 
     def calibrate(self, batches: Iterable[Batch], *, trim: Trim) -> OpenHeads:
-        """Learns from examples where closed tokens are worth removing, and which heads nobody opens.
+        """Measures on examples where removing closed tokens is worth it, and which heads no example opens.
 
-        The host then waits for counts only before layers that closed enough, and heads that no example opened leave
-        the weights. Outputs stay the same: where another example opens such a head, the layer runs with all of them.
+        Afterwards the host waits for counts only before layers that closed enough, and heads that no example opened
+        are left out of the weights. Outputs do not change: where a later example opens such a head, the layer runs
+        with all heads.
 
         Args:
-            batches: of examples like those to come.
-            trim: how the trimmers will decide.
+            batches: Batches of examples like those to come.
+            trim: How the trimmers will decide.
 
         Returns:
-            Which heads any example opens, `[layers, heads]`.
+            Whether any example opens a head, `[layers, heads]` for each gates' key and module.
         """
         kept: OpenHeads = {}
         records, at_first = [], []
@@ -164,7 +187,7 @@ class PackedExecutor:
         return kept
 
     def _microbatches(self, batch: Batch, trim: Trim | None) -> list[tuple[Batch, Trim | None]]:
-        """The batch, cut into what is worked on at once."""
+        """Splits a batch into microbatches, each with its part of `trim`."""
         examples, numbers = len(batch[1]), self._frame.numbers(batch)
         if trim is not None:
             trim.check(examples)
@@ -174,6 +197,7 @@ class PackedExecutor:
     def _results_in_order(
         self, microbatches: Iterable[tuple[Batch, Trim | None]], in_flight: int
     ) -> Iterator[Output]:
+        """Executes microbatches in turns, and yields their outputs in order."""
         going: list[_InFlight] = []
         for batch, trim in microbatches:
             going.append(_InFlight(self._execute(batch, trim)))
@@ -194,10 +218,11 @@ class PackedExecutor:
 
         Args:
             batch: Images, ids and mask.
-            trim: How the trimmers decide.
-            share: The share of all tokens that is kept from the start, whatever they are (for warming up).
-            longest: How much more of them the first example keeps.
-            lengths: A list that takes every layer's stage, and the tokens in memory of each of its sides.
+            trim: How the trimmers decide; None runs at full capacity.
+            share: Share of all tokens that stay open from the start, used by warm-up; 1 closes nothing.
+            longest: Factor by which the first example keeps more than that share.
+            lengths: A list to which, for each layer, its run and the tokens of each side in memory are appended; None
+                skips it.
 
         Yields:
             Device arrays of the counts of open tokens; the driver sends back their host values.
@@ -240,10 +265,11 @@ class PackedExecutor:
         return self._frame.read_out(state, gates, present)
 
     def _pauses_before(self, stage: str, layer: int) -> bool:
+        """Whether the host waits for counts before a layer."""
         return self.pauses is None or (stage, layer) in self.pauses
 
     def _without_closed(self, buckets: Buckets, stage: str, state: State, counts: Counts) -> State:
-        """The state, every side in the bucket that is chosen for the stage."""
+        """The state with each side moved to the bucket that is chosen for the stage."""
         before = {side: _bucket(state[side]) for side in sorted(state)}
         sides = [Occupancy(state[side].shape, bucket, *counts.tokens[side]) for side, bucket in before.items()]
         chosen = buckets.choose(stage, sides)
@@ -255,19 +281,20 @@ class PackedExecutor:
 
 
 def _bucket(tokens: Tokens) -> Bucket:
+    """The bucket that tokens are in."""
     row_capacity = tokens.row_capacity if isinstance(tokens, Packed) else tokens.shape[1]
     return Bucket(tokens.gate.size, row_capacity)
 
 
 class _InFlight:
-    """A batch in flight: the coroutine that executes it, the counts it waits for, its output at the end."""
+    """A batch in flight: the coroutine that executes it, the counts it waits for, and finally its output."""
 
     def __init__(self, execution: Generator[jax.Array, np.ndarray, Output]):
         self._execution, self._waiting = execution, next(execution)
         self._output: Output | None = None
 
     def step(self) -> Output | None:
-        """Hands over the counts and goes on to the next wait; the output once there is one."""
+        """Sends the counts to the coroutine and runs it to its next wait; returns the output once there is one."""
         if self._output is None:
             try:
                 self._waiting = self._execution.send(np.asarray(self._waiting))
@@ -276,7 +303,7 @@ class _InFlight:
         return self._output
 
     def result(self, others: Sequence["_InFlight"] = ()) -> Output:
-        """Goes to the end, giving the others a step for each of its own."""
+        """Runs the coroutine to its end and returns the output; after each step, other batches take a step too."""
         while (output := self.step()) is None:
             for other in others:
                 other.step()
@@ -284,7 +311,7 @@ class _InFlight:
 
 
 def _shortened(tokens: Tokens, share: float, longest: float) -> Tokens:
-    """With only the first tokens of every example open."""
+    """Closes all but the first tokens of each example."""
     examples, length = tokens.shape
     kept = np.full(examples, max(int(share * length), 1))
     kept[0] = min(int(longest * share * length) + 1, length) if longest > 1 else kept[0]
@@ -297,7 +324,7 @@ def _totals(record: TrimRecord) -> GatesByKey:
 
 
 def _tokens(totals: GatesByKey) -> float:
-    """Tokens that all layers together keep."""
+    """The number of tokens that all layers together keep."""
     return float(sum(gates.tokens.sum() for gates in totals.values()))
 
 

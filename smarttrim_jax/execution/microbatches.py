@@ -1,4 +1,4 @@
-"""Batches cut into microbatches: CPUs are slower on tokens that leave their caches."""
+"""Batches split into microbatches: CPUs are slower on tokens that do not fit their caches."""
 
 import dataclasses
 import math
@@ -15,22 +15,28 @@ T = TypeVar("T")
 
 
 def examples_at_once(numbers: float, most: int) -> int:
-    """Examples of a microbatch: a power of two, so that common batches leave no rest.
+    """Returns the number of examples of a microbatch: a power of two, which divides common batch sizes.
 
     Args:
-        numbers: Numbers that an example holds on its larger side.
-        most: Numbers that are worked on at once.
+        numbers: Numbers (tokens times width) that an example holds on its larger side.
+        most: Largest number of numbers to compute at once.
+
+    Returns:
+        The number of examples, at least 1.
     """
     return 2 ** max(math.floor(math.log2(most / numbers)), 0)
 
 
 def cut(part: T, examples: int, size: int) -> list[T]:
-    """What belongs to each microbatch.
+    """Splits a tree of arrays into microbatches.
 
     Args:
-        part: of the batch, with a leading axis of examples, or what all of them share.
-        examples: of the batch.
-        size: Examples of a microbatch; the last may have fewer.
+        part: Tree whose arrays have a leading axis of examples; scalars are shared by all microbatches.
+        examples: Number of examples of the batch.
+        size: Number of examples of a microbatch; the last one may have fewer.
+
+    Returns:
+        The part of each microbatch.
     """
     if size >= examples:
         return [part]
@@ -44,7 +50,14 @@ def cut(part: T, examples: int, size: int) -> list[T]:
 
 
 def join(outputs: Sequence[Any]) -> Any:
-    """The output of a whole batch from those of its microbatches; the tokens of several are padded."""
+    """Joins the outputs of microbatches to that of the whole batch.
+
+    Args:
+        outputs: The `Output` of each microbatch, in order.
+
+    Returns:
+        The output of the batch. Packed tokens become padded if there are several microbatches.
+    """
     if len(outputs) == 1:
         return outputs[0]
     return _join([jax.tree.map(_padded, each, is_leaf=_is_packed) for each in outputs])
@@ -55,6 +68,7 @@ def _is_packed(part: Any) -> bool:
 
 
 def _padded(part: Any) -> Any:
+    """Pads packed tokens and returns anything else unchanged."""
     return _pad(part) if _is_packed(part) else part
 
 
@@ -65,6 +79,7 @@ def _pad(tokens: Packed) -> Padded:
 
 @jax.jit
 def _join(outputs: Sequence[Any]) -> Any:
+    """Concatenates outputs: gates along axis 1, behind the axis of layers, and all other arrays along axis 0."""
     gates = _concatenate(1, [each.record.gates for each in outputs])
     rest = _concatenate(
         0, [dataclasses.replace(each, record=dataclasses.replace(each.record, gates={})) for each in outputs]

@@ -1,6 +1,6 @@
-"""Heads that leave the weights: those that no example of a calibration set opened, or none of a batch opens.
+"""Removal of heads from a layer's weights: those that no calibration example, or no example of a batch, opens.
 
-Exact all the same: where a later example opens a head that calibration did not see, the layer has all its heads.
+The result stays exact: if a later example opens a head that calibration did not see, the layer runs with all heads.
 """
 
 import dataclasses
@@ -15,14 +15,21 @@ from smarttrim_jax.tokens.rounding import round_up
 from smarttrim_jax.trimming.gates import GateKey, GatesByKey
 
 PARTS = {"heads": "attention", "cross_heads": "cross_attention", "twin_heads": "twin_attention"}
-"""The gates of a layer, and the module that each belongs to."""
+"""The module that each field of a layer's head gates belongs to."""
 
 OpenHeads = dict[tuple[GateKey, str], Bool[np.ndarray, "*layers heads"]]
-"""Whether any example opens a head, by the gates' key and part."""
+"""Whether any example opens a head, by the gates' key and field."""
 
 
 def open_heads(gates: GatesByKey) -> OpenHeads:
-    """Which heads of a record any of its examples opens, for every layer."""
+    """Finds the heads that any example of a record opens.
+
+    Args:
+        gates: The gates of a record, with a leading axis of layers.
+
+    Returns:
+        `[layers, heads]` for each gates' key and field.
+    """
     return {
         (key, part): np.asarray(np.any(opened, axis=-2))
         for key, gate in gates.items()
@@ -31,15 +38,23 @@ def open_heads(gates: GatesByKey) -> OpenHeads:
 
 
 def together(first: OpenHeads, second: OpenHeads) -> OpenHeads:
-    """What either opens."""
+    """Joins the open heads of two records.
+
+    Args:
+        first: Open heads of one record; empty for none.
+        second: Open heads of the other.
+
+    Returns:
+        The heads that are open in either.
+    """
     return {key: first[key] | second[key] for key in first} if first else second
 
 
 HEAD_GROUPS = 4
-"""Groups that a module's heads are counted in, so that few programs are compiled."""
+"""The number of groups that a module's heads are rounded up to, so that few programs are compiled."""
 
 HeadIndices = dict[tuple[GateKey, str], Int[Array, " fewer"]]
-"""The heads that a layer runs with, by the gates' key and part."""
+"""Indices of the heads that a layer runs with, by the gates' key and field."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +62,9 @@ class NarrowLayer:
     """A layer without the weights of some heads.
 
     Attributes:
-        graphdef: of the module, or dict of modules.
-        params: of it.
-        kept: the heads it still has.
+        graphdef: Graph definition of the layer's modules.
+        params: Parameters of the layer's modules.
+        kept: The heads that remain.
     """
 
     graphdef: Any
@@ -57,16 +72,27 @@ class NarrowLayer:
     kept: OpenHeads
 
     def serves(self, wanted: OpenHeads) -> bool:
-        """Whether it has every head that is wanted."""
+        """Tells whether the layer has all heads that are wanted.
+
+        Args:
+            wanted: Heads that any example opens, `[heads]` for each gates' key and field.
+
+        Returns:
+            Whether it has them.
+        """
         return all(not (wanted[key] & ~kept).any() for key, kept in self.kept.items())
 
 
 def narrow_layer(layers: dict[str, Any], kept: OpenHeads) -> NarrowLayer | None:
-    """The layer with only these heads, or None where it would keep them all.
+    """Removes heads from a layer's weights.
 
     Args:
-        layers: The layer's modules, each with an `attention`, by side.
-        kept: of this layer; at least one head of a module always stays.
+        layers: The layer's modules by side.
+        kept: The heads that remain, `[heads]` for each gates' key and field; where none is kept, the first head
+            remains.
+
+    Returns:
+        The narrower layer; None if all heads are kept.
     """
     if all(mask.all() for mask in kept.values()):
         return None
@@ -77,11 +103,14 @@ def narrow_layer(layers: dict[str, Any], kept: OpenHeads) -> NarrowLayer | None:
 
 
 def with_heads(layers: dict[str, Any], indices: HeadIndices) -> dict[str, Any]:
-    """The layer with the weights of only these heads.
+    """Makes a layer with the weights of some heads only.
 
     Args:
-        layers: The layer's modules, each with an `attention`, by side.
-        indices: of the heads that stay.
+        layers: The layer's modules by side.
+        indices: Indices of the heads that remain, by the gates' key and field.
+
+    Returns:
+        Copies of the modules with narrower attention.
     """
     narrow = {side: nnx.clone(module) for side, module in layers.items()}
     for (key, part), kept in indices.items():
@@ -91,10 +120,13 @@ def with_heads(layers: dict[str, Any], indices: HeadIndices) -> dict[str, Any]:
 
 
 def grouped(wanted: OpenHeads) -> HeadIndices | None:
-    """Indices of the wanted heads, filled up to whole groups with others; None where that would be all of them.
+    """Rounds the wanted heads up to whole groups.
 
     Args:
-        wanted: heads of a layer that any example of a batch opens.
+        wanted: Heads of a layer that any example of a batch opens, `[heads]` for each gates' key and field.
+
+    Returns:
+        Ascending indices of the wanted heads and of others that fill up the groups; None if these are all heads.
     """
     indices, fewer = {}, False
     for key, mask in wanted.items():

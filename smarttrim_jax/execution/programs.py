@@ -1,4 +1,4 @@
-"""The stages of a model as jitted functions; programs are cached by jit for every shape they meet."""
+"""The stages of a model as jitted functions; jit caches a program for each combination of shapes."""
 
 import dataclasses
 import functools
@@ -26,16 +26,16 @@ from smarttrim_jax.trimming.gates import GateKey, Gates, GatesByKey, Trim, TrimR
 
 LayerGates = dict[GateKey, list[Gates]]
 
-_unstack = jax.jit(unstack)  # one program, and not one for every array and layer
+_unstack = jax.jit(unstack)  # one program instead of one for each array and layer
 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """What the host learns before a layer.
+    """The counts that the host reads before a layer.
 
     Attributes:
-        tokens: open tokens of the whole batch and of its longest example, by side.
-        heads: which heads of the layer any example opens.
+        tokens: For each side, the open tokens of the whole batch and those of its longest example.
+        heads: Whether any example opens a head of the layer.
     """
 
     tokens: dict[str, tuple[int, int]]
@@ -43,7 +43,15 @@ class Counts:
 
 
 def count(state: State, gates: GatesByKey) -> jax.Array:
-    """`Counts` as one line of numbers, for a single transfer."""
+    """Computes `Counts` as one array of integers, which takes a single transfer to the host.
+
+    Args:
+        state: The tokens of each side.
+        gates: Gates of a layer; empty for none.
+
+    Returns:
+        Two numbers for each side in the order of the sides' names, then one for each head.
+    """
     tokens = [state[name].counts for name in sorted(state)]
     numbers = [jnp.stack([jnp.sum(part), jnp.max(part)]) for part in tokens]
     heads = [(jnp.max(opened, axis=0) > 0).astype(jnp.int32) for _, opened in _modules(gates)]
@@ -51,7 +59,16 @@ def count(state: State, gates: GatesByKey) -> jax.Array:
 
 
 def read_counts(numbers: np.ndarray, state: State, gates: GatesByKey) -> Counts:
-    """What `count` wrote about the same state and gates."""
+    """Reads the array that `count` made for the same state and gates.
+
+    Args:
+        numbers: The array, on the host.
+        state: The tokens of each side; only the names of the sides are used.
+        gates: Gates of a layer; only their keys and shapes are used.
+
+    Returns:
+        The counts.
+    """
     sides = sorted(state)
     tokens = {name: (int(numbers[2 * i]), int(numbers[2 * i + 1])) for i, name in enumerate(sides)}
     heads, start = {}, 2 * len(sides)
@@ -63,22 +80,23 @@ def read_counts(numbers: np.ndarray, state: State, gates: GatesByKey) -> Counts:
 
 
 def _modules(gates: GatesByKey) -> list[tuple[tuple[GateKey, str], jax.Array]]:
+    """Lists the head gates of each attention module in a fixed order."""
     return [((key, part), opened) for key in sorted(gates) for part, opened in gates[key].modules.items()]
 
 
 class RunPrograms:
-    """A run of equal layers, taken apart.
+    """The programs of a run of layers, with the layers unstacked.
 
     Args:
-        run: of the model, with its parameters.
+        run: A run of the model, with its parameters.
 
     Attributes:
-        name: of the run.
-        sides: which tokens of the state it changes.
-        depth: number of layers.
-        first_layer: the first that closes anything.
-        narrow_layers: copies of the layers without some heads; see `narrow`.
-        compiled: programs made so far.
+        name: Name of the run.
+        sides: The sides of the state that it reads, changes or trims.
+        depth: Number of layers.
+        first_layer: Index of the first layer that closes anything; `depth` if none does.
+        narrow_layers: Copies of the layers without some heads; see `narrow`.
+        compiled: Number of programs compiled so far.
     """
 
     def __init__(self, run: LayerRun):
@@ -104,21 +122,35 @@ class RunPrograms:
         return self.first_layer == 0 < self.depth
 
     def stretches(self, every: int) -> list[tuple[int, int]]:
-        """The layers, cut at the first that trims and `every` layers before and behind it."""
+        """Divides the layers into stretches, between which closed tokens may be removed.
+
+        Args:
+            every: Number of layers of a stretch. The first stretch is shorter where needed, so that one begins at the
+                first layer that trims.
+
+        Returns:
+            The index of the first layer of each stretch, and the index behind its last one.
+        """
         cuts = sorted({0, *range(self.first_layer % every, self.depth, every)} - {self.depth})
         return list(zip(cuts, [*cuts[1:], self.depth], strict=True))
 
     def worth_a_pause(self, kept: GatesByKey, gain: float) -> list[int]:
-        """The layers that close at least a share `gain` of the tokens open at the pause before, or a group of heads.
+        """Finds the layers before which reading the counts is worth the wait.
+
+        These are the layers that close at least a share `gain` of the tokens that were open at the pause before, and
+        those with an attention module of which at least one group of heads is closed on average.
 
         Args:
-            kept: the gates of examples, summed: `[layers, tokens]` and `[layers, heads]`.
-            gain: the least share.
+            kept: The gates of examples, summed over them: `[layers, tokens]` and `[layers, heads]`.
+            gain: The least share of tokens.
+
+        Returns:
+            Indices of the layers, ascending.
         """
         own = [gates for key, gates in kept.items() if key.run == self.name]
         tokens = np.sum([gates.tokens.sum(axis=1) for gates in own], axis=0)
         heads = [part for gates in own for part in gates.modules.values()]
-        # The global token is open in every example.
+        # The global token is open in every example, so its sum is the number of examples.
         examples = max(float(gates.tokens.max()) for gates in own)
         open_share = np.min([part.mean(axis=1) for part in heads], axis=0) / examples
         held, layers = np.inf, []
@@ -129,14 +161,27 @@ class RunPrograms:
         return layers
 
     def narrow(self, kept: OpenHeads) -> None:
-        """Takes all heads but `kept`, `[layers, heads]`, out of a copy of the layers, used wherever it serves."""
+        """Makes copies of the layers without some heads, which are used for batches that open no other head.
+
+        Args:
+            kept: The heads that remain, `[layers, heads]` for each gates' key and field.
+        """
         for index, params in enumerate(self._layers):
             mine = {(key, part): mask[index] for (key, part), mask in kept.items() if key.run == self.name}
             narrow = narrow_layer(nnx.merge(self._layer_def, restore(params)), mine)
             self.narrow_layers[index] = narrow and dataclasses.replace(narrow, params=store(narrow.params))
 
     def decide(self, state: State, examples: ExampleInfo, trim: Trim) -> tuple[State, GatesByKey, jax.Array]:
-        """What the first layer closes, and the counts of what is left; see `count`."""
+        """Decides what the first layer closes.
+
+        Args:
+            state: The tokens of the run's sides before the first layer.
+            examples: What decisions may know of the examples.
+            trim: How the layer decides.
+
+        Returns:
+            The state with more tokens closed, the layer's gates, and the counts of the remaining tokens; see `count`.
+        """
         layer = self._layers[0] if self._run.reads_layers else None
         return self._decide_program(self._policies[0], layer, np.int32(0), state, examples, trim)
 
@@ -151,21 +196,22 @@ class RunPrograms:
         wanted: OpenHeads | None,
         group_heads: bool,
     ) -> tuple[State, LayerGates, GatesByKey | None, jax.Array | None]:
-        """Layers `start` to `stop`, and what the layer behind them closes.
+        """Computes layers `start` to before `stop`, and decides what layer `stop` closes.
 
         Args:
-            start: the first layer.
-            stop: the layer behind the last.
-            state: with the tokens that layer `start` closes closed.
-            gates: of layer `start`; None if it has not decided yet.
-            examples: what decisions may know of the examples.
-            trim: how layers decide.
-            wanted: the heads that layer `start` opens, if known.
-            group_heads: run layer `start` with the weights of these heads alone, taken out of all on the way.
+            start: Index of the first layer.
+            stop: Index behind the last layer.
+            state: The tokens before layer `start`, without those that it closes.
+            gates: Gates of layer `start`; None if it has not decided yet.
+            examples: What decisions may know of the examples.
+            trim: How layers decide; None keeps everything.
+            wanted: The heads of layer `start` that any example opens; None if unknown.
+            group_heads: Whether to run layer `start` with the weights of these heads alone, selected inside the
+                program.
 
         Returns:
-            The state; the gates of these layers; those of layer `stop` and the counts of what it leaves, or twice
-            None where that layer closes nothing.
+            The state after the layers; the gates of these layers; the gates of layer `stop`, and the counts of what
+            it leaves. The last two are None where layer `stop` does not exist or closes nothing.
         """
         ahead = trim is not None and self.first_layer <= stop < self.depth
         policies = [None if trim is None else part for part in self._policies[start : stop + ahead]]
@@ -181,18 +227,20 @@ class RunPrograms:
         return program(layers, following, inputs, policies, np.int32(start), state, gates, examples, mode, heads)
 
     def _modules(self, layer: Any) -> dict[str, Any]:
-        """A layer's modules by side; none of one that no decision reads."""
+        """A layer's modules by side; empty for None, which stands for a layer that no decision reads."""
         return {} if layer is None else nnx.merge(self._layer_def, restore(layer))
 
     def _decide(
         self, policies: Any, layers: Any, index: jax.Array, state: State, examples: ExampleInfo, trim: Trim
     ) -> tuple[State, GatesByKey]:
+        """Decides what a layer closes, inside a program."""
         modules = None if policies is None else nnx.merge(self._policy_def, policies)
         return self._run.decide(modules, layers, index, state, examples, trim, None)
 
     def _decide_and_count(
         self, policies: Any, layer: Any, index: jax.Array, state: State, examples: ExampleInfo, trim: Trim
     ) -> tuple[State, GatesByKey, jax.Array]:
+        """The program of `decide`."""
         self.compiled += 1  # runs when jit traces
         state, gates = self._decide(policies, self._modules(layer), index, state, examples, trim)
         return state, gates, count(state, gates)
@@ -211,6 +259,7 @@ class RunPrograms:
         trim: Trim,
         heads: HeadIndices | None,
     ) -> tuple[State, LayerGates, GatesByKey | None, jax.Array | None]:
+        """The program of `advance`; `first` is the graph definition of its first layer, which may be a narrow one."""
         self.compiled += 1  # runs when jit traces
         every: LayerGates = {}
         for number, more in enumerate(inputs):
@@ -231,12 +280,12 @@ class RunPrograms:
 
 
 class FramePrograms:
-    """What surrounds the runs: embeddings, segments, heads.
+    """The programs around the runs of layers: embeddings, segments and heads.
 
     Args:
-        model: whose parameters these are.
-        params: of the model.
-        runs: of the model with these parameters; what belongs to them is not held.
+        model: The model as functions of its parameters.
+        params: The model's parameters.
+        runs: The runs of the model with these same parameter arrays, which are not kept here.
     """
 
     def __init__(self, model: Functional, params: Params, runs: list[LayerRun]):
@@ -251,11 +300,25 @@ class FramePrograms:
         self._numbers: dict[Any, float] = {}
 
     def start(self, *batch: Any) -> tuple[Prefix, jax.Array]:
-        """The beginning of a pass over a batch, and the counts of its tokens."""
+        """Embeds a batch.
+
+        Args:
+            *batch: Images, ids and mask.
+
+        Returns:
+            The beginning of the pass, and the counts of its tokens; see `count`.
+        """
         return self._start(self._leaves, *batch)
 
     def numbers(self, batch: tuple[Any, ...]) -> float:
-        """How many numbers an example of the batch holds on its larger side."""
+        """Returns how many numbers (tokens times width) an example holds on its larger side after the embedding.
+
+        Args:
+            batch: Images, ids and mask; only their shapes matter.
+
+        Returns:
+            The mean over the examples of the batch.
+        """
         shapes = tuple(np.shape(part) for part in batch)
         if shapes not in self._numbers:
             prefix, _ = jax.eval_shape(self._start, self._leaves, *batch)
@@ -263,15 +326,32 @@ class FramePrograms:
         return self._numbers[shapes]
 
     def segment(self, name: str, prefix: Prefix) -> Prefix:
-        """One segment by its name."""
+        """Runs one segment.
+
+        Args:
+            name: Name of the segment.
+            prefix: The state before it, and what is known of the examples.
+
+        Returns:
+            The state after it, and what is then known of the examples.
+        """
         return self._segment(name, self._leaves, prefix)
 
     def read_out(self, state: State, gates: LayerGates, present: dict[GateKey, jax.Array]) -> Output:
-        """The heads' output."""
+        """Runs the heads.
+
+        Args:
+            state: The tokens of each side after the last stage.
+            gates: The gates of all layers, a list for each key.
+            present: `[rows, tokens]` for each key, 1 for tokens that are no padding.
+
+        Returns:
+            The output of the model's call.
+        """
         return self._read_out(self._leaves, state, gates, present)
 
     def _bind(self, leaves: list[Any]) -> Any:
-        """The module; what belongs to the runs is zero, and not computed with."""
+        """The module; parameters of the runs are zeros, which no program here reads."""
         filled = [
             jnp.zeros(shape.shape, shape.dtype) if leaf is None else leaf
             for leaf, shape in zip(leaves, self._shapes, strict=True)
@@ -279,10 +359,12 @@ class FramePrograms:
         return self._model.bind(jax.tree.unflatten(self._treedef, filled))
 
     def _start_and_count(self, leaves: list[Any], *batch: Any) -> tuple[Prefix, jax.Array]:
+        """The program of `start`."""
         prefix = self._bind(leaves).start(*batch)
         return prefix, count(prefix.state, {})
 
     def _apply_segment(self, name: str, leaves: list[Any], prefix: Prefix) -> Prefix:
+        """The program of `segment`."""
         (stage,) = (stage for stage in self._bind(leaves).stages if stage.name == name)
         examples = prefix.examples.replace(stage.present(prefix.examples.present))
         return Prefix(stage.apply(prefix.state), examples)
@@ -290,23 +372,40 @@ class FramePrograms:
     def _stack_and_read_out(
         self, leaves: list[Any], state: State, gates: LayerGates, present: dict[GateKey, jax.Array]
     ) -> Output:
+        """The program of `read_out`."""
         by_key = {key: jax.tree.map(lambda *layers: jnp.stack(layers), *layers) for key, layers in gates.items()}
         return self._bind(leaves).read_out(state, TrimRecord(by_key, present))
 
 
 def store(params: Any) -> Any:
-    """A layer's parameters as its programs take them."""
+    """Converts a layer's parameters to the form in which its programs take them.
+
+    Args:
+        params: Tree of arrays.
+
+    Returns:
+        The tree with matrices transposed on CPUs, and unchanged elsewhere.
+    """
     return _turn(params) if _lies_transposed() else params
 
 
 def restore(stored: Any) -> Any:
-    """What `store` was given; inside a program it costs nothing."""
+    """Reverses `store`; inside a program this costs nothing.
+
+    Args:
+        stored: Tree of arrays that `store` returned.
+
+    Returns:
+        The parameters.
+    """
     return _turn(stored) if _lies_transposed() else stored
 
 
 def _turn(params: Any) -> Any:
+    """Transposes all matrices of a tree."""
     return jax.tree.map(lambda leaf: leaf.T if leaf.ndim == 2 else leaf, params)
 
 
 def _lies_transposed() -> bool:
+    """Whether programs take matrices transposed: on CPUs."""
     return jax.default_backend() == "cpu"
