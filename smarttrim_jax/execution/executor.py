@@ -303,7 +303,14 @@ class _InFlight:
         return self._output
 
     def result(self, others: Sequence["_InFlight"] = ()) -> Output:
-        """Runs the coroutine to its end and returns the output; after each step, other batches take a step too."""
+        """Runs the coroutine to its end; after each of its steps, other batches take a step too.
+
+        Args:
+            others: The other batches in flight.
+
+        Returns:
+            The output of the batch.
+        """
         while (output := self.step()) is None:
             for other in others:
                 other.step()

@@ -1,6 +1,6 @@
-"""Texts from a decoder: greedy search, beam search, sampling, as functions of fixed shapes.
+"""Text generation from a decoder: greedy search, beam search and sampling, as functions of fixed shapes.
 
-Call them inside of `jax.jit`: they loop on the device and stop as soon as every text has ended.
+Call them inside `jax.jit`: they loop on the device and stop as soon as all texts have ended.
 """
 
 import jax
@@ -22,17 +22,22 @@ def generate(
     config: GenerationConfig,
     keys: jax.Array | None = None,
 ) -> Generated:
-    """Texts in the way that `config` asks for.
+    """Generates a text for each example in the way that `config` asks for.
 
     Args:
-        step: the decoder.
-        cache: its start, without any position, of one row for every example.
-        prompt: what every text begins with; at least one token.
-        config: how.
-        keys: of sampling, one for every example.
+        step: Computes one position of the decoder.
+        cache: The decoder's cache without any position, with one row per example. Beam search repeats it for its
+            beams.
+        prompt: Token ids that each text begins with, `[batch, prompt]`; at least one token.
+        config: Settings of the generation.
+        keys: Random keys of sampling, one for each example; not used by searches.
+
+    Returns:
+        The texts and their scores.
 
     Raises:
-        ConfigError: sampling without keys, a prompt that leaves no room, or an end that the vocabulary does not have.
+        ConfigError: Sampling has no keys, the prompt leaves no room for a token, or `eos_id` is not in the
+            vocabulary.
     """
     if config.sample:
         if keys is None:

@@ -1,4 +1,4 @@
-"""Beam search as Hugging Face's `generate` does it, today and when BLIP was published."""
+"""Beam search as in Hugging Face's `generate`, in its present form and in that of BLIP's publication."""
 
 from typing import Any, NamedTuple
 
@@ -12,23 +12,38 @@ from smarttrim_jax.generation.logits import constrain
 
 
 class _Beams(NamedTuple):
-    """Texts of every example, the best first; a score of minus infinity means there is none.
+    """Texts of each example, the best first; a score of minus infinity marks an entry without a text.
 
     Attributes:
-        ids: of the texts.
-        scores: log-probabilities; of texts that have ended, divided by the length penalty.
+        ids: Token ids of the texts.
+        scores: Log-probabilities; those of ended texts are divided by the length penalty.
     """
 
     ids: Int[Array, "batch beams max_length"]
     scores: Float[Array, "batch beams"]
 
     def best(self, count: int) -> tuple["_Beams", Int[Array, "batch count"]]:
-        """The best texts, and where they were."""
+        """Selects the best texts of each example.
+
+        Args:
+            count: Number of texts to select.
+
+        Returns:
+            The texts, the best first, and their indices among these.
+        """
         scores, places = jax.lax.top_k(self.scores, count)
         return _Beams(_take(self.ids, places), scores), places
 
     def joined_by(self, others: "_Beams", enters: Bool[Array, "batch others"]) -> "_Beams":
-        """As many texts as before, the best of these and of the others that enter."""
+        """Adds other texts, and keeps as many as before, the best ones.
+
+        Args:
+            others: Texts of the same examples.
+            enters: Which of the others compete.
+
+        Returns:
+            The best of these texts and of the others that compete.
+        """
         scores = jnp.where(enters, others.scores, -jnp.inf)
         pairs = (self.ids, others.ids), (self.scores, scores)
         return _Beams(*(jnp.concatenate(pair, axis=1) for pair in pairs)).best(self.scores.shape[1])[0]
@@ -38,11 +53,11 @@ class _Search(NamedTuple):
     """The state of the loop.
 
     Attributes:
-        length: tokens of every running text.
-        running: texts that go on.
-        ended: the best of those that do not.
-        improvable: examples whose running texts may still become better than those that ended.
-        cache: the decoder's, of the running texts.
+        length: Number of tokens of each running text.
+        running: Texts that are continued.
+        ended: The best ended texts.
+        improvable: Whether an example's running texts may still become better than its ended ones.
+        cache: The decoder's cache of the running texts.
     """
 
     length: Int[Array, ""]
@@ -55,22 +70,25 @@ class _Search(NamedTuple):
 def beam_search(
     step: Step[Cache], cache: Cache, prompt: Int[Array, "batch prompt"], config: GenerationConfig
 ) -> Generated:
-    """The best text that a search along `config.num_beams` partial texts finds, for every example.
+    """Finds a likely text for each example by following `config.num_beams` partial texts.
 
     Of the `2 num_beams` best continuations, those among the first `num_beams` that end are kept as ended texts. Their
-    scores, and the moment to stop, follow transformers 5, or transformers 4.15 where `config.classic` is True: there
-    lengths count the prompt but not the end, texts that are cut off at `max_length` compete only if the search has
-    not stopped, and what may still be attained is judged by the best continuation, whether it ends or not. Without
-    length penalty both choose the same texts.
+    scores and the moment to stop follow transformers 5, or transformers 4.15 where `config.classic` is True. In the
+    latter, lengths count the prompt but not the end token, texts that are cut off at `max_length` compete only if the
+    search has not stopped, and the attainable score is judged by the best continuation, whether it ends or not.
+    Without length penalty both return the same texts.
 
     Args:
-        step: the decoder, of `num_beams` rows for every example, one after the other.
-        cache: its start, without any position, of one row for every example.
-        prompt: what every text begins with; at least one token.
-        config: of which sampling is not used.
+        step: Computes one position of the decoder, for `num_beams` consecutive rows per example.
+        cache: The decoder's cache without any position, with one row per example.
+        prompt: Token ids that each text begins with, `[batch, prompt]`; at least one token.
+        config: Settings of the generation; those of sampling are not used.
+
+    Returns:
+        The best text of each example and its score.
 
     Raises:
-        ConfigError: a prompt that leaves no room, or an end that the vocabulary does not have.
+        ConfigError: The prompt leaves no room for a token, or `eos_id` is not in the vocabulary.
     """
     batch, start = prompt.shape
     beams, divisors = config.num_beams, length_divisors(config)
@@ -87,7 +105,7 @@ def beam_search(
         log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
         gained = constrain(log_probabilities, rows, length, config).reshape(batch, beams, -1)
 
-        # With twice as many as there are beams, enough go on even if every beam's best continuation is the end.
+        # Twice the number of beams, so that enough continue even if each beam's best continuation is the end token.
         all_scores = (running.scores[..., None] + gained).reshape(batch, -1)
         scores, places = jax.lax.top_k(all_scores, 2 * beams)
         parents, tokens = jnp.divmod(places, gained.shape[-1])
@@ -124,7 +142,7 @@ def beam_search(
 def _may_improve(
     best: Float[Array, " batch"], ended: _Beams, length: Int[Array, ""], start: int, config: GenerationConfig
 ) -> Bool[Array, " batch"]:
-    """Whether a text of the best log-probability may still replace the worst of those that ended."""
+    """Whether a text with log-probability `best` may still replace the worst ended text."""
     worst = ended.scores[:, -1]
     if config.early_stopping is True:
         return worst == -jnp.inf
@@ -134,4 +152,5 @@ def _may_improve(
 
 
 def _take(beams: Array, places: Int[Array, "batch places"]) -> Array:
+    """Selects beams by index: `[batch, beams, ...]` to `[batch, places, ...]`."""
     return jnp.take_along_axis(beams, places.reshape(*places.shape, *(1,) * (beams.ndim - 2)), axis=1)

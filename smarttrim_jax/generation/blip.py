@@ -1,9 +1,9 @@
-"""What BLIP's decoders write: answers to questions, captions of images.
+"""Text generation by BLIP's decoders: answers to questions, and captions of images.
 
-The trimmers of a decoder look at its first word and at what it reads, so that all they decide is known before the
-first word is written: one position is read for it.
+The trimmers of a decoder look only at its first token and at what it reads. So all their decisions are known before
+the first word is generated, and are computed by reading one position.
 
-Beams are searched as the official code does, with transformers 4.15 (`GenerationConfig.classic`, unless it says no).
+Beams are searched as in the official code, with transformers 4.15, unless `GenerationConfig.classic` is False.
 """
 
 import dataclasses
@@ -35,20 +35,23 @@ def write_answers(
     keys: jax.Array | None = None,
     reads_padding: bool = True,
 ) -> Generated:
-    """An answer to every question; call it inside of `jax.jit`.
+    """Generates an answer to each question; call it inside `jax.jit`.
 
     Args:
-        model: with its parameters (`Functional.bind`).
-        encoded: the questions, as a call of the model returns them.
-        start_id: of [DEC].
-        config: of the generation; the official one has 3 beams and a `max_length` of 10.
-        trim: how the decoder's trimmers decide; None runs at full capacity.
-        keys: of sampling, one for every example.
-        reads_padding: whether decoders read the padding of questions as if it were words, as the official code does
-            when it generates, though neither in training nor in ranking.
+        model: The model with its parameters (`Functional.bind`).
+        encoded: The encoded questions, the output of a call of the model.
+        start_id: Id of [DEC].
+        config: Settings of the generation; the official ones have 3 beams and a `max_length` of 10.
+        trim: How the decoder's trimmers decide; None runs at full capacity.
+        keys: Random keys of sampling, one for each example.
+        reads_padding: Whether the decoder reads the padding of questions like words, as the official code does when
+            it generates, though neither in training nor in ranking.
+
+    Returns:
+        The answers and their scores.
 
     Raises:
-        ConfigError: padding that shall be read, but has left memory.
+        ConfigError: Padding is to be read, but was removed from memory by packed execution.
     """
     source: Tokens = encoded.state["text"]
     if reads_padding:
@@ -72,15 +75,20 @@ def write_captions(
     trim: Trim | None = None,
     keys: jax.Array | None = None,
 ) -> Generated:
-    """A caption of every image; call it inside of `jax.jit`.
+    """Generates a caption of each image; call it inside `jax.jit`.
 
     Args:
-        model: with its parameters (`Functional.bind`).
-        images: normalised.
-        prompt: what every caption begins with: [DEC], then "a picture of" in the official code.
-        config: of the generation; the official one has 3 beams, a `min_length` of 5 and a `max_length` of 20.
-        trim: how the trimmers decide; None runs at full capacity.
-        keys: of sampling, one for every example.
+        model: The model with its parameters (`Functional.bind`).
+        images: Normalised images, `[batch, height, width, 3]`.
+        prompt: Token ids that each caption begins with, `[batch, tokens]`: [DEC], then "a picture of" in the official
+            code.
+        config: Settings of the generation; the official ones have 3 beams, a `min_length` of 5 and a `max_length` of
+            20.
+        trim: How the trimmers decide; None runs at full capacity.
+        keys: Random keys of sampling, one for each example.
+
+    Returns:
+        The captions and their scores.
     """
     start = prompt[:, :1]
     output = model(images, start, jnp.ones_like(start), trim=trim)
@@ -105,6 +113,7 @@ def _write(
     config: GenerationConfig,
     keys: jax.Array | None,
 ) -> Generated:
+    """Generates texts with a decoder whose gates are known; None stands for open gates."""
     cached = CachedDecoder(
         decoder,
         decoder.layers,

@@ -1,4 +1,4 @@
-"""How texts are generated."""
+"""The settings of text generation."""
 
 import dataclasses
 from typing import Literal
@@ -10,22 +10,24 @@ from smarttrim_jax.ranges import NonNegativeInt, PositiveFloat, PositiveInt, Sha
 
 @dataclasses.dataclass(frozen=True)
 class GenerationConfig(Settings):
-    """Settings of generation, by the names and meanings that Hugging Face gives them.
+    """Settings of generation, by the names and meanings that Hugging Face gives them (except `classic` and `sample`).
 
     Attributes:
-        eos_id: ends a text.
-        pad_id: fills what follows the end.
-        max_length: tokens of a text at most, those of the prompt and the end included.
-        min_length: tokens, those of the prompt included, before which a text does not end.
-        num_beams: partial texts that beam search follows; 1 for greedy search.
-        length_penalty: the power of the length by which beam search divides the score of a text; 0 does not divide.
-        early_stopping: when beam search leaves an example of which `num_beams` texts have ended: True at once, False
-            when none of the running ones scores better at its present length, "never" when none can at any length.
-        repetition_penalty: makes tokens of the text so far less likely, if greater than 1.
-        sample: draw tokens instead of searching.
-        temperature: logits are divided by it before drawing.
-        top_k: draw from so many of the most likely tokens; 0 for all (BLIP's captions: 50).
-        top_p: draw from the fewest most likely tokens that together have this probability; 1 for all.
+        eos_id: Id of the token that ends a text.
+        pad_id: Id of the token that fills what follows the end.
+        max_length: Largest number of tokens of a text, prompt and end included.
+        min_length: Number of tokens, prompt included, before which a text does not end.
+        num_beams: Number of partial texts that beam search follows; 1 for greedy search.
+        length_penalty: Power of the length by which beam search divides the score of a text; 0 does not divide.
+        early_stopping: When beam search leaves an example of which `num_beams` texts have ended: True at once, False
+            when no running text scores better at its present length, "never" when none can at any length.
+        classic: Whether beam search scores and stops as in transformers 4.15, with which BLIP was published, instead
+            of transformers 5; None stands for True in BLIP's functions and for False elsewhere.
+        repetition_penalty: Makes tokens of the text so far less likely, if greater than 1.
+        sample: Draw tokens instead of searching.
+        temperature: Number by which logits are divided before drawing.
+        top_k: Draw from so many of the most likely tokens; 0 for all (BLIP's captions: 50).
+        top_p: Draw from the fewest most likely tokens that together have this probability; 1 for all.
     """
 
     eos_id: NonNegativeInt

@@ -1,4 +1,4 @@
-"""What every way of generating shares: the decoder it drives, the prompt, the result."""
+"""What all kinds of generation share: the decoder's interface, the prompt and the result."""
 
 import dataclasses
 from typing import Protocol, TypeVar
@@ -14,29 +14,33 @@ Cache = TypeVar("Cache")
 
 
 class Step(Protocol[Cache]):
-    """One position of a decoder."""
+    """A function that computes one position of a decoder."""
 
     def __call__(
         self, cache: Cache, ids: Int[Array, " rows"], position: Int[Array, ""]
     ) -> tuple[Float[Array, "rows vocabulary"], Cache]:
-        """The logits of the token after `position`, and the cache with `position`.
+        """Computes the logits of the token after a position.
 
         Args:
-            cache: of the positions before; a tree of arrays, each with a leading axis of rows.
-            ids: at `position`.
-            position: counted from 0, the same for all rows.
+            cache: Cache of the positions before: a tree of arrays, each with a leading axis of rows.
+            ids: Token ids at `position`, `[rows]`.
+            position: Index of the position, counted from 0 and equal for all rows.
+
+        Returns:
+            The logits, `[rows, vocabulary]`, and the cache with `position` added.
         """
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Generated:
-    """Texts.
+    """Generated texts.
 
     Attributes:
-        ids: with the prompt and, where a text ended in time, its end; padding behind.
-        scores: log-probability of what follows the prompt, divided by its length to the power `length_penalty`; of
-            the model itself in greedy search and sampling, after the repetition penalty in beam search.
+        ids: Token ids with the prompt and, where a text ended in time, its end token; padding follows.
+        scores: Log-probability of what follows the prompt, divided by its length to the power `length_penalty`.
+            Greedy search and sampling take the model's own probabilities, beam search those after the repetition
+            penalty.
     """
 
     ids: Int[Array, "batch max_length"]
@@ -44,7 +48,16 @@ class Generated:
 
 
 def read_prompt(step: Step[Cache], cache: Cache, prompt: Int[Array, "batch prompt"]) -> Cache:
-    """The cache with all of the prompt but its last token, whose logits are the first that matter."""
+    """Runs the decoder over the prompt except its last token, whose logits are the first ones needed.
+
+    Args:
+        step: Computes one position of the decoder.
+        cache: The decoder's cache without any position.
+        prompt: Token ids, `[batch, prompt]`.
+
+    Returns:
+        The cache with these positions.
+    """
 
     def advance(position: Int[Array, ""], cache: Cache) -> Cache:
         return step(cache, prompt[:, position], position)[1]
@@ -53,10 +66,17 @@ def read_prompt(step: Step[Cache], cache: Cache, prompt: Int[Array, "batch promp
 
 
 def begin(prompt: Int[Array, "batch prompt"], config: GenerationConfig) -> Int[Array, "batch max_length"]:
-    """The prompt in rows of the final length, padded.
+    """Places the prompt at the beginning of rows of the final length.
+
+    Args:
+        prompt: Token ids, `[batch, prompt]`.
+        config: Holds the final length and the padding id.
+
+    Returns:
+        Token ids, `[batch, max_length]`, int32, padded.
 
     Raises:
-        ConfigError: a prompt that leaves no room.
+        ConfigError: The prompt is empty, or leaves no room for a token.
     """
     length = prompt.shape[1]
     if not 0 < length < config.max_length:
@@ -68,6 +88,13 @@ def begin(prompt: Int[Array, "batch prompt"], config: GenerationConfig) -> Int[A
 
 
 def length_divisors(config: GenerationConfig) -> Float[Array, " lengths"]:
-    """By what a score is divided, for every number of generated tokens."""
+    """Lists the divisor of a text's score for each number of generated tokens.
+
+    Args:
+        config: Holds the largest length and the length penalty.
+
+    Returns:
+        `[max_length + 1]`: `max(length, 1) ** length_penalty` for lengths 0 to `max_length`.
+    """
     lengths = range(config.max_length + 1)
     return jnp.array([max(length, 1) ** config.length_penalty for length in lengths], jnp.float32)

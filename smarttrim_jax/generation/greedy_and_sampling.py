@@ -1,4 +1,4 @@
-"""Greedy search and sampling: one text an example, one token after the other."""
+"""Greedy search and sampling: one text per example, one token after the other."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,19 +13,19 @@ from smarttrim_jax.generation.decoding import Cache, Generated, Step, begin, len
 from smarttrim_jax.generation.logits import constrain, draw
 
 Choose = Callable[[Float[Array, "rows vocabulary"], Int[Array, ""]], Int[Array, " rows"]]
-"""The next tokens, from their constrained logits and the number of tokens so far."""
+"""A function that chooses the next tokens from their constrained logits and the number of tokens so far."""
 
 
 class _Texts(NamedTuple):
     """The state of the loop.
 
     Attributes:
-        length: tokens of every text that has not ended.
-        ids: of the texts.
-        log_probability: of what follows the prompt.
-        generated: tokens that follow the prompt.
-        ended: texts with an end.
-        cache: the decoder's.
+        length: Number of tokens of each text that has not ended.
+        ids: Token ids of the texts.
+        log_probability: Log-probability of what follows the prompt.
+        generated: Number of tokens that follow the prompt.
+        ended: Whether a text has its end token.
+        cache: The decoder's cache.
     """
 
     length: Int[Array, ""]
@@ -39,16 +39,19 @@ class _Texts(NamedTuple):
 def greedy_search(
     step: Step[Cache], cache: Cache, prompt: Int[Array, "batch prompt"], config: GenerationConfig
 ) -> Generated:
-    """The most likely token, every time.
+    """Generates texts by taking the most likely token at each position.
 
     Args:
-        step: the decoder.
-        cache: its start, without any position.
-        prompt: what every text begins with; at least one token.
-        config: of which beams and sampling are not used.
+        step: Computes one position of the decoder.
+        cache: The decoder's cache without any position.
+        prompt: Token ids that each text begins with, `[batch, prompt]`; at least one token.
+        config: Settings of the generation; those of beams and sampling are not used.
+
+    Returns:
+        The texts and their scores.
 
     Raises:
-        ConfigError: a prompt that leaves no room, or an end that the vocabulary does not have.
+        ConfigError: The prompt leaves no room for a token, or `eos_id` is not in the vocabulary.
     """
     return _generate(step, cache, prompt, config, lambda logits, length: jnp.argmax(logits, axis=-1))
 
@@ -60,17 +63,21 @@ def sample(
     config: GenerationConfig,
     keys: jax.Array,
 ) -> Generated:
-    """Tokens drawn from the most likely ones.
+    """Generates texts by drawing from the most likely tokens at each position.
 
     Args:
-        step: the decoder.
-        cache: its start, without any position.
-        prompt: what every text begins with; at least one token.
-        config: of which beams are not used.
-        keys: one for every example, whose text depends on no other.
+        step: Computes one position of the decoder.
+        cache: The decoder's cache without any position.
+        prompt: Token ids that each text begins with, `[batch, prompt]`; at least one token.
+        config: Settings of the generation; those of beams are not used.
+        keys: Random keys, one for each example; a text depends on its own key alone.
+
+    Returns:
+        The texts and their scores.
 
     Raises:
-        ConfigError: too few keys, a prompt that leaves no room, or an end that the vocabulary does not have.
+        ConfigError: There is not one key for each example, the prompt leaves no room for a token, or `eos_id` is not
+            in the vocabulary.
     """
     if keys.shape[:1] != prompt.shape[:1]:
         raise ConfigError(f"keys are {list(keys.shape)}, but there must be one for each of {len(prompt)} examples")
@@ -85,6 +92,7 @@ def sample(
 def _generate(
     step: Step[Cache], cache: Cache, prompt: Int[Array, "batch prompt"], config: GenerationConfig, choose: Choose
 ) -> Generated:
+    """Generates texts whose tokens are chosen by a function."""
     ids, batch = begin(prompt, config), len(prompt)
 
     def is_running(texts: _Texts) -> Bool[Array, ""]:

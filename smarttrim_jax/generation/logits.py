@@ -1,4 +1,4 @@
-"""What is done to the scores of the next token before one is chosen."""
+"""Changes of the next token's scores before a token is chosen."""
 
 import jax
 import jax.numpy as jnp
@@ -14,16 +14,19 @@ def constrain(
     length: Int[Array, ""],
     config: GenerationConfig,
 ) -> Float[Array, "rows vocabulary"]:
-    """Repetition penalty and shortest length.
+    """Applies the repetition penalty and the minimum length.
 
     Args:
-        scores: logits or log-probabilities.
-        ids: of the texts so far.
-        length: their tokens.
-        config: with the penalty and the length.
+        scores: Logits or log-probabilities of the next token, `[rows, vocabulary]`.
+        ids: Token ids of the texts so far, `[rows, max_length]`.
+        length: Number of tokens so far, a scalar.
+        config: Holds the penalty and the minimum length.
+
+    Returns:
+        The scores, `[rows, vocabulary]`; minus infinity for an end token that comes too early.
 
     Raises:
-        ConfigError: an end that the vocabulary does not have.
+        ConfigError: `eos_id` is not in the vocabulary.
     """
     rows, vocabulary = scores.shape
     if config.eos_id >= vocabulary:
@@ -39,7 +42,16 @@ def constrain(
 
 
 def draw(logits: Float[Array, " vocabulary"], key: jax.Array, config: GenerationConfig) -> Int[Array, ""]:
-    """A token from the most likely ones (nucleus sampling, Holtzman et al. 2020)."""
+    """Draws a token from the most likely ones (nucleus sampling, Holtzman et al. 2020).
+
+    Args:
+        logits: Logits of the next token, `[vocabulary]`.
+        key: Random key of the draw.
+        config: Holds temperature, `top_k` and `top_p`.
+
+    Returns:
+        The token id, a scalar.
+    """
     order = jnp.argsort(-logits)
     likely = logits[order] / config.temperature
     if config.top_k:
