@@ -1,4 +1,4 @@
-"""Checkpoints of METER and BLIP, and the encoders that they are made of, as parameters of ours, and back."""
+"""Conversion between our parameters and checkpoints of METER, BLIP and the encoders that they are made of."""
 
 from smarttrim_jax.pretrained.backbones import write_huggingface, write_official
 from smarttrim_jax.pretrained.blip.encoders import with_blip_encoders

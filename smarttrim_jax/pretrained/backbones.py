@@ -1,4 +1,4 @@
-"""The official files of every backbone that has any."""
+"""The official files of each backbone that has any."""
 
 import dataclasses
 import pathlib
@@ -19,14 +19,17 @@ from smarttrim_jax.registry import Registry
 
 @dataclasses.dataclass(frozen=True)
 class OfficialFiles:
-    """How a backbone is read from and written to the files of others.
+    """The functions that read a backbone from, and write it to, files of other programs.
 
     Attributes:
-        fill: (path, config, params, task) to parameters with those of an official file in their places.
-        write: (path, config, params) to the files written, by the official names.
-        write_huggingface: The same for Hugging Face's transformers; None where it has no such model.
-        with_encoders: (config, params, image=, text=) to parameters with encoders of others in their places.
-        huggingface_models: The names of transformers' classes, by task.
+        fill: Function of (path, config, params, task) that returns the parameters with those of an official file
+            filled in.
+        write: Function of (path, config, params) that writes a file with the official names and returns the files
+            written.
+        write_huggingface: Like `write`, for Hugging Face's transformers; None if it has no such model.
+        with_encoders: Function of (config, params, image=, text=) that returns the parameters with pretrained
+            encoders filled in; None if the backbone has none.
+        huggingface_models: Names of transformers' classes, by task.
     """
 
     fill: Callable[..., Params]
@@ -45,30 +48,30 @@ OFFICIAL_FILES: Registry[OfficialFiles] = Registry(
         ),
     },
 )
-"""By the name of the backbone; a backbone of the user's own is registered here too, if it has any."""
+"""The official files by the name of the backbone. Register a backbone of your own here too, if it has any."""
 
 
 def fill_from_file(path: Path, config: ModelConfig, params: Params, task: str) -> Params:
-    """Parameters of a given model from an official file and the trimmers beside it.
+    """Fills a model's parameters from an official file and from the file of trimmers beside it.
 
     Args:
         path: Path of a file of the official code, of Hugging Face (BLIP), or of `write_official`.
         config: Configuration of the model.
-        params: Parameters of the model; those that the files do not hold stay.
-        task: The task that will be trained.
+        params: Parameters of the model; those that the files do not hold are kept.
+        task: Name of the task that will be trained.
 
     Returns:
-        The parameters with the file's in their places.
+        The parameters with those of the files filled in.
 
     Raises:
-        CheckpointError: A file that cannot be read, of another task, or of another model.
-        ConfigError: A backbone without official files.
+        CheckpointError: A file cannot be read, or is of another task or another model.
+        ConfigError: The backbone has no official files.
     """
     return files_of(config).fill(path, config, params, task)
 
 
 def write_official(path: Path, config: ModelConfig, params: Params) -> list[pathlib.Path]:
-    """Writes a model under its official names, and its trimmers beside it.
+    """Writes a model under its official names, and its trimmers to a second file beside it.
 
     Args:
         path: Path of the file, ending in `.safetensors`.
@@ -76,11 +79,11 @@ def write_official(path: Path, config: ModelConfig, params: Params) -> list[path
         params: Parameters of the model.
 
     Returns:
-        The files written.
+        Paths of the files written.
 
     Raises:
         CheckpointError: The official model lacks some of the parameters, or a file cannot be written.
-        ConfigError: A backbone without official files.
+        ConfigError: The backbone has no official files.
     """
     return files_of(config).write(path, config, params)
 
@@ -89,17 +92,17 @@ def write_huggingface(path: Path, config: ModelConfig, params: Params) -> list[p
     """Writes a model as Hugging Face's transformers reads it: `from_pretrained(FOLDER)` of FOLDER/model.safetensors.
 
     Args:
-        path: Path of the weights, ending in `.safetensors`; the trimmers lie beside them, and a config.json unless
-            another model's or program's is there.
+        path: Path of the weights, ending in `.safetensors`. The trimmers are written beside them, and a config.json
+            unless one of another model or program is there.
         config: Configuration of the model.
         params: Parameters of the model.
 
     Returns:
-        The files written.
+        Paths of the files written.
 
     Raises:
         CheckpointError: transformers' models lack some of the parameters, or a file cannot be written.
-        ConfigError: A model that transformers does not have.
+        ConfigError: transformers has no such model.
     """
     write = files_of(config).write_huggingface
     if write is None:
@@ -109,20 +112,20 @@ def write_huggingface(path: Path, config: ModelConfig, params: Params) -> list[p
 
 
 def encoders_filled(config: ModelConfig, params: Params, *, image: Any, text: Any) -> Params:
-    """Parameters of a model with encoders of others in place of its own.
+    """Fills a model's encoders from weights of pretrained encoders.
 
     Args:
         config: Configuration of the model.
         params: Parameters of the model; not changed.
-        image: Weights of the image encoder, or their file.
-        text: Weights of the text encoder, or their file.
+        image: Weights of the image encoder, or the path of their file.
+        text: Weights of the text encoder, or the path of their file.
 
     Returns:
-        The parameters with the encoders' in their places.
+        The parameters with those of the encoders filled in.
 
     Raises:
-        CheckpointError: Weights that do not fill an encoder.
-        ConfigError: A backbone without such encoders.
+        CheckpointError: The weights do not fill an encoder.
+        ConfigError: The backbone has no such encoders.
     """
     fill = files_of(config).with_encoders
     if fill is None:
@@ -131,12 +134,15 @@ def encoders_filled(config: ModelConfig, params: Params, *, image: Any, text: An
 
 
 def files_of(config: ModelConfig) -> OfficialFiles:
-    """The official files of a configuration's backbone.
+    """Returns the official files of a configuration's backbone.
 
     Args:
         config: Configuration of the model.
 
+    Returns:
+        The functions that read and write the files.
+
     Raises:
-        ConfigError: A backbone without official files.
+        ConfigError: The backbone has no official files.
     """
     return OFFICIAL_FILES.find(config.backbone)

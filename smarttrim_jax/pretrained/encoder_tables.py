@@ -1,6 +1,7 @@
-"""Where the encoders' original files hold our parameters: OpenAI's and Hugging Face's names.
+"""Tables of the names of our parameters in the encoders' original files: OpenAI's and Hugging Face's.
 
-Hugging Face's are those of its files (transformers 4 and 5 write the same), which newer modules call otherwise.
+Hugging Face's names are those in its files, which transformers 4 and 5 write alike; newer modules have other names
+inside.
 """
 
 import dataclasses
@@ -20,10 +21,13 @@ from smarttrim_jax.pretrained.weight_table import PATCHES, Rule, WeightTable, ba
 
 
 def openai_vision(official: str) -> Rules:
-    """OpenAI's VisionTransformer (CLIP's model.py).
+    """Rules for OpenAI's VisionTransformer (CLIP's model.py).
 
     Args:
-        official: what its names begin with.
+        official: Prefix of its names.
+
+    Returns:
+        The rules; our paths begin with "image/".
     """
     block, layer = f"{official}transformer.resblocks.{{layer}}", "image/layers"
     return (
@@ -41,10 +45,13 @@ def openai_vision(official: str) -> Rules:
 
 
 def bert_text(official: str) -> Rules:
-    """Hugging Face's BertModel and RobertaModel.
+    """Rules for Hugging Face's BertModel and RobertaModel.
 
     Args:
-        official: what its names begin with.
+        official: Prefix of their names.
+
+    Returns:
+        The rules; our paths begin with "text/".
     """
     return (
         embedding(f"{official}embeddings.word_embeddings", "text/word_embedding"),
@@ -56,12 +63,13 @@ def bert_text(official: str) -> Rules:
 
 
 def _clip_vision() -> Rules:
+    """Rules for Hugging Face's CLIPVisionModel."""
     block, layer = "encoder.layers.{layer}", "image/layers"
     return (
         Rule("embeddings.class_embedding", ("image/class_embedding",)),
         Rule("embeddings.position_embedding.weight", ("image/position_embedding",)),
         Rule("embeddings.patch_embedding.weight", ("image/patch_embedding/kernel",), PATCHES),
-        *layer_norm("pre_layrnorm", "image/first_norm"),  # so spelled in every file
+        *layer_norm("pre_layrnorm", "image/first_norm"),  # misspelled so in all files
         *layer_norm("post_layernorm", "image/last_norm"),
         *linear(f"{block}.self_attn.q_proj", f"{layer}/attention/query"),
         *linear(f"{block}.self_attn.k_proj", f"{layer}/attention/key"),
@@ -75,6 +83,7 @@ def _clip_vision() -> Rules:
 
 
 def _dinov2_vision() -> Rules:
+    """Rules for Hugging Face's Dinov2Model."""
     block, layer = "encoder.layer.{layer}", "image/layers"
     return (
         Rule("embeddings.cls_token", ("image/class_embedding",), batched(2)),
@@ -100,16 +109,16 @@ class Family:
     """One kind of encoder file.
 
     Attributes:
-        side: of METER that it becomes.
-        table: its names, without a prefix.
-        landmark: a name by which the family is known.
-        layers: what the names of its layers begin with.
-        up: the kernel of the first layer's MLP, `[hidden, width]`.
-        traits: fields of the configuration that all its members share.
-        prefixes: that the names of a larger model put before these.
-        beside: patterns of what larger models hold beside the encoder.
-        model_types: as config.json calls it.
-        renamed: patterns of other names for the same weights, and the table's.
+        side: The side of a METER that the encoder becomes.
+        table: The rules for its names, without a prefix.
+        landmark: A name by which the family is recognised.
+        layers: Prefix of the names of its layers.
+        up: Name of the first MLP kernel inside a layer, `[hidden, width]`.
+        traits: Fields of the configuration that all members of the family share.
+        prefixes: Prefixes that larger models put before the names.
+        beside: Pattern of names that larger models hold beside the encoder.
+        model_types: Values of `model_type` in config.json.
+        renamed: Pairs of a pattern of other names for the same weights, and its replacement by the table's names.
     """
 
     side: Literal["image", "text"]
@@ -124,11 +133,26 @@ class Family:
     renamed: tuple[tuple[str, str], ...] = ()
 
     def prefix_in(self, names: Mapping[str, Any]) -> str | None:
-        """Which prefix these names carry; None if they are of another family."""
+        """Finds the prefix that names carry.
+
+        Args:
+            names: Tensors by name; only the names are used.
+
+        Returns:
+            The prefix, "" for none; None if the names are of another family.
+        """
         return next((prefix for prefix in (*self.prefixes, "") if prefix + self.landmark in names), None)
 
     def own(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """The tensors under the table's names; what cannot be explained keeps its own."""
+        """Renames tensors to the table's names.
+
+        Args:
+            tensors: Tensors by the names in a file.
+
+        Returns:
+            Tensors by the table's names. Those known to belong to a larger model are left out; unknown ones keep
+            their names.
+        """
         prefix, own, others = self.prefix_in(tensors) or "", {}, {}
         for name, tensor in tensors.items():
             if name.startswith(prefix):
@@ -138,6 +162,7 @@ class Family:
         return others | own
 
     def _in_table(self, name: str) -> str:
+        """Replaces other names for the same weight by the table's."""
         for pattern, known in self.renamed:
             name = re.sub(pattern, known, name)
         return name
@@ -161,6 +186,7 @@ _BERT_LEFTOVERS = (r"pooler\.dense\.(weight|bias)", r"embeddings\.position_ids",
 
 
 def _bert_family(name: str, model_types: tuple[str, ...], prefix: str, traits: Mapping[str, Any]) -> Family:
+    """The family of BERT or RoBERTa."""
     return Family(
         side="text",
         table=WeightTable(name, bert_text(""), _BERT_LEFTOVERS),

@@ -1,4 +1,4 @@
-"""METER's image or text encoder from the weights of CLIP, DINOv2, BERT or RoBERTa."""
+"""Reads METER's image or text encoder from the weights of CLIP, DINOv2, BERT or RoBERTa."""
 
 import dataclasses
 import re
@@ -27,30 +27,32 @@ from smarttrim_jax.pretrained.wrapping import unwrapped
 Source = Path | Mapping[str, Any]
 EncoderConfig = VisionConfig | TextConfig
 
-# Fields that the model decides, whatever the weights come from.
+# Fields that the model's configuration may set freely, whatever the weights come from.
 FREE = ("image_size", "position_grid", "depth", "drop_path", "dropout")
 
 
 def load_encoder(
     source: Source, *, family: str | None = None, like: EncoderConfig | None = None, **overrides: Any
 ) -> tuple[EncoderConfig, Params]:
-    """An image or text encoder from its original weights.
+    """Reads an image or text encoder from its original weights.
 
     Args:
-        source: a weight file (Hugging Face's config.json beside it is read too), or tensors by official name,
+        source: Path of a weight file (Hugging Face's config.json beside it is read too), or tensors by official name,
             which may carry the prefixes of larger models ("vision_model.", "visual.", "roberta.", ...).
-        family: "clip", "openai_clip", "dinov2", "roberta" or "bert"; recognised by names if not said.
-        like: the configuration that the weights shall fill: layers beyond its depth are left out, positions
-            resized to its grid. By default the weights decide, and the position table fits `image_size`.
-        **overrides: without `like`, fields of `VisionConfig` or `TextConfig` that shapes do not tell, and
-            `depth` (METER keeps 11 of CLIP's 12 layers).
+        family: "clip", "openai_clip", "dinov2", "roberta" or "bert"; None recognises it by the names.
+        like: The configuration that the weights must fill: layers beyond its depth are left out, and positions are
+            resized to its grid. None takes the sizes from the weights, and an `image_size` that fits the position
+            table.
+        **overrides: Without `like`, fields of `VisionConfig` or `TextConfig` that shapes do not tell, and `depth`
+            (METER keeps 11 of CLIP's 12 layers).
 
     Returns:
-        The configuration, and float32 parameters: `params["image"]` or `params["text"]` of a METER.
+        The configuration, and float32 parameters as in `params["image"]` or `params["text"]` of a METER.
 
     Raises:
-        CheckpointError: weights of another model, missing, unexpected or misshaped, listed all at once.
-        ConfigError: an override that does not exist or does not fit.
+        CheckpointError: The weights are of another model, or are missing, unexpected or misshaped; all are listed at
+            once.
+        ConfigError: An override does not exist or does not fit, or the family is unknown.
     """
     if like is not None and overrides:
         raise ConfigError(f"'{next(iter(overrides))}' cannot be set beside `like`, which sets everything")
@@ -78,16 +80,19 @@ def load_encoder(
 def with_encoders(
     config: MeterConfig, params: Params, *, image: Source | None = None, text: Source | None = None
 ) -> Params:
-    """Parameters of a METER with pretrained encoders in place of its own.
+    """Fills the encoders of a METER from pretrained weights.
 
     Args:
-        config: of the METER; `load_encoder` says what its `vision` and `text` must be.
-        params: of the METER, for example fresh from `Functional(config).init`; not changed.
-        image: weights of the image encoder.
-        text: weights of the text encoder.
+        config: Configuration of the METER; its `vision` and `text` must fit the weights (see `load_encoder`).
+        params: Parameters of the METER, for example fresh from `Functional(config).init`; not changed.
+        image: Weights of the image encoder; None keeps the METER's own.
+        text: Weights of the text encoder; None keeps the METER's own.
+
+    Returns:
+        The parameters with those of the encoders filled in.
 
     Raises:
-        CheckpointError: weights that do not fill the encoder, or of the other side.
+        CheckpointError: The weights do not fill the encoder, or are of the other side.
     """
     wanted: dict[str, tuple[Source | None, EncoderConfig]]
     wanted = {"image": (image, config.vision), "text": (text, config.text)}
@@ -98,13 +103,14 @@ def with_encoders(
 
 
 def _open(source: Source) -> tuple[dict[str, Any], Hub]:
-    """The tensors, and what a config.json beside their file says."""
+    """Returns the tensors of a source, and the content of the config.json beside its file."""
     if isinstance(source, Mapping):
         return unwrapped(source), {}
     return read_weights(source), read_hub(source)
 
 
 def _recognise(tensors: Mapping[str, Any], hub: Mapping[str, Any]) -> str:
+    """Finds the name of the family of some weights."""
     found = {name: family for name, family in FAMILIES.items() if family.prefix_in(tensors) is not None}
     if not found:
         first = sorted({str(name).split(".")[0] for name in tensors})
@@ -122,7 +128,7 @@ def _recognise(tensors: Mapping[str, Any], hub: Mapping[str, Any]) -> str:
 
 
 def _sizes(family: Family, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """What shapes tell."""
+    """Reads sizes from the shapes of weights."""
 
     def shape(path: str, axes: int) -> tuple[int, ...]:
         return shape_of(family.table.family, tensors, _official(family, path), axes)
@@ -141,11 +147,12 @@ def _sizes(family: Family, tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _section(family: Family, hub: Hub) -> Hub:
-    """The part of a config.json that is of the encoder."""
+    """The part of a config.json that describes the encoder."""
     return hub.get("vision_config", hub) if family.side == "image" else hub
 
 
 def _choose(family: Family, told: dict[str, Any], overrides: Mapping[str, Any]) -> EncoderConfig:
+    """Makes the configuration from what weights and config.json tell, and from overrides."""
     cls = VisionConfig if family.side == "image" else TextConfig
     by_shape = {"patch_size", "width", "mlp_width", "vocab_size", "max_positions", "token_types"}
     by_name = {"pre_norm", "patch_bias", "layer_scale"}
@@ -160,7 +167,7 @@ def _choose(family: Family, told: dict[str, Any], overrides: Mapping[str, Any]) 
 
 
 def _check(family: Family, told: Mapping[str, Any], like: EncoderConfig) -> EncoderConfig:
-    """The configuration asked for, if these weights are of such an encoder."""
+    """Checks that the weights are of the encoder asked for, and returns its configuration."""
     side = "image" if isinstance(like, VisionConfig) else "text"
     if side != family.side:
         raise CheckpointError(
@@ -177,13 +184,13 @@ def _check(family: Family, told: Mapping[str, Any], like: EncoderConfig) -> Enco
 
 
 def _layer(family: Family, name: str) -> int:
-    """The layer that a weight belongs to; -1 for those of none."""
+    """The index of the layer that a weight belongs to; -1 for weights outside of layers."""
     match = re.match(rf"{re.escape(family.layers)}\.(\d+)\.", name)
     return int(match[1]) if match else -1
 
 
 def _resize(family: Family, tensors: dict[str, Any], config: VisionConfig) -> None:
-    """The position table for the grid that the model keeps."""
+    """Resizes the position table to the model's grid, in place."""
     rule = next(rule for rule in family.table.rules if rule.ours == ("image/position_embedding",))
     if rule.official in tensors:
         side = config.position_grid or config.image_size // config.patch_size
@@ -194,6 +201,7 @@ def _resize(family: Family, tensors: dict[str, Any], config: VisionConfig) -> No
 
 
 def _official(family: Family, path: str) -> str:
+    """The official name of one of our parameters."""
     return next(rule.official for rule in family.table.rules if rule.ours == (path,))
 
 

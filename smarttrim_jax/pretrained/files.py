@@ -1,4 +1,4 @@
-"""Weight files as arrays by name, read without running anything that they hold, and written as safetensors."""
+"""Weight files as arrays by name: read without running anything that they hold, and written as safetensors."""
 
 import os
 import pathlib
@@ -22,25 +22,35 @@ Tensors = dict[str, np.ndarray]
 SAFETENSORS = ".safetensors"
 TORCH = (".ckpt", ".pth", ".pt", ".bin")
 INDEX = ".index.json"
-"""Of weights in several files (Hugging Face's "sharded" checkpoints)."""
+"""The suffix of an index of weights in several files (Hugging Face's "sharded" checkpoints)."""
 
 
 def is_weight_file(path: Path) -> bool:
-    """Whether a name is that of a weight file, by its suffix."""
+    """Tells whether a name is that of a weight file, by its suffix.
+
+    Args:
+        path: Path or name of a file, which need not exist.
+
+    Returns:
+        Whether `read_weights` knows the suffix.
+    """
     return os.fspath(path).endswith((SAFETENSORS, *TORCH, INDEX))
 
 
 def read_weights(path: Path) -> Tensors:
-    """The tensors of a weight file, in their own types, by name.
+    """Reads the tensors of a weight file.
 
     Args:
         path: `.safetensors`; torch's `.ckpt`, `.pth`, `.pt` or `.bin` (needs torch); or the `.index.json` of several
-            such files beside it. What training programs wrap weights in is taken off: entries such as "state_dict",
-            and prefixes of their names such as "module.".
+            such files beside it. Wrappers of training programs are removed: entries such as "state_dict", and
+            prefixes of names such as "module.".
+
+    Returns:
+        Arrays in the file's own data types, by name.
 
     Raises:
-        CheckpointError: the file is missing, damaged, of an unknown kind, without weights, or holds code; a weight
-            that cannot be read; prefixes that some names have and others do not.
+        CheckpointError: The file is missing, damaged, of an unknown kind, without weights, or holds code; a weight
+            cannot be read; or some names have a prefix and others do not.
     """
     if not is_weight_file(path):
         known = ", ".join((SAFETENSORS, *TORCH, INDEX))
@@ -52,10 +62,16 @@ def read_weights(path: Path) -> Tensors:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The texts that a safetensors file carries beside its tensors; none of any other file.
+    """Reads the texts that a safetensors file carries beside its tensors.
+
+    Args:
+        path: Path of a file.
+
+    Returns:
+        Texts by name; empty for a file of another kind.
 
     Raises:
-        CheckpointError: the file is missing or damaged.
+        CheckpointError: The file is missing or damaged.
     """
     file = _existing(path)
     if file.suffix != SAFETENSORS:
@@ -68,25 +84,25 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def write_weights(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file, whole or not at all.
+    """Writes a safetensors file, completely or not at all.
 
     Args:
-        path: of the file.
-        tensors: by name.
-        metadata: texts to carry beside them.
+        path: Path of the file, ending in `.safetensors`.
+        tensors: Arrays by name.
+        metadata: Texts to carry beside them, by name.
 
     Raises:
-        CheckpointError: it cannot be written, or its suffix is not `.safetensors`.
+        CheckpointError: The file cannot be written, or its suffix is not `.safetensors`.
     """
     path = pathlib.Path(path).expanduser()
     if path.suffix != SAFETENSORS:
         raise CheckpointError(f"weights are written as {SAFETENSORS}, not as '{path}'; choose another name")
     half = path.with_name(f".{path.name}.part")
     try:
-        # safetensors writes the memory as it lies: a transposed view would come back as other numbers.
+        # safetensors writes the memory in its order, so a transposed view would be read back wrongly.
         whole = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
         half.touch()
-        mode = half.stat().st_mode  # as the user's other files: safetensors makes private ones
+        mode = half.stat().st_mode  # the user's default permissions: safetensors makes private files
         safetensors.numpy.save_file(whole, half, metadata=dict(metadata))
         half.chmod(mode)
         half.replace(path)
@@ -95,6 +111,7 @@ def write_weights(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str,
 
 
 def _read_safetensors(path: pathlib.Path) -> Tensors:
+    """Reads a safetensors file."""
     tensors = {}
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -106,6 +123,7 @@ def _read_safetensors(path: pathlib.Path) -> Tensors:
 
 
 def _read_tensor(file: Any, name: str) -> np.ndarray:
+    """Reads one tensor of an opened safetensors file."""
     try:
         return file.get_tensor(name)
     except (AttributeError, KeyError, TypeError):  # types that numpy does not have
@@ -114,7 +132,7 @@ def _read_tensor(file: Any, name: str) -> np.ndarray:
 
 
 def _read_shards(index: pathlib.Path) -> Tensors:
-    """The tensors of all files that an index names, each of which lies beside it."""
+    """Reads the tensors of all files that an index names; all must be in its folder."""
     try:
         parts = parse_json(index.read_text(encoding="utf-8"))["weight_map"]
         shards = sorted(set(map(os.fspath, parts.values())))
@@ -134,6 +152,7 @@ def _read_shards(index: pathlib.Path) -> Tensors:
 
 
 def _read_torch(path: pathlib.Path) -> Tensors:
+    """Reads a file of torch."""
     content = unwrapped(read_torch(path))
     tensors = {name: to_numpy(name, part) for name, part in content.items() if is_torch(part)}
     if not tensors:
@@ -142,7 +161,7 @@ def _read_torch(path: pathlib.Path) -> Tensors:
 
 
 def _existing(path: Path) -> pathlib.Path:
-    """The path of a regular file: others may never end, or are no files."""
+    """The path of a regular file. Others, such as pipes, may never end."""
     try:
         known = pathlib.Path(path).expanduser()
         mode = known.stat().st_mode
@@ -159,4 +178,5 @@ def _existing(path: Path) -> pathlib.Path:
 
 
 def _damaged(path: pathlib.Path, error: Exception) -> CheckpointError:
+    """The error for a file that cannot be parsed."""
     return CheckpointError(f"'{path}' is damaged ({first_sentence(error)}); fetch it again")

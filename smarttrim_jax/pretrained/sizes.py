@@ -1,4 +1,4 @@
-"""Sizes read off the names and shapes of weights, or written down, and what overrides them."""
+"""Sizes read from the names and shapes of weights or from a configuration, and their overrides."""
 
 import dataclasses
 import re
@@ -12,18 +12,21 @@ from smarttrim_jax.errors import CheckpointError, ConfigError
 HEAD_WIDTH = 64
 T = TypeVar("T")
 Parts = dict[str, dict[str, Any]]
-"""The fields of a configuration's parts."""
+"""Fields of a configuration's parts, by the name of the part."""
 
 
 def parse_overrides(kind: type[T], overrides: Mapping[str, Any]) -> T:
-    """The overrides by name.
+    """Makes a dataclass of overrides.
 
     Args:
-        kind: a dataclass of all there are.
-        overrides: some of its fields.
+        kind: Dataclass whose fields are all possible overrides.
+        overrides: Values of some of its fields.
+
+    Returns:
+        The dataclass.
 
     Raises:
-        ConfigError: one that does not exist.
+        ConfigError: An override does not exist.
     """
     accepted = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     unknown = [name for name in overrides if name not in accepted]
@@ -33,15 +36,16 @@ def parse_overrides(kind: type[T], overrides: Mapping[str, Any]) -> T:
 
 
 def apply_overrides(overrides: Any, fields: Mapping[str, Sequence[tuple[str, str]]], parts: Parts) -> dict[str, Any]:
-    """Writes overrides that are not None into the parts' sizes.
+    """Writes the overrides that are not None to the parts' sizes.
 
     Args:
-        overrides: a dataclass.
-        fields: which field of which part an override sets.
-        parts: sizes, by part; changed in place.
+        overrides: A dataclass of overrides.
+        fields: The (part, field) pairs that an override sets; an override that is not listed is a field of the whole
+            configuration.
+        parts: Sizes by part; changed in place.
 
     Returns:
-        Those of the whole configuration.
+        The overrides of the whole configuration, by field.
     """
     whole = {}
     for name, value in vars(overrides).items():
@@ -54,27 +58,33 @@ def apply_overrides(overrides: Any, fields: Mapping[str, Sequence[tuple[str, str
 
 
 def written_down(config: Any, names: Sequence[str]) -> tuple[Parts, dict[str, Any]]:
-    """The fields of a configuration's parts, and its others.
+    """Splits a configuration into the fields of its parts and its other fields.
 
     Args:
-        config: a dataclass.
-        names: of those of its fields that are parts.
+        config: A dataclass.
+        names: Names of those of its fields that are parts.
+
+    Returns:
+        Fields of each part, and the other fields.
     """
     whole = {name: value for name, value in vars(config).items() if name not in names}
     return {name: dict(vars(getattr(config, name))) for name in names}, whole
 
 
 def shape_of(family: str, tensors: Mapping[str, Any], name: str, axes: int) -> tuple[int, ...]:
-    """The shape of a weight.
+    """Returns the shape of a weight.
 
     Args:
-        family: of the checkpoint, as errors call it.
-        tensors: by official name.
-        name: of the weight.
-        axes: that it must have.
+        family: Name of the checkpoint's family, for errors.
+        tensors: Tensors by official name.
+        name: Name of the weight.
+        axes: Number of axes that it must have.
+
+    Returns:
+        Its shape.
 
     Raises:
-        CheckpointError: it is missing, or has another number of axes.
+        CheckpointError: The weight is missing, or has another number of axes or an axis of length 0.
     """
     if name not in tensors:
         raise CheckpointError(f"weight {name!r} is missing from this {family} checkpoint; use the complete file")
@@ -87,10 +97,17 @@ def shape_of(family: str, tensors: Mapping[str, Any], name: str, axes: int) -> t
 
 
 def depth_of(tensors: Mapping[str, Any], prefix: str) -> int:
-    """The number of layers whose weights are called `prefix`.0., `prefix`.1. and so on.
+    """Counts the layers whose weights are called `prefix.0.`, `prefix.1.` and so on.
+
+    Args:
+        tensors: Tensors by name.
+        prefix: Prefix of the layers' names.
+
+    Returns:
+        The number of layers.
 
     Raises:
-        CheckpointError: a number is left out.
+        CheckpointError: A number is left out.
     """
     matches = [re.match(rf"{re.escape(prefix)}\.([0-9]+)\.", name) for name in tensors]
     found = {match[1] for match in matches if match}
@@ -104,10 +121,16 @@ def depth_of(tensors: Mapping[str, Any], prefix: str) -> int:
 
 
 def grid_side(positions: int) -> int:
-    """Patches along a side of the images that a position table is for.
+    """Returns the number of patches along a side of the square images that a position table is for.
+
+    Args:
+        positions: Number of rows of the table.
+
+    Returns:
+        The side of the grid.
 
     Raises:
-        CheckpointError: no square grid.
+        CheckpointError: The table is not 1 plus a square grid.
     """
     side = round((positions - 1) ** 0.5)
     if side * side != positions - 1:
@@ -119,15 +142,18 @@ def grid_side(positions: int) -> int:
 
 
 def default_heads(part: str, width: int, setting: str) -> int:
-    """Attention heads, 64 wide.
+    """Returns the number of attention heads of width 64.
 
     Args:
-        part: as errors call it.
-        width: of its tokens.
-        setting: by which a user says another number.
+        part: Name of the part of the model, for errors.
+        width: Width of its tokens.
+        setting: Name of the override that sets another number.
+
+    Returns:
+        The number of heads.
 
     Raises:
-        ConfigError: the width does not divide into such heads.
+        ConfigError: The width does not divide into such heads.
     """
     if width % HEAD_WIDTH:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""torch's weight files as arrays by name; nothing that they hold is run."""
+"""Torch's weight files as arrays by name; nothing that they hold is run."""
 
 import pathlib
 import pickle
@@ -17,10 +17,16 @@ MENTIONED = ("pytorch_lightning.", "lightning.", "lightning_fabric.")
 
 
 def read_torch(path: pathlib.Path) -> Mapping[Any, Any]:
-    """The content of a file of `torch.save`, its tensors in torch's types.
+    """Reads a file of `torch.save`.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        Its content, with tensors as torch's; empty if it is no mapping.
 
     Raises:
-        CheckpointError: torch is not installed; the file is damaged, a program, no mapping, or holds code.
+        CheckpointError: torch is not installed, or the file is damaged, is a program, or holds code.
     """
     try:
         import torch
@@ -32,7 +38,7 @@ def read_torch(path: pathlib.Path) -> Mapping[Any, Any]:
         _check_archive(path)
         stand_ins: list[Any] = [(_StandIn, name) for name in _mentioned_classes(path)]
         with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of unusual pickles, which are refused where they cannot be read
+            warnings.simplefilter("ignore")  # about unusual pickles; those that cannot be read raise an error
             content = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
@@ -47,19 +53,30 @@ def read_torch(path: pathlib.Path) -> Mapping[Any, Any]:
 
 
 def is_torch(value: Any) -> bool:
-    """Whether a value is a tensor of torch, which need not be installed to ask."""
+    """Tells whether a value is a tensor of torch; torch need not be installed.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        Whether it is a tensor.
+    """
     return type(value).__module__.split(".")[0] == "torch" and hasattr(value, "layout")
 
 
 def to_numpy(name: str, tensor: Any) -> np.ndarray:
-    """A tensor of torch as an array of its own type.
+    """Converts a tensor of torch to an array of the same data type.
 
     Args:
-        name: as errors call it.
-        tensor: of torch.
+        name: Name of the weight, for errors.
+        tensor: A tensor of torch.
+
+    Returns:
+        The array; bfloat16 becomes that of `ml_dtypes`.
 
     Raises:
-        CheckpointError: no plain numbers lie in it.
+        CheckpointError: The tensor holds no plain numbers (quantized, sparse, without data), or has a type that numpy
+            does not have.
     """
     import torch
 
@@ -78,12 +95,19 @@ def to_numpy(name: str, tensor: Any) -> np.ndarray:
 
 
 def first_sentence(error: BaseException) -> str:
-    """What an error of another library says, without its advice."""
+    """Shortens another library's error to its first sentence, without its advice.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The sentence, or the error's type if it has no message.
+    """
     return str(error).split("\n")[0].split(". ")[0] or type(error).__name__
 
 
 def _kinds(tensor: Any) -> dict[str, bool]:
-    """What a tensor may be that holds no plain numbers, and whether it is."""
+    """Lists the kinds of tensors that hold no plain numbers, and whether a tensor is one of them."""
     import torch
 
     is_dense = tensor.layout == torch.strided and not tensor.is_quantized
@@ -99,7 +123,7 @@ def _kinds(tensor: Any) -> dict[str, bool]:
 
 
 def _check_archive(path: pathlib.Path) -> None:
-    """Refuses what unpacks to more than it is: `torch.save` compresses nothing."""
+    """Refuses an archive that unpacks to more than its size, since `torch.save` does not compress."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -111,10 +135,10 @@ def _check_archive(path: pathlib.Path) -> None:
 
 
 def _mentioned_classes(path: pathlib.Path) -> list[str]:
-    """The names in the file that may stand for nothing.
+    """Lists the classes that a file mentions and that may be replaced by a placeholder.
 
     Raises:
-        CheckpointError: others are there, or the file is a program.
+        CheckpointError: The file mentions other classes, or is a program.
     """
     import torch
 
@@ -137,7 +161,7 @@ def _mentioned_classes(path: pathlib.Path) -> list[str]:
 
 
 class _StandIn:
-    """In the place of a class that a file mentions: takes whatever it is given, and does nothing."""
+    """A placeholder for a class that a file mentions: accepts any arguments and state, and does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Rules for the modules that official PyTorch checkpoints are made of."""
+"""Rules for the PyTorch modules that official checkpoints consist of."""
 
 from smarttrim_jax.pretrained.weight_table import TRANSPOSED, Rule
 
@@ -6,7 +6,15 @@ Rules = tuple[Rule, ...]
 
 
 def linear(official: str, ours: str) -> Rules:
-    """Torch's Linear, whose weight is `[out, in]`."""
+    """Rules for torch's Linear, whose weight is `[out, in]`.
+
+    Args:
+        official: Name of the module in the checkpoint.
+        ours: Path of our module.
+
+    Returns:
+        The rules for weight and bias.
+    """
     return (
         Rule(f"{official}.weight", (f"{ours}/kernel",), TRANSPOSED),
         Rule(f"{official}.bias", (f"{ours}/bias",)),
@@ -14,23 +22,42 @@ def linear(official: str, ours: str) -> Rules:
 
 
 def layer_norm(official: str, ours: str) -> Rules:
-    """Torch's LayerNorm."""
+    """Rules for torch's LayerNorm.
+
+    Args:
+        official: Name of the module in the checkpoint.
+        ours: Path of our module.
+
+    Returns:
+        The rules for weight and bias.
+    """
     return Rule(f"{official}.weight", (f"{ours}/scale",)), Rule(f"{official}.bias", (f"{ours}/bias",))
 
 
 def embedding(official: str, ours: str) -> Rule:
-    """Torch's Embedding."""
+    """The rule for torch's Embedding.
+
+    Args:
+        official: Name of the module in the checkpoint.
+        ours: Path of our module.
+
+    Returns:
+        The rule for the weight.
+    """
     return Rule(f"{official}.weight", (f"{ours}/embedding",))
 
 
 def packed_attention(official: str, ours: str, *, packed: str = "in_proj_", out: str = "out_proj") -> Rules:
-    """Torch's MultiheadAttention, or timm's: query, key and value stacked in one projection.
+    """Rules for MultiheadAttention of torch or timm, which stack query, key and value in one projection.
 
     Args:
-        official: the module's name.
-        ours: its path.
-        packed: what comes before "weight" and "bias" of the three projections; timm's is "qkv.".
-        out: the name of the output projection; timm's is "proj".
+        official: Name of the module in the checkpoint.
+        ours: Path of our module.
+        packed: Name of the three projections before "weight" and "bias"; timm's is "qkv.".
+        out: Name of the output projection; timm's is "proj".
+
+    Returns:
+        The rules for all four projections.
     """
     parts = [f"{ours}/{part}" for part in ("query", "key", "value")]
     return (
@@ -41,7 +68,16 @@ def packed_attention(official: str, ours: str, *, packed: str = "in_proj_", out:
 
 
 def bert_projections(official: str, out: str, ours: str) -> Rules:
-    """The three projections of Hugging Face's BertSelfAttention, and the output's, which lies elsewhere."""
+    """Rules for Hugging Face's BertSelfAttention, and for the output projection, which is in another module.
+
+    Args:
+        official: Name of the BertSelfAttention in the checkpoint.
+        out: Name of the output projection in the checkpoint.
+        ours: Path of our attention module.
+
+    Returns:
+        The rules for all four projections.
+    """
     return (
         *linear(f"{official}.query", f"{ours}/query"),
         *linear(f"{official}.key", f"{ours}/key"),
@@ -51,7 +87,15 @@ def bert_projections(official: str, out: str, ours: str) -> Rules:
 
 
 def bert_attention(official: str, ours: str) -> Rules:
-    """Hugging Face's BertAttention: three projections, then the output with its residual norm."""
+    """Rules for Hugging Face's BertAttention: projections, and the norm after the residual.
+
+    Args:
+        official: Name of the module in the checkpoint.
+        ours: Path of our attention module; the norm's path is the same with "_norm" appended.
+
+    Returns:
+        The rules.
+    """
     return (
         *bert_projections(f"{official}.self", f"{official}.output.dense", ours),
         *layer_norm(f"{official}.output.LayerNorm", f"{ours}_norm"),
@@ -59,7 +103,16 @@ def bert_attention(official: str, ours: str) -> Rules:
 
 
 def bert_layer(official: str, ours: str, *, cross_attention: bool) -> Rules:
-    """Hugging Face's BertLayer, as our PostNormLayer."""
+    """Rules for Hugging Face's BertLayer, which is our PostNormLayer.
+
+    Args:
+        official: Name of the layer in the checkpoint.
+        ours: Path of our layer.
+        cross_attention: Whether the layer has a cross-attention.
+
+    Returns:
+        The rules.
+    """
     cross = bert_attention(f"{official}.crossattention", f"{ours}/cross_attention") if cross_attention else ()
     return (
         *bert_attention(f"{official}.attention", f"{ours}/attention"),

@@ -1,4 +1,4 @@
-"""Official weights to our parameters and back, by a table of rules."""
+"""Converts official weights to our parameters and back, by a table of rules."""
 
 import dataclasses
 import re
@@ -21,8 +21,8 @@ class Layout:
     """How an official tensor and our parameter hold the same numbers.
 
     Attributes:
-        to_ours: from the official axes to ours.
-        to_official: its inverse.
+        to_ours: Function from the official array to ours.
+        to_official: Its inverse.
     """
 
     to_ours: Callable[[np.ndarray], np.ndarray]
@@ -30,37 +30,46 @@ class Layout:
 
 
 def _flatten_patches(kernel: np.ndarray) -> np.ndarray:
+    """A convolution's kernel `[out, 3, side, side]` as a matrix `[side * side * 3, out]`."""
     return kernel.transpose(2, 3, 1, 0).reshape(-1, kernel.shape[0])
 
 
 def _restore_patches(kernel: np.ndarray) -> np.ndarray:
+    """The inverse of `_flatten_patches`."""
     side = round((kernel.shape[0] // 3) ** 0.5)
     return kernel.reshape(side, side, 3, -1).transpose(3, 2, 0, 1)
 
 
 SAME = Layout(lambda tensor: tensor, lambda tensor: tensor)
 TRANSPOSED = Layout(np.transpose, np.transpose)
-# Axes of length 1 in front, one or two.
+# Official tensors with one or two leading axes of length 1.
 ROW = Layout(lambda tensor: tensor[0], lambda tensor: tensor[None])
 CELL = Layout(lambda tensor: tensor[0, 0], lambda tensor: tensor[None, None])
-# A convolution [out, 3, side, side] whose stride is its size, as the matrix [side * side * 3, out].
+# A convolution [out, 3, side, side] whose stride equals its size; ours is the matrix [side * side * 3, out].
 PATCHES = Layout(_flatten_patches, _restore_patches)
 
 
 def batched(axes: int) -> Layout:
-    """Ours with leading axes of size 1 before it."""
+    """Makes the layout of official tensors that have leading axes of size 1.
+
+    Args:
+        axes: Number of these axes.
+
+    Returns:
+        The layout; ours lacks the axes.
+    """
     return Layout(lambda tensor: tensor.reshape(tensor.shape[axes:]), lambda array: array[(None,) * axes])
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """Which of our parameters an official tensor holds.
+    """The correspondence of an official tensor and our parameters.
 
     Attributes:
-        official: its name; "{layer}" stands for the index of a layer, which our parameters stack on axis 0.
-        ours: "/"-joined paths; several share the official tensor in equal parts along its axis 0.
-        layout: of each part.
-        first: index of the first layer that our parameters hold.
+        official: Official name; "{layer}" stands for the index of a layer. Our parameters stack layers on axis 0.
+        ours: Our paths, joined by "/"; several share the official tensor in equal parts along its axis 0.
+        layout: How each part is laid out.
+        first: Index of the first layer that our parameters hold.
     """
 
     official: str
@@ -70,21 +79,42 @@ class Rule:
 
     @property
     def stacked(self) -> bool:
-        """Whether our parameters hold all layers."""
+        """Whether our parameters hold several layers."""
         return "{layer}" in self.official
 
     def names(self, shape: Shape) -> list[str]:
-        """The official names, one a layer, where ours has this shape."""
+        """Lists the official names.
+
+        Args:
+            shape: Shape of our parameter.
+
+        Returns:
+            One name, or one for each layer.
+        """
         depth = shape[0] if self.stacked else 1
         return [self.official.format(layer=self.first + layer) for layer in range(depth)]
 
     def split(self, tensor: np.ndarray) -> list[np.ndarray]:
-        """Our parameters (of one layer) from the official tensor."""
+        """Converts an official tensor to our parameters.
+
+        Args:
+            tensor: The official tensor, of one layer if the rule is stacked.
+
+        Returns:
+            Our parameters in the order of `ours`.
+        """
         parts = [tensor] if len(self.ours) == 1 else np.split(tensor, len(self.ours))
         return [self.layout.to_ours(part) for part in parts]
 
     def join(self, parts: Iterable[np.ndarray]) -> np.ndarray:
-        """The official tensor from our parameters (of one layer)."""
+        """Converts our parameters to the official tensor.
+
+        Args:
+            parts: Our parameters in the order of `ours`, of one layer if the rule is stacked.
+
+        Returns:
+            The official tensor.
+        """
         tensors = [self.layout.to_official(part) for part in parts]
         return tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
 
@@ -94,10 +124,10 @@ class WeightTable:
     """All rules of one family of official checkpoints.
 
     Attributes:
-        family: as errors call it.
-        rules: every official name and every path of ours at most once.
-        leftovers: patterns of official names that the official model does not use either.
-        copies: official names of tensors that repeat another, by its name (tied weights).
+        family: Name of the family in errors.
+        rules: The rules; each official name and each of our paths occurs at most once.
+        leftovers: Patterns of official names that the official model does not use either.
+        copies: Official names of tensors that repeat another one (tied weights), with the other's name.
     """
 
     family: str
@@ -106,14 +136,18 @@ class WeightTable:
     copies: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def read(self, tensors: Mapping[str, Any], shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
-        """Our parameters as float32.
+        """Converts official tensors to our parameters.
 
         Args:
-            tensors: by official name; whatever `numpy.asarray` takes.
-            shapes: of our parameters by path, all of which must be filled.
+            tensors: Tensors by official name; anything that `numpy.asarray` accepts, and torch's tensors.
+            shapes: Shapes of our parameters by path; all of them must be filled.
+
+        Returns:
+            Our parameters by path, float32.
 
         Raises:
-            CheckpointError: weights that are missing, unexpected or misshaped, listed all at once.
+            CheckpointError: Weights are missing, unexpected, misshaped, or not tied as they should be, which are all
+                listed at once; or a weight has numbers that cannot be used (see `as_float32`).
         """
         rules = [rule for rule in self.rules if all(path in shapes for path in rule.ours)]
         needed = {name: shape for rule in rules for name, shape in _official_shapes(rule, shapes).items()}
@@ -145,10 +179,16 @@ class WeightTable:
         return {path: array for rule in rules for path, array in _read_rule(rule, arrays, shapes).items()}
 
     def write(self, params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The official tensors that hold these parameters of ours (by path): the inverse of `read`.
+        """Converts our parameters to official tensors; the inverse of `read`.
+
+        Args:
+            params: Our parameters by path.
+
+        Returns:
+            The official tensors by name.
 
         Raises:
-            CheckpointError: parameters that have no official name, all of them.
+            CheckpointError: Parameters have no official name; all are listed.
         """
         rules = [rule for rule in self.rules if all(path in params for path in rule.ours)]
         covered = {path for rule in rules for path in rule.ours}
@@ -167,6 +207,7 @@ class WeightTable:
         return tensors | {name: tensors[origin] for name, origin in self.copies.items() if origin in tensors}
 
     def _is_leftover(self, name: str) -> bool:
+        """Whether a name is known to be of no use to our model."""
         return name in self.copies or any(re.fullmatch(pattern, name) for pattern in self.leftovers)
 
 
@@ -179,6 +220,7 @@ def _official_shapes(rule: Rule, shapes: Mapping[str, Shape]) -> dict[str, Shape
 
 
 def _read_rule(rule: Rule, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
+    """Converts the official tensors of a rule to our parameters, by path."""
     layers = [rule.split(arrays[name]) for name in rule.names(shapes[rule.ours[0]])]
     columns = zip(*layers, strict=True)
     params = [np.stack(column) if rule.stacked else column[0] for column in columns]
@@ -186,10 +228,17 @@ def _read_rule(rule: Rule, arrays: Mapping[str, np.ndarray], shapes: Mapping[str
 
 
 def as_float32(name: str, tensor: Any) -> np.ndarray:
-    """The numbers of a weight.
+    """Converts a weight to a float32 array.
+
+    Args:
+        name: Name of the weight, for errors.
+        tensor: An array of floating-point numbers, or a tensor of torch.
+
+    Returns:
+        The numbers in float32.
 
     Raises:
-        CheckpointError: no floating-point numbers, or some that are not finite in float32.
+        CheckpointError: The weight holds no floating-point numbers, or some that are not finite in float32.
     """
     try:
         array = to_numpy(name, tensor) if is_torch(tensor) else np.asarray(tensor)
@@ -198,7 +247,7 @@ def as_float32(name: str, tensor: Any) -> np.ndarray:
             f"weight {name!r} cannot be read as a numpy array ({error}); save it as float32"
         ) from None
     if array.dtype not in FLOATS:
-        # Numbers of 8 bits mean nothing without their scales, which lie elsewhere or nowhere.
+        # Numbers of 8 bits need scales, which a checkpoint holds under other names or not at all.
         raise CheckpointError(
             f"weight {name!r} is {array.dtype}, but weights are floating-point numbers of 16, 32 or 64 bits; "
             "save it as float32"

@@ -1,4 +1,4 @@
-"""What training programs put around weights: entries beside them, and prefixes before their names."""
+"""Removes what training programs put around weights: entries beside them, and prefixes of their names."""
 
 import re
 from collections.abc import Mapping
@@ -21,23 +21,26 @@ WRAPPERS = (
     "state_dict_ema",
     "ema",
 )
-"""Entries that hold the weights, beside the optimizer's state and the like; the first that is there counts."""
+"""Names of entries that hold the weights beside the optimizer's state and the like; the first that exists is used."""
 
 PREFIXES = re.compile(r"^(?:(?:module|model|_forward_module|_orig_mod|_fsdp_wrapped_module)\.)+")
-"""Of DataParallel, Lightning, its strategies, `torch.compile` and FSDP, which may be nested."""
+"""Prefixes of DataParallel, Lightning, its strategies, `torch.compile` and FSDP, which may be nested."""
 
 INSIDE = re.compile(r"\.(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")
-"""Of modules that were compiled or wrapped on their own, anywhere in a name."""
+"""Parts that modules compiled or wrapped on their own add anywhere inside a name."""
 
 
 def unwrapped(content: Mapping[Any, Any]) -> dict[str, Any]:
-    """The weights by the names that they have in the model alone.
+    """Finds the weights in the content of a file, by their names in the model alone.
 
     Args:
-        content: weights by name, or what a training program saved them in.
+        content: Weights by name, or a mapping in which a training program saved them.
+
+    Returns:
+        Weights by name, without wrappers and prefixes.
 
     Raises:
-        CheckpointError: some names have a prefix and some do not, or two are one without it.
+        CheckpointError: Some names have a prefix and others do not, or two names are equal without it.
     """
     weights = content
     while (inner := _inner(weights)) is not None:
@@ -63,6 +66,6 @@ def unwrapped(content: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _inner(content: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
-    """What a wrapper holds, if this is one."""
+    """The content of a wrapper; None if this is none."""
     found = (content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping))
     return next((inner for inner in found if inner), None)

@@ -1,1 +1,1 @@
-"""BLIP: checkpoints of the official code and of Hugging Face to our parameters and back."""
+"""BLIP: conversion of checkpoints of the official code and of Hugging Face to our parameters and back."""

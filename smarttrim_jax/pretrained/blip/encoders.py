@@ -1,4 +1,4 @@
-"""BLIP's image encoder and text models from the weights of pretrained encoders, as BLIP itself began."""
+"""Initial weights for BLIP's image encoder and text models from pretrained encoders, as in BLIP itself."""
 
 import dataclasses
 from typing import Any
@@ -11,27 +11,31 @@ from smarttrim_jax.models.functional import Params
 from smarttrim_jax.pretrained.encoders import Source, load_encoder
 
 OWN_WORDS = 2
-"""BLIP's [DEC] and [ENC], the last rows of its word tables."""
+"""The number of BLIP's own words, [DEC] and [ENC], which are the last rows of its word tables."""
 BERT_TYPES = 2
 
 
 def with_blip_encoders(
     config: BlipConfig, params: Params, *, image: Source | None = None, text: Source | None = None
 ) -> Params:
-    """Parameters of a BLIP that begin with pretrained encoders.
+    """Fills the encoders of a BLIP from pretrained weights.
 
-    Every text model takes the text's layers; what they lack (cross-attention, merging maps, the language head, the
-    words [DEC] and [ENC]) stays as it is. BERT's first token type, which BLIP does not have, is added to the words.
+    Each text model takes the text encoder's layers. What these lack (cross-attention, merging maps, the language
+    head, the words [DEC] and [ENC]) is kept. BERT's first token type, which BLIP does not have, is added to the
+    words.
 
     Args:
-        config: of the BLIP; `load_encoder` says what its `vision` must be. Its `text` is a BERT's with `OWN_WORDS`
-            more.
-        params: of the BLIP, for example fresh from `Functional(config).init`; not changed.
-        image: weights of the image encoder.
-        text: weights of the text encoder.
+        config: Configuration of the BLIP; its `vision` must fit the weights (see `load_encoder`), and its `text` a
+            BERT with `OWN_WORDS` additional words.
+        params: Parameters of the BLIP, for example fresh from `Functional(config).init`; not changed.
+        image: Weights of the image encoder; None keeps the BLIP's own.
+        text: Weights of the text encoder; None keeps the BLIP's own.
+
+    Returns:
+        The parameters with those of the encoders filled in.
 
     Raises:
-        CheckpointError: weights that do not fill the encoder, or of the other side.
+        CheckpointError: The weights do not fill the encoder, or are of the other side.
     """
     filled = dict(params)
     if image is not None:
@@ -47,7 +51,7 @@ def with_blip_encoders(
 
 
 def _with_text(own: Params, encoder: Params, depth: int) -> Params:
-    """A text model with an encoder's words and layers; those that merge are the last ones."""
+    """A text model with an encoder's words and layers; its merging layers take the encoder's last ones."""
     words = encoder["word_embedding"]["embedding"] + encoder["type_embedding"]["embedding"][0]
     words = jnp.concatenate([words, own["word_embedding"]["embedding"][-OWN_WORDS:]])
     shared = {name: encoder[name] for name in ("position_embedding", "embedding_norm")}

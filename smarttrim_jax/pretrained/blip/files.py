@@ -1,4 +1,4 @@
-"""A BLIP as files that the official code or Hugging Face's transformers can read, and such files as a BLIP."""
+"""Reads and writes a BLIP as files of the official code or of Hugging Face's transformers."""
 
 import json
 import pathlib
@@ -18,20 +18,21 @@ BESIDE = HUGGING_FACE.nameless
 
 
 def read_blip(path: Path, *, task: TaskName | None = None, **overrides: Any) -> tuple[BlipConfig, Params]:
-    """A model from a BLIP file by the official code's names or Hugging Face's.
+    """Reads a model from a BLIP file with the official code's names or Hugging Face's.
 
     Args:
-        path: of the file. The configuration that we wrote into it counts, or else Hugging Face's config.json beside
-            it, if there is one.
-        task: as in `from_official_blip`.
-        **overrides: fields of `BlipOverrides`.
+        path: Path of the file. The configuration is taken from its metadata if `write_official` or
+            `write_huggingface` wrote it, or else from Hugging Face's config.json beside it, if there is one.
+        task: What the model shall do; None takes what a fine-tuned checkpoint does.
+        **overrides: Fields of `BlipOverrides`.
 
     Returns:
-        As `from_official_blip`; with the trimmers of the file beside it, if there is one and the model has trimmers.
+        The configuration and float32 parameters, as `from_official_blip` returns them; trimmers are read from the
+        file beside it, if there is one and the model has trimmers.
 
     Raises:
-        CheckpointError: a file that cannot be read, or weights that do not fit.
-        ConfigError: an unknown override, or one that does not fit.
+        CheckpointError: A file cannot be read, or weights do not fit.
+        ConfigError: An override is unknown or does not fit.
     """
     known, tensors = read_configuration(path, BlipConfig), blip_weights(read_weights(path))
     hub = read_hub(path) if known is None else None
@@ -40,30 +41,57 @@ def read_blip(path: Path, *, task: TaskName | None = None, **overrides: Any) -> 
 
 
 def fill_blip_from_file(path: Path, config: BlipConfig, params: Params, task: str) -> Params:
-    """Parameters of a given model from a BLIP file and the trimmers beside it.
+    """Fills a model's parameters from a BLIP file and from the file of trimmers beside it.
 
     Args:
-        path: As in `read_blip`.
+        path: Path of a file that `read_blip` reads.
         config: Configuration of the model.
-        params: Parameters of the model; those that the files do not hold stay.
-        task: The task that will be trained; a BLIP's configuration says it.
+        params: Parameters of the model; those that the files do not hold are kept.
+        task: Not used: the configuration holds the task.
 
     Returns:
-        The parameters with the file's in their places.
+        The parameters with those of the files filled in.
 
     Raises:
-        CheckpointError: A file that cannot be read, of another task, or of another model.
+        CheckpointError: A file cannot be read, or is of another task or another model.
     """
     return with_beside(path, fill_blip(config, params, blip_weights(read_weights(path))), BESIDE)
 
 
 def write_blip(path: Path, config: BlipConfig, params: Params, naming: Naming = OFFICIAL) -> list[pathlib.Path]:
-    """Writes a BLIP under a family's names, and beside it what the family does not have; see `write_pair`."""
+    """Writes a BLIP under a family's names, and what the family does not have to a second file; see `write_pair`.
+
+    Args:
+        path: Path of the file, ending in `.safetensors`.
+        config: Configuration of the model.
+        params: Parameters of the model.
+        naming: The family of names.
+
+    Returns:
+        Paths of the files written.
+
+    Raises:
+        CheckpointError: The family's models lack some of the parameters, or a file cannot be written.
+        ConfigError: The family has no counterpart of the model.
+    """
     return write_pair(path, config, *to_blip(config, params, naming))
 
 
 def write_blip_huggingface(path: Path, config: BlipConfig, params: Params) -> list[pathlib.Path]:
-    """Writes a BLIP as Hugging Face's transformers reads it; see `backbones.write_huggingface`."""
+    """Writes a BLIP as Hugging Face's transformers reads it; see `backbones.write_huggingface`.
+
+    Args:
+        path: Path of the weights, ending in `.safetensors`.
+        config: Configuration of the model.
+        params: Parameters of the model.
+
+    Returns:
+        Paths of the files written.
+
+    Raises:
+        CheckpointError: transformers' models lack some of the parameters, or a file cannot be written.
+        ConfigError: transformers has no such model.
+    """
     written = write_blip(path, config, params, HUGGING_FACE)
     beside = config_path(path)
     if beside.is_file() and not is_blip(read_hub(path)):

@@ -1,4 +1,4 @@
-"""BLIP models from PyTorch checkpoints by the official code's names or Hugging Face's, and back."""
+"""Converts PyTorch checkpoints of BLIP, with the official code's names or Hugging Face's, to our models and back."""
 
 import logging
 import re
@@ -24,14 +24,14 @@ from smarttrim_jax.pretrained.wrapping import unwrapped
 
 TRIMMERS = "trimmers/"
 ONE_IMAGE = re.compile(r"(.*\.crossattention\.(?:self|output\.dense))(\..*)")
-"""Weights of a cross-attention that reads one image."""
+"""Names of the weights of a cross-attention that reads a single image."""
 
 SOURCE_WEIGHT = "text_decoder.bert.encoder.layer.{}.crossattention.self.{}.weight"
 _log = logging.getLogger(__name__)
 
 FRESH_PARTS = {"cls_head", "temp"}
-"""What a checkpoint may lack, and a model starts with anew."""
-# What a checkpoint decides; image sizes, dropout and the rest can differ.
+"""Parts that a checkpoint may lack, and that a model then starts with anew."""
+# Sizes that must equal the checkpoint's; image sizes, dropout and the rest can differ.
 SIZES = {
     "vision": ("patch_size", "width", "depth", "mlp_width"),
     "text": ("vocab_size", "width", "depth", "mlp_width", "max_positions"),
@@ -41,29 +41,30 @@ SIZES = {
 def from_official_blip(
     state_dict: Mapping[str, Any], *, task: TaskName | None = None, **overrides: Any
 ) -> tuple[BlipConfig, Params]:
-    """A model from the weights of a BLIP checkpoint, of the same task or from pre-training.
+    """Makes a model from the weights of a BLIP checkpoint, of the same task or of pre-training.
 
-    What belongs to other tasks stays in the file: so do the momentum model and the queues of retrieval, which a new
-    training starts from copies of the model and from noise. For NLVR2, weights that know one image alone are taken
-    for both, as in the official code.
+    Parts that belong to other tasks are left out. So are the momentum model and the queues of retrieval, which a new
+    training starts from copies of the model and from noise. For NLVR2, weights for a single image are used for both
+    images, as in the official code.
 
     Args:
-        state_dict: tensors by the official code's names or by those of Hugging Face's BlipForQuestionAnswering,
-            BlipForConditionalGeneration and BlipForImageTextRetrieval (of torch or numpy, any float type), or the
-            file's whole content, which holds them as "model".
-        task: what the model shall do; by default what a fine-tuned checkpoint does.
-        **overrides: fields of `BlipOverrides`. Names and shapes do not tell that transformers computes with other
+        state_dict: Tensors (of torch or numpy, any float type) by the official code's names or by those of Hugging
+            Face's BlipForQuestionAnswering, BlipForConditionalGeneration and BlipForImageTextRetrieval; or the file's
+            whole content, which holds them as "model".
+        task: What the model shall do; None takes what a fine-tuned checkpoint does.
+        **overrides: Fields of `BlipOverrides`. Names and shapes do not tell that transformers computes with other
             settings than the official code (`vision_epsilon`); `read_blip` reads its config.json too.
 
     Returns:
-        The configuration, every size read off the weights, and float32 parameters for `Functional`. What the
-        checkpoint does not hold (trimmers; NLVR2's head and merging maps; Hugging Face's temperature of retrieval;
-        another's that was left out; keys and values of an answer decoder that was pre-trained on images of another
-        width than questions) starts fresh, drawn from the seed 0.
+        The configuration, with all sizes read from the weights, and float32 parameters for `Functional`. What the
+        checkpoint does not hold is drawn from seed 0: trimmers; NLVR2's head and merging maps; retrieval's
+        temperature, which Hugging Face's files lack; keys and values of an answer decoder that was pre-trained on
+        images of another width than questions.
 
     Raises:
-        CheckpointError: weights of another model or task, missing, unexpected or misshaped, listed all at once.
-        ConfigError: an unknown task or override, or one that does not fit.
+        CheckpointError: Weights are of another model or task, or are missing, unexpected or misshaped; all are listed
+            at once.
+        ConfigError: The task or an override is unknown or does not fit.
     """
     return new_blip(blip_weights(state_dict), task, overrides)
 
@@ -76,7 +77,23 @@ def new_blip(
     known: BlipConfig | None = None,
     hub: Hub | None = None,
 ) -> tuple[BlipConfig, Params]:
-    """The same, with what lies beside the tensors: `known` and `hub` as in `infer_blip_config`."""
+    """Makes a model from tensors and from what lies beside them; see `from_official_blip`.
+
+    Args:
+        tensors: Tensors by name, as `blip_weights` returns them.
+        task: What the model shall do; None takes what a fine-tuned checkpoint does.
+        overrides: Values of fields of `BlipOverrides`.
+        known: The configuration in the file's metadata; None if there is none.
+        hub: The content of Hugging Face's config.json; None if there is none.
+
+    Returns:
+        The configuration, and float32 parameters.
+
+    Raises:
+        CheckpointError: Weights are of another model or task, or are missing, unexpected or misshaped; all are listed
+            at once.
+        ConfigError: The task or an override is unknown or does not fit.
+    """
     wanted, naming = parse_overrides(BlipOverrides, overrides), naming_of(tensors)
     task = _check_task(tensors, task, naming)
     own = _own(tensors, task, naming)
@@ -87,15 +104,19 @@ def new_blip(
 
 
 def fill_blip(config: BlipConfig, params: Params, tensors: Mapping[str, Any]) -> Params:
-    """Parameters of a given model, from the tensors of a checkpoint.
+    """Fills a model's parameters from the tensors of a checkpoint.
 
     Args:
-        config: of the model; positions are resized to its images.
-        params: of the model; those that the checkpoint does not hold (trimmers, for example) stay.
-        tensors: by name.
+        config: Configuration of the model; positions are resized to its images.
+        params: Parameters of the model; those that the checkpoint does not hold (trimmers, for example) are kept.
+        tensors: Tensors by name, as `blip_weights` returns them.
+
+    Returns:
+        The parameters with those of the checkpoint filled in.
 
     Raises:
-        CheckpointError: a checkpoint of other sizes, another task or another model, with everything that differs.
+        CheckpointError: The checkpoint has other sizes, or is of another task or another model; all differences are
+            listed.
     """
     naming = naming_of(tensors)
     own = _own(tensors, _check_task(tensors, config.task, naming), naming)
@@ -124,14 +145,20 @@ def fill_blip(config: BlipConfig, params: Params, tensors: Mapping[str, Any]) ->
 def to_blip(
     config: BlipConfig, params: Params, naming: Naming = OFFICIAL
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """A model's parameters under a family's names: the inverse of `from_official_blip`.
+    """Converts a model's parameters to a family's names; the inverse of `from_official_blip`.
+
+    Args:
+        config: Configuration of the model.
+        params: Parameters of the model.
+        naming: The family of names.
 
     Returns:
-        The tensors by name, and by their paths the parameters that have none there, such as trimmers.
+        The tensors by the family's names, and by our paths the parameters that the family does not have, such as
+        trimmers.
 
     Raises:
-        CheckpointError: parameters that the family's models do not have.
-        ConfigError: a model of which the family has no counterpart.
+        CheckpointError: Other parameters have no name in the family's models.
+        ConfigError: The family has no counterpart of the model.
     """
     if config.task not in naming.parts:
         raise ConfigError(
@@ -150,16 +177,32 @@ def to_blip(
 
 
 def blip_weights(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors of a checkpoint by name, tied ones by the name of either."""
+    """Finds the tensors of a checkpoint by name; tied ones get the name that our table uses.
+
+    Args:
+        state_dict: Tensors by name, or the content of a file.
+
+    Returns:
+        The tensors by name.
+
+    Raises:
+        CheckpointError: Some names have a wrapper's prefix and others do not.
+    """
     tensors = unwrapped(state_dict)
     return {origin: tensors[copy] for copy, origin in TIED.items() if copy in tensors} | tensors
 
 
 def naming_of(tensors: Mapping[str, Any]) -> Naming:
-    """Whose names these are.
+    """Recognises the family of names.
+
+    Args:
+        tensors: Tensors by name.
+
+    Returns:
+        The official names, or Hugging Face's.
 
     Raises:
-        CheckpointError: nobody's.
+        CheckpointError: The names are of neither.
     """
     landmarks = {f"{naming.of_vision(naming.patches)}.weight": naming for naming in (OFFICIAL, HUGGING_FACE)}
     for name, naming in landmarks.items():
@@ -173,11 +216,11 @@ def naming_of(tensors: Mapping[str, Any]) -> Naming:
 
 
 def _check_task(tensors: Mapping[str, Any], task: TaskName | None, naming: Naming) -> TaskName:
-    """The task that the weights shall serve, if they can.
+    """Determines the task that weights serve, or checks that they serve the wanted one.
 
     Raises:
-        CheckpointError: they are of another task, or of no BLIP.
-        ConfigError: an unknown task, or none where the weights do not tell it.
+        CheckpointError: The weights are of another task, or of no BLIP.
+        ConfigError: The task is unknown, or None where the weights do not tell it.
     """
     if task is not None and task not in TASKS:
         raise ConfigError(f"task is '{task}'; a BLIP model's is one of {', '.join(TASKS)}")
@@ -205,7 +248,7 @@ def _check_task(tensors: Mapping[str, Any], task: TaskName | None, naming: Namin
 
 
 def _own(tensors: Mapping[str, Any], task: TaskName, naming: Naming) -> dict[str, Any]:
-    """Without the parts that the task's model does not have, but others do."""
+    """Leaves out the parts of other tasks, the momentum model and the queues."""
     known = {part for parts in naming.parts.values() for part in parts}
     momentum = {f"{part}_m" for part in known}
     queues = {"image_queue", "text_queue", "idx_queue", "ptr_queue", "queue_ptr"}
@@ -216,7 +259,7 @@ def _own(tensors: Mapping[str, Any], task: TaskName, naming: Naming) -> dict[str
 def _load(
     tensors: dict[str, Any], config: BlipConfig, naming: Naming, shapes: Mapping[str, Shape]
 ) -> tuple[dict[str, jax.Array], list[str]]:
-    """The parameters that the checkpoint holds, and the paths of the model's others."""
+    """Reads the parameters that the checkpoint holds, and lists the paths of the model's others."""
     tensors = _adapt(tensors, config, naming)
     absent = [TRIMMERS, *naming.nameless]
     if config.task == "nlvr2" and not any(name.startswith("cls_head.") for name in tensors):
@@ -235,7 +278,7 @@ def _load(
 
 
 def _adapt(tensors: dict[str, Any], config: BlipConfig, naming: Naming) -> dict[str, Any]:
-    """What the official code does to a checkpoint that is meant for other images or another task."""
+    """Adapts a checkpoint to other image sizes or another task, as the official code does."""
     positions, vision = naming.of_vision(naming.positions), config.vision
     table = as_float32(positions, tensors[positions])
     grid = vision.position_grid or vision.image_size // vision.patch_size
@@ -252,7 +295,7 @@ def _adapt(tensors: dict[str, Any], config: BlipConfig, naming: Naming) -> dict[
 
 
 def _leave_other_sources(tensors: dict[str, Any], config: BlipConfig) -> None:
-    """Takes out what a pre-trained decoder reads images with, where these are not as wide as questions."""
+    """Removes keys and values by which a pre-trained decoder reads images, if these are not as wide as questions."""
     names = [SOURCE_WEIGHT.format(layer, part) for layer in range(config.text.depth) for part in ("key", "value")]
     widths = {np.shape(tensors[name])[-1] for name in names if name in tensors}
     if widths == {config.vision.width} and config.vision.width != config.text.width:
@@ -261,5 +304,5 @@ def _leave_other_sources(tensors: dict[str, Any], config: BlipConfig) -> None:
 
 
 def _words(tensors: Mapping[str, Any]) -> list[str]:
-    """The first words of all names."""
+    """The first parts of all names, up to the first point."""
     return sorted({str(name).split(".")[0] for name in tensors})

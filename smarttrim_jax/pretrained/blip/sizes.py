@@ -1,4 +1,4 @@
-"""The configuration of a BLIP checkpoint, read off the names and shapes of its weights."""
+"""Infers the configuration of a BLIP checkpoint from the names and shapes of its weights."""
 
 import dataclasses
 import functools
@@ -29,21 +29,22 @@ from smarttrim_jax.trimming.config import TrimmingConfig
 
 @dataclasses.dataclass(frozen=True)
 class BlipOverrides(Settings):
-    """What weights do not tell, or what shall differ from them; None leaves it as the checkpoint has it.
+    """Settings that weights do not tell, or that shall differ from the checkpoint's; None keeps the checkpoint's.
 
     Attributes:
-        image_size: pixels; the position table is resized.
-        vision_heads: attention heads of the image encoder; by default 64 wide.
-        vision_epsilon: of the image encoder's norms; transformers has 1e-5 by default, the official code 1e-6.
-        text_heads: of the text models; by default 64 wide.
-        dropout: of the text models.
-        drop_path: stochastic depth of the image encoder.
-        first_merge: as in BlipConfig, for weights that know nothing of two images; 6 by default.
-        trimming: adds trimmers, which start fresh.
-        dtype: as in BlipConfig.
-        attention: as in BlipConfig.
-        scan: as in BlipConfig.
-        remat: as in BlipConfig.
+        image_size: Side of the images in pixels; the position table is resized.
+        vision_heads: Attention heads of the image encoder; by default of width 64.
+        vision_epsilon: Epsilon of the image encoder's norms; transformers has 1e-5 by default, the official code
+            1e-6.
+        text_heads: Attention heads of the text models; by default of width 64.
+        dropout: Dropout of the text models.
+        drop_path: Stochastic depth of the image encoder.
+        first_merge: See `BlipConfig`; for weights of models that read a single image, 6 by default.
+        trimming: Adds trimmers, which start fresh.
+        dtype: Data type of the computation; see `BlipConfig`.
+        attention: Attention kernel of evaluation; see `BlipConfig`.
+        scan: Whether layers are scanned over; see `BlipConfig`.
+        remat: What the backward pass recomputes; see `BlipConfig`.
     """
 
     image_size: int | None = None
@@ -79,20 +80,23 @@ def infer_blip_config(
     known: BlipConfig | None = None,
     hub: Mapping[str, Any] | None = None,
 ) -> BlipConfig:
-    """Sizes from shapes, then what is overridden.
+    """Infers the configuration from shapes, then applies the overrides.
 
     Args:
-        tensors: of the task's model, by name.
-        task: of the model.
-        overrides: what shall differ.
-        naming: whose names these are.
-        known: the configuration, where it was written down beside them.
-        hub: a config.json of Hugging Face.
+        tensors: Tensors of the task's model, by name.
+        task: Task of the model.
+        overrides: Settings that shall differ.
+        naming: The family of names.
+        known: The configuration in the file's metadata, which replaces inference; None if there is none.
+        hub: The content of Hugging Face's config.json; None if there is none.
+
+    Returns:
+        The configuration.
 
     Raises:
-        CheckpointError: a weight that tells a size is missing, the positions are no square grid, or the config.json
+        CheckpointError: A weight that tells a size is missing, the positions are no square grid, or the config.json
             tells of a variation that our models do not have.
-        ConfigError: an attention width that needs an override, or overrides that do not fit together.
+        ConfigError: A width does not divide into heads of 64 and needs an override, or settings do not fit together.
     """
     if known is None:
         parts, whole = _read_off(tensors, task, naming)
@@ -108,7 +112,7 @@ def infer_blip_config(
 
 
 def _read_off(tensors: Mapping[str, Any], task: TaskName, naming: Naming) -> tuple[Parts, dict[str, Any]]:
-    """The fields of both parts, and the others, from names and shapes."""
+    """Reads the fields of both parts, and the other fields, from names and shapes."""
     shape = functools.partial(shape_of, naming.family, tensors)
     text = "text_decoder.bert" if task == "caption" else "text_encoder"
     blocks, layer = naming.of_vision(naming.block).removesuffix(".{layer}"), f"{text}.encoder.layer"
@@ -137,7 +141,7 @@ def _read_off(tensors: Mapping[str, Any], task: TaskName, naming: Naming) -> tup
 
 
 def _first_merge(tensors: Mapping[str, Any], layers: int) -> int:
-    """The first layer that merges; beside weights of two images that merge nowhere, none."""
+    """The first layer that merges; the depth for weights of two images that merge nowhere."""
     pattern = r"text_encoder\.encoder\.layer\.(\d+)\.crossattention\.output\.merge_layer\.weight"
     merging = [int(match[1]) for match in (re.fullmatch(pattern, name) for name in tensors) if match]
     has_two = any(".crossattention.self1." in name for name in tensors)

@@ -1,7 +1,7 @@
-"""Where BLIP's checkpoints hold our parameters.
+"""Tables of the names of our parameters in BLIP's checkpoints.
 
-By the official code's names (salesforce/BLIP, commit 056a169), and by those of Hugging Face's transformers, which
-differ in the image encoder alone.
+There are the names of the official code (salesforce/BLIP, commit 056a169) and those of Hugging Face's transformers,
+which differ in the image encoder alone.
 """
 
 import dataclasses
@@ -23,21 +23,21 @@ from smarttrim_jax.pretrained.weight_table import CELL, PATCHES, ROW, Rule, Weig
 
 @dataclasses.dataclass(frozen=True)
 class Naming:
-    """What a family of checkpoints calls the image encoder, and what its models are made of.
+    """How a family of checkpoints names the image encoder, and which parts its models have.
 
     Attributes:
-        family: as errors call it.
-        vision: the image encoder; the names that follow lie in it.
-        class_token: the global token.
-        positions: the position table.
-        patches: the patch embedding.
-        last_norm: after the last layer.
-        block: a layer.
-        attention: in a layer.
-        out: the output projection of the attention.
-        norms: before the attention and before the MLP.
-        parts: what a task's model is made of, by the first word of the names.
-        nameless: paths of our parameters that its models do not have.
+        family: Name of the family in errors.
+        vision: Name of the image encoder; the names below are relative to it.
+        class_token: Name of the global token.
+        positions: Name of the position table.
+        patches: Name of the patch embedding.
+        last_norm: Name of the norm after the last layer.
+        block: Name of a layer.
+        attention: Name of the attention in a layer.
+        out: Name of the output projection in the attention.
+        norms: Names of the norms before the attention and before the MLP.
+        parts: The parts of each task's model, by the first word of their names.
+        nameless: Paths of our parameters that its models do not have.
     """
 
     family: str
@@ -54,7 +54,14 @@ class Naming:
     nameless: tuple[str, ...] = ()
 
     def of_vision(self, name: str) -> str:
-        """The whole name of something in the image encoder."""
+        """Returns the full name of a part of the image encoder.
+
+        Args:
+            name: Name relative to the image encoder.
+
+        Returns:
+            The full name.
+        """
         return f"{self.vision}.{name}"
 
 
@@ -100,11 +107,19 @@ TIED = {
     f"{PREDICTIONS}.decoder.weight": "text_decoder.bert.embeddings.word_embeddings.weight",
     f"{PREDICTIONS}.decoder.bias": f"{PREDICTIONS}.bias",
 }
-"""The decoder's last linear map is the word table, and a bias that is stored twice."""
+"""Tied weights: the decoder's last linear map is the word table, and its bias is stored twice."""
 
 
 def blip_table(config: BlipConfig, naming: Naming = OFFICIAL) -> WeightTable:
-    """The rules for a family's checkpoints of the configuration's task."""
+    """Makes the rules for a family's checkpoints of the configuration's task.
+
+    Args:
+        config: Configuration of the model; its task and `first_merge` matter.
+        naming: The family of names.
+
+    Returns:
+        The table.
+    """
     decoder = _embeddings("text_decoder.bert", "decoder")
     decoder += bert_layer("text_decoder.bert.encoder.layer.{layer}", "decoder/layers", cross_attention=True)
     decoder += _language_head(PREDICTIONS, "decoder")
@@ -126,6 +141,7 @@ def blip_table(config: BlipConfig, naming: Naming = OFFICIAL) -> WeightTable:
 
 
 def _vision(naming: Naming, ours: str) -> Rules:
+    """Rules for the image encoder."""
     block, layer = naming.of_vision(naming.block), f"{ours}/layers"
     patches = naming.of_vision(naming.patches)
     return (
@@ -143,6 +159,7 @@ def _vision(naming: Naming, ours: str) -> Rules:
 
 
 def _embeddings(official: str, ours: str) -> Rules:
+    """Rules for the embeddings of a text model."""
     return (
         embedding(f"{official}.embeddings.word_embeddings", f"{ours}/word_embedding"),
         embedding(f"{official}.embeddings.position_embeddings", f"{ours}/position_embedding"),
@@ -151,6 +168,7 @@ def _embeddings(official: str, ours: str) -> Rules:
 
 
 def _language_head(official: str, ours: str) -> Rules:
+    """Rules for the decoder's language head."""
     return (
         *linear(f"{official}.transform.dense", f"{ours}/dense"),
         *layer_norm(f"{official}.transform.LayerNorm", f"{ours}/norm"),
@@ -159,6 +177,7 @@ def _language_head(official: str, ours: str) -> Rules:
 
 
 def _twin_layers(first_merge: int) -> Rules:
+    """Rules for NLVR2's layers, which read two images."""
     cross = f"{LAYERS}.crossattention"
 
     def layers(ours: str) -> Rules:
@@ -177,10 +196,12 @@ def _twin_layers(first_merge: int) -> Rules:
 
 
 def _statement_head() -> Rules:
+    """Rules for NLVR2's head."""
     return (*linear("cls_head.0", "head/dense"), *linear("cls_head.2", "head/out"))
 
 
 def _comparison(has_temperature: bool) -> Rules:
+    """Rules for retrieval's projections, match head and temperature."""
     return (
         *linear("vision_proj", "image_projection"),
         *linear("text_proj", "text_projection"),

@@ -1,1 +1,1 @@
-"""METER: official checkpoints to our parameters and back."""
+"""METER: conversion of official checkpoints to our parameters and back."""

@@ -1,4 +1,4 @@
-"""A METER as files that the official code can read, and such files as a METER."""
+"""Reads and writes a METER as files of the official code."""
 
 import pathlib
 from typing import Any
@@ -19,28 +19,41 @@ from smarttrim_jax.pretrained.meter.table import HEADS
 from smarttrim_jax.pretrained.paired_files import read_configuration, with_beside, write_pair
 from smarttrim_jax.pretrained.sizes import parse_overrides
 
-# Heads of pre-training: a file with these alone is of no task, and serves all.
+# Heads of pre-training: a file with these alone belongs to no task, and serves all tasks.
 PRETRAINING = ("itm", "mlm")
 
 
 def write_meter(path: Path, config: MeterConfig, params: Params) -> list[pathlib.Path]:
-    """Writes a METER under its official names, and its trimmers beside it; see `write_pair`."""
+    """Writes a METER under its official names, and its trimmers to a second file; see `write_pair`.
+
+    Args:
+        path: Path of the file, ending in `.safetensors`.
+        config: Configuration of the model.
+        params: Parameters of the model.
+
+    Returns:
+        Paths of the files written.
+
+    Raises:
+        CheckpointError: The official METER lacks some of the parameters, or a file cannot be written.
+    """
     return write_pair(path, config, *to_official(params))
 
 
 def read_official(path: Path, **overrides: Any) -> tuple[MeterConfig, Params]:
-    """A model from an official METER file.
+    """Reads a model from an official METER file.
 
     Args:
-        path: of a file of the official code, or of `write_official`, which also tells its configuration.
-        **overrides: fields of `MeterOverrides`.
+        path: Path of a file of the official code, or of `write_official`, which also holds the configuration.
+        **overrides: Fields of `MeterOverrides`.
 
     Returns:
-        As `from_official`; with the trimmers of the file beside it, if there is one and the model has trimmers.
+        The configuration and float32 parameters, as `from_official` returns them; trimmers are read from the file
+        beside it, if there is one and the model has trimmers.
 
     Raises:
-        CheckpointError: a file that cannot be read, or weights that do not fit.
-        ConfigError: an unknown override, or one that does not fit.
+        CheckpointError: A file cannot be read, or weights do not fit.
+        ConfigError: An override is unknown or does not fit.
     """
     tensors = meter_weights(read_weights(path))
     known = read_configuration(path, MeterConfig)
@@ -49,19 +62,19 @@ def read_official(path: Path, **overrides: Any) -> tuple[MeterConfig, Params]:
 
 
 def fill_meter_from_file(path: Path, config: MeterConfig, params: Params, task: str) -> Params:
-    """Parameters of a given model from an official file and the trimmers beside it.
+    """Fills a model's parameters from an official file and from the file of trimmers beside it.
 
     Args:
-        path: As in `read_official`.
+        path: Path of a file that `read_official` reads.
         config: Configuration of the model.
-        params: Parameters of the model; those that the files do not hold stay.
-        task: The head that will be trained.
+        params: Parameters of the model; those that the files do not hold are kept.
+        task: Name of the head that will be trained.
 
     Returns:
-        The parameters with the file's in their places.
+        The parameters with those of the files filled in.
 
     Raises:
-        CheckpointError: A file that cannot be read, of another task, or of another model.
+        CheckpointError: A file cannot be read, or is of another task or another model.
     """
     tensors = meter_weights(read_weights(path))
     held = heads_in(tensors)

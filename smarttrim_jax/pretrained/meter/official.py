@@ -1,4 +1,4 @@
-"""Models from official PyTorch checkpoints, and back."""
+"""Converts official PyTorch checkpoints of METER to models of ours and back."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,10 +18,10 @@ from smarttrim_jax.pretrained.sizes import parse_overrides
 from smarttrim_jax.pretrained.weight_table import as_float32
 from smarttrim_jax.pretrained.wrapping import unwrapped
 
-# Weights that only METER with a CLIP vision transformer has.
+# Names of weights by which a METER with a CLIP vision transformer is recognised.
 LANDMARKS = ("vit_model.visual.conv1.weight", "text_transformer.embeddings.word_embeddings.weight")
 TRIMMERS = "trimmers/"
-# What a checkpoint decides; images, heads and the rest can differ.
+# Sizes that must equal the checkpoint's; images, heads and the rest can differ.
 SIZES = {
     "vision": ("patch_size", "width", "depth", "mlp_width"),
     "text": ("vocab_size", "width", "depth", "mlp_width", "max_positions", "token_types"),
@@ -31,20 +31,21 @@ POSITIONS, TOKEN_TYPES = "vit_model.visual.positional_embedding", "token_type_em
 
 
 def from_official(state_dict: Mapping[str, Any], **overrides: Any) -> tuple[MeterConfig, Params]:
-    """A model from the weights of an official METER checkpoint (CLIP-ViT and RoBERTa).
+    """Makes a model from the weights of an official METER checkpoint (CLIP-ViT and RoBERTa).
 
     Args:
-        state_dict: tensors by official name (of torch or numpy, any float type), or the content of a training
-            program's file that holds them, as Lightning's.
-        **overrides: fields of `MeterOverrides`.
+        state_dict: Tensors by official name (of torch or numpy, any float type), or the content of a training
+            program's file that holds them, such as Lightning's.
+        **overrides: Fields of `MeterOverrides`.
 
     Returns:
-        The configuration, every size read off the weights, and float32 parameters for `Functional`. What the
-        checkpoint does not hold (trimmers, heads of other tasks) starts fresh, drawn from the seed 0.
+        The configuration, with all sizes read from the weights, and float32 parameters for `Functional`. What the
+        checkpoint does not hold (trimmers, heads of other tasks) is drawn from seed 0.
 
     Raises:
-        CheckpointError: weights of another model, missing, unexpected or misshaped, listed all at once.
-        ConfigError: an unknown override, or one that does not fit.
+        CheckpointError: Weights are of another model, or are missing, unexpected or misshaped; all are listed at
+            once.
+        ConfigError: An override is unknown or does not fit.
     """
     tensors = meter_weights(state_dict)
     config = infer_config(tensors, parse_overrides(MeterOverrides, overrides))
@@ -52,7 +53,18 @@ def from_official(state_dict: Mapping[str, Any], **overrides: Any) -> tuple[Mete
 
 
 def new_params(tensors: Mapping[str, Any], config: MeterConfig) -> Params:
-    """Parameters of a model, fresh where the official tensors do not hold them; errors as in `from_official`."""
+    """Makes parameters of a model, fresh ones where the official tensors do not hold them.
+
+    Args:
+        tensors: Tensors by official name.
+        config: Configuration of the model.
+
+    Returns:
+        The parameters, float32.
+
+    Raises:
+        CheckpointError: Weights are missing, unexpected or misshaped; all are listed at once.
+    """
     model = Functional(config)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     loaded, fresh = _read(tensors, config, shapes)
@@ -60,10 +72,16 @@ def new_params(tensors: Mapping[str, Any], config: MeterConfig) -> Params:
 
 
 def meter_weights(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors of an official METER checkpoint, by name.
+    """Finds the tensors of an official METER checkpoint by name.
+
+    Args:
+        state_dict: Tensors by official name, or the content of a training program's file that holds them.
+
+    Returns:
+        The tensors by name, without wrappers.
 
     Raises:
-        CheckpointError: it is of another model.
+        CheckpointError: The checkpoint is of another model.
     """
     tensors = unwrapped(state_dict)
     _recognise(tensors)
@@ -71,15 +89,19 @@ def meter_weights(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fill_from_official(config: MeterConfig, params: Params, state_dict: Mapping[str, Any]) -> Params:
-    """Parameters of a given model, from an official METER checkpoint.
+    """Fills a model's parameters from an official METER checkpoint.
 
     Args:
-        config: of the model; positions are resized to its images, and token types added for them.
-        params: of the model; those that the checkpoint does not hold (trimmers, heads of other tasks) stay.
-        state_dict: as in `from_official`.
+        config: Configuration of the model; positions are resized to its images, and token types added for them.
+        params: Parameters of the model; those that the checkpoint does not hold (trimmers, heads of other tasks) are
+            kept.
+        state_dict: Tensors by official name, or the content of a training program's file that holds them.
+
+    Returns:
+        The parameters with those of the checkpoint filled in.
 
     Raises:
-        CheckpointError: a checkpoint of other sizes or of another model, with everything that differs.
+        CheckpointError: The checkpoint has other sizes or is of another model; all differences are listed.
     """
     tensors = meter_weights(state_dict)
     heads = {f"{part}_heads": getattr(config, part).heads for part in ("vision", "text", "fusion")}
@@ -106,19 +128,29 @@ def fill_from_official(config: MeterConfig, params: Params, state_dict: Mapping[
 
 
 def heads_in(state_dict: Mapping[str, Any]) -> list[str]:
-    """The names of the task heads that an official checkpoint holds."""
+    """Lists the task heads that an official checkpoint holds.
+
+    Args:
+        state_dict: Tensors by official name, or the content of a training program's file that holds them.
+
+    Returns:
+        The names of the heads.
+    """
     tensors = unwrapped(state_dict)
     return [name for name, head in HEADS.items() if head.last in tensors]
 
 
 def to_official(params: Params) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """A METER's parameters under the official names: the inverse of `from_official`.
+    """Converts a METER's parameters to the official names; the inverse of `from_official`.
+
+    Args:
+        params: Parameters of the model.
 
     Returns:
-        The official tensors, and the trimmers, which have no official names, by their paths.
+        The official tensors by name, and the trimmers, which have no official names, by our paths.
 
     Raises:
-        CheckpointError: parameters that the official METER does not have, such as another image encoder's.
+        CheckpointError: The official METER lacks some parameters, such as those of another image encoder.
     """
     flat = {path: np.asarray(leaf) for path, leaf in flatten_dict(params, sep="/").items()}
     trimmers = {path: leaf for path, leaf in flat.items() if path.startswith(TRIMMERS)}
@@ -126,7 +158,7 @@ def to_official(params: Params) -> tuple[dict[str, np.ndarray], dict[str, np.nda
 
 
 def _read(tensors: Mapping[str, Any], config: MeterConfig, model: Params) -> tuple[dict[str, jax.Array], list[str]]:
-    """The parameters that the checkpoint holds, and the paths of the model's others."""
+    """Reads the parameters that the checkpoint holds, and lists the paths of the model's others."""
     tensors = _adapt(dict(tensors), config)
     shapes = {path: leaf.shape for path, leaf in flatten_dict(model, sep="/").items()}
     in_file = {f"head/{name}" for name in heads_in(tensors)}
@@ -140,6 +172,7 @@ def _read(tensors: Mapping[str, Any], config: MeterConfig, model: Params) -> tup
 
 
 def _recognise(tensors: Mapping[str, Any]) -> None:
+    """Checks that tensors are of a METER with a CLIP vision transformer."""
     absent = [name for name in LANDMARKS if name not in tensors]
     if absent:
         found = sorted({str(name).split(".")[0] for name in tensors})
@@ -150,7 +183,7 @@ def _recognise(tensors: Mapping[str, Any]) -> None:
 
 
 def _adapt(tensors: dict[str, Any], config: MeterConfig) -> dict[str, Any]:
-    """What the official code does to a checkpoint that is meant for other images or another task."""
+    """Adapts a checkpoint to other image sizes or another task, as the official code does."""
     table = as_float32(POSITIONS, tensors[POSITIONS])
     grid = config.vision.position_grid or config.vision.image_size // config.vision.patch_size
     tensors[POSITIONS] = resize_positions(jnp.asarray(table), (grid, grid))

@@ -1,4 +1,4 @@
-"""The configuration of an official METER checkpoint, read off the names and shapes of its weights."""
+"""Infers the configuration of an official METER checkpoint from the names and shapes of its weights."""
 
 import dataclasses
 import functools
@@ -26,23 +26,23 @@ from smarttrim_jax.trimming.config import TrimmingConfig
 
 @dataclasses.dataclass(frozen=True)
 class MeterOverrides(Settings):
-    """What weights do not tell, or what shall differ from them; None leaves it as the checkpoint has it.
+    """Settings that weights do not tell, or that shall differ from the checkpoint's; None keeps the checkpoint's.
 
     Attributes:
-        image_size: pixels; the position table is resized.
-        vision_heads: attention heads of the image encoder; by default 64 wide.
-        text_heads: of the text encoder; by default 64 wide.
-        fusion_heads: of the fusion; by default 64 wide.
-        vocab_size: the tokenizer's, which the checkpoint must have.
-        dropout: of text encoder and fusion.
-        drop_path: stochastic depth of the image encoder.
-        heads: the task heads; those that the checkpoint lacks start fresh, its others are left out.
-        images: per example; further token types start as copies of the first image's.
-        share_text: as in MeterConfig.
-        trimming: adds trimmers, which start fresh.
-        dtype: as in MeterConfig.
-        scan: as in MeterConfig.
-        remat: as in MeterConfig.
+        image_size: Side of the images in pixels; the position table is resized.
+        vision_heads: Attention heads of the image encoder; by default of width 64.
+        text_heads: Attention heads of the text encoder; by default of width 64.
+        fusion_heads: Attention heads of the fusion; by default of width 64.
+        vocab_size: Vocabulary size of the tokenizer; it must be the checkpoint's.
+        dropout: Dropout of the text encoder and the fusion.
+        drop_path: Stochastic depth of the image encoder.
+        heads: The task heads; those that the checkpoint lacks start fresh, and its others are left out.
+        images: Images per example; further token types start as copies of the first image's.
+        share_text: Whether a text is encoded once for all images; see `MeterConfig`.
+        trimming: Adds trimmers, which start fresh.
+        dtype: Data type of the computation; see `MeterConfig`.
+        scan: Whether layers are scanned over; see `MeterConfig`.
+        remat: What the backward pass recomputes; see `MeterConfig`.
     """
 
     image_size: int | None = None
@@ -61,7 +61,7 @@ class MeterOverrides(Settings):
     remat: Remat | None = None
 
 
-# Which field of which part an override sets; the others are fields of MeterConfig itself.
+# The (part, field) pairs that an override sets; other overrides are fields of MeterConfig itself.
 PARTS = {
     "image_size": [("vision", "image_size")],
     "vision_heads": [("vision", "heads")],
@@ -76,16 +76,19 @@ PARTS = {
 def infer_config(
     tensors: Mapping[str, Any], overrides: MeterOverrides, known: MeterConfig | None = None
 ) -> MeterConfig:
-    """Sizes from shapes, heads from the weights present, then what is overridden.
+    """Infers sizes from shapes and heads from the weights present, then applies the overrides.
 
     Args:
-        tensors: by official name.
-        overrides: what shall differ.
-        known: the configuration, where it was written down beside them.
+        tensors: Tensors by official name.
+        overrides: Settings that shall differ.
+        known: The configuration in the file's metadata, which replaces inference; None if there is none.
+
+    Returns:
+        The configuration.
 
     Raises:
-        CheckpointError: a weight that tells a size is missing, or the positions are no square grid.
-        ConfigError: an attention width that needs an override, or overrides that do not fit together.
+        CheckpointError: A weight that tells a size is missing, or the positions are no square grid.
+        ConfigError: A width does not divide into heads of 64 and needs an override, or settings do not fit together.
     """
     parts, whole = _read_off(tensors) if known is None else written_down(known, ("vision", "text", "fusion"))
     whole |= apply_overrides(overrides, PARTS, parts)
@@ -101,7 +104,7 @@ def infer_config(
 
 
 def _read_off(tensors: Mapping[str, Any]) -> tuple[Parts, dict[str, Any]]:
-    """The fields of the three parts, and the others, from names and shapes."""
+    """Reads the fields of the three parts, and the other fields, from names and shapes."""
     shape = functools.partial(shape_of, METER.family, tensors)
     vision_width, _, patch_size, _ = shape("vit_model.visual.conv1.weight", 4)
     positions, _ = shape("vit_model.visual.positional_embedding", 2)

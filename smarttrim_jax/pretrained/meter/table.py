@@ -1,4 +1,4 @@
-"""Where METER's official checkpoints hold our parameters (zdou0830/METER, commit f4f0934)."""
+"""The table of the names of our parameters in METER's official checkpoints (zdou0830/METER, commit f4f0934)."""
 
 import dataclasses
 from typing import Literal
@@ -13,9 +13,9 @@ class OfficialHead:
     """One task head of the official model.
 
     Attributes:
-        prefix: of its weights' names.
-        kind: as in `models.heads.HeadConfig`.
-        last: the weight whose rows are the outputs.
+        prefix: Prefix of its weights' names.
+        kind: Kind of the head; see `models.heads.HeadConfig`.
+        last: Name of the weight whose rows are the outputs.
     """
 
     prefix: str
@@ -34,6 +34,7 @@ HEADS = {
 
 
 def _fusion_side(side: str) -> Rules:
+    """Rules for one side of the fusion: its projection, layers and pooler."""
     layers = f"cross_modal_{side}_layers.{{layer}}"
     return (
         *linear(f"cross_modal_{side}_transform", f"{side}_transform"),
@@ -43,6 +44,7 @@ def _fusion_side(side: str) -> Rules:
 
 
 def _head(name: str, head: OfficialHead) -> Rules:
+    """Rules for a task head."""
     net = f"head/{name}/net"
     if head.kind == "classifier":
         return (
