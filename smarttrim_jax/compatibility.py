@@ -1,13 +1,13 @@
-"""The one known bad pair of versions, said in a sentence instead of an obscure error."""
+"""Reports the one known incompatible pair of versions by a sentence instead of an obscure error."""
 
 import importlib.metadata
 
 
 def check_versions() -> None:
-    """Flax 0.12.8 and older cannot import nnx with jax 0.11 and newer.
+    """Checks for the known incompatible pair: flax 0.12.8 and older cannot import nnx with jax 0.11 and newer.
 
     Raises:
-        ImportError: such a pair is installed.
+        ImportError: Such a pair is installed.
     """
     flax, jax = _version("flax"), _version("jax")
     if jax >= (0, 11, 0) and flax < (0, 12, 9):
@@ -18,4 +18,5 @@ def check_versions() -> None:
 
 
 def _version(package: str) -> tuple[int, ...]:
+    """The first three numbers of an installed package's version."""
     return tuple(int(part) for part in importlib.metadata.version(package).split(".")[:3])

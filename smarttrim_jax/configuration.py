@@ -1,6 +1,6 @@
-"""From untyped settings (a ConfigDict, JSON) to frozen dataclasses, strictly.
+"""Strict conversion of untyped settings (a ConfigDict, JSON) to frozen dataclasses.
 
-Library classes never see a ConfigDict: it ends here, at the commands' border.
+Library classes never see a ConfigDict; the commands convert it here.
 """
 
 import abc
@@ -20,22 +20,22 @@ from smarttrim_jax.registry import Registry
 T = TypeVar("T")
 
 LONGEST_SHOWN = 60
-"""Characters of a wrong value that its error shows."""
+"""The number of characters of a wrong value that its error shows."""
 
 
 class Settings:
-    """Base of every configuration class: a frozen dataclass whose annotations are kept.
+    """Base of all configuration classes, which are frozen dataclasses with checked fields.
 
-    Each field is checked against its type, and against the rule that an alias of `smarttrim_jax.ranges` adds; numbers
-    of NumPy become Python's. Then `check` says what the fields must be together.
+    Each field is checked against its type, and against the rule that an alias of `smarttrim_jax.ranges` adds. Scalars
+    of NumPy become Python's. Then `check` checks that the fields fit together.
 
     Raises:
-        ConfigError: A value that a field does not accept, or values that do not fit together.
+        ConfigError: A field does not accept its value, or values do not fit together.
     """
 
     FORMER_KEYS: ClassVar[Mapping[str, str]] = {}
-    """Today's keys by what files from before call them."""
-    __dataclass_fields__: ClassVar[dict[str, Any]]  # every class that is used is a dataclass
+    """Renamed keys: the present name by the name in older files."""
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # all classes in use are dataclasses
 
     def __post_init__(self) -> None:
         for name, hint in field_types(type(self)).items():
@@ -44,20 +44,20 @@ class Settings:
         self.check()
 
     def check(self) -> None:
-        """Makes sure that the fields, each of which is accepted, fit together.
+        """Checks that the fields, whose values are each accepted, fit together.
 
         Raises:
-            ConfigError: They do not.
+            ConfigError: They do not fit together.
         """
 
 
 class Variants(Settings, abc.ABC):
-    """Base of settings that are of one of several kinds, each kind a dataclass that derives from this one.
+    """Base of settings of which there are several kinds; each kind is a dataclass that derives from this class.
 
-    Every kind has a field `TAG`, a `Literal` of the name that it is registered by.
+    Each kind has a field named by `TAG`, a `Literal` of the name that it is registered by.
 
     Attributes:
-        TAG: The key that tells of which kind settings are.
+        TAG: The key that tells the kind of settings.
         KINDS: The kinds by name.
     """
 
@@ -66,16 +66,19 @@ class Variants(Settings, abc.ABC):
 
 
 def build(cls: type[T], settings: Mapping[str, Any], path: str = "config") -> T:
-    """Builds the frozen dataclass `cls` (nested ones too) from `settings`.
+    """Builds a frozen dataclass, nested ones included, from settings.
 
     Args:
-        cls: A dataclass type whose fields are scalars, tuples, optional values or other dataclasses; of several
-            dataclasses that a field may be, the settings are of the one that knows most of their keys.
+        cls: A dataclass type whose fields are scalars, tuples, optional values or other dataclasses. If a field may
+            be one of several dataclasses, the one that has most of the settings' keys is built.
         settings: Values by field name; fields left out keep their defaults.
-        path: How errors call the object, for example `config.model`.
+        path: Name of the object in errors, for example `config.model`.
+
+    Returns:
+        The dataclass.
 
     Raises:
-        ConfigError: An unknown key, a missing one without default, or a value that is not accepted.
+        ConfigError: A key is unknown, a key without default is missing, or a value is not accepted.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     former = cls.FORMER_KEYS if issubclass(cls, Settings) else {}
@@ -98,26 +101,43 @@ def build(cls: type[T], settings: Mapping[str, Any], path: str = "config") -> T:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The plain, JSON-ready dict of a dataclass; `build` turns it back."""
+    """Converts a dataclass to a plain dict that JSON can hold; `build` reverses it.
+
+    Args:
+        config: A dataclass.
+
+    Returns:
+        Its fields by name; nested dataclasses become dicts too.
+    """
     return dataclasses.asdict(config)
 
 
 def field_types(cls: Any) -> dict[str, Any]:
-    """The annotation of every field of a dataclass, by name, rules included."""
+    """Lists the annotation of each field of a dataclass, rules included.
+
+    Args:
+        cls: The dataclass type.
+
+    Returns:
+        The annotations by field name.
+    """
     hints = typing.get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def conform(hint: Any, value: Any, path: str) -> Any:
-    """`value` as the annotated type.
+    """Converts a value to an annotated type.
 
-    Ints may stand for floats, lists for tuples, mappings for dataclasses and NumPy's scalars for Python's; else the
-    value must be of the type already.
+    Ints are accepted for floats, lists for tuples, mappings for dataclasses, and NumPy's scalars for Python's;
+    otherwise the value must already be of the type.
 
     Args:
         hint: A type, with the rules that `Annotated` adds.
-        value: What is given for it.
-        path: How errors call it.
+        value: The value.
+        path: Name of the value in errors.
+
+    Returns:
+        The value in that type.
 
     Raises:
         ConfigError: The value is not accepted.
@@ -152,14 +172,28 @@ def conform(hint: Any, value: Any, path: str) -> Any:
 
 
 def kinds(hint: Any) -> list[type]:
-    """The classes that settings of a `Variants` may be of; none for any other type."""
+    """Lists the classes that settings of a `Variants` may have.
+
+    Args:
+        hint: Any type.
+
+    Returns:
+        The registered classes; empty for a type that is no `Variants`, and for one of the kinds itself.
+    """
     if not (isinstance(hint, type) and issubclass(hint, Variants)) or dataclasses.is_dataclass(hint):
         return []
     return [hint.KINDS.find(name) for name in hint.KINDS]
 
 
 def described(hint: Any) -> str:
-    """What a type accepts, in words: "a whole number, at least 1"."""
+    """Describes what a type accepts in words, such as "a whole number, at least 1".
+
+    Args:
+        hint: A type, with the rules that `Annotated` adds.
+
+    Returns:
+        The description, without a full stop.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         meanings = [rule.meaning for rule in arguments[1:] if isinstance(rule, Rule)]
@@ -176,15 +210,22 @@ def described(hint: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as errors show it, however long it is."""
+    """Formats a value for an error, whatever its length.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        Its representation, cut after `LONGEST_SHOWN` characters.
+    """
     try:
         text = repr(value)
-    except Exception:  # of whatever class it is; an int of too many digits, for one
+    except Exception:  # repr may raise anything; for an int with too many digits it does
         text = f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
-# What may stand for a scalar type, and what it is called.
+# The types accepted for each scalar type, and its name in errors.
 _SCALARS: dict[Any, tuple[type, ...]] = {
     bool: (bool, np.bool_),
     int: (int, np.integer),
@@ -195,7 +236,7 @@ _WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: 
 
 
 def _convert(scalar: type, value: Any, path: str) -> Any:
-    """A value of an accepted type as the very type; floats must be finite."""
+    """Converts a value of an accepted type to the exact type; floats must be finite."""
     try:
         converted = scalar(value)
     except OverflowError:
@@ -208,12 +249,12 @@ def _convert(scalar: type, value: Any, path: str) -> Any:
 
 
 def _knowing_most(classes: Sequence[type], settings: Mapping[str, Any]) -> type:
-    """The class that knows most of the keys, so that a wrong key fails on it."""
+    """The class that has most of the keys, so that an error is about its wrong key."""
     return max(classes, key=lambda cls: len(field_types(cls).keys() & settings.keys()))
 
 
 def _conform_to_kind(hint: type[Variants], value: Any, path: str) -> Any:
-    """Settings as those of their kind; where they do not name it, of the likeliest. A text is a kind's name."""
+    """Builds settings of the kind that they name, or else of the likeliest one. A text is the name of a kind."""
     if isinstance(value, str):
         value = {hint.TAG: value}
     if not isinstance(value, Mapping):
@@ -231,7 +272,7 @@ def _conform_to_kind(hint: type[Variants], value: Any, path: str) -> Any:
 
 
 def _conform_to_one(options: tuple[Any, ...], value: Any, path: str) -> Any:
-    """`value` as one of several types; where it fits none, the error is of the likeliest."""
+    """Converts a value to one of several types; if it fits none, the error is about the likeliest."""
     if value is None and types.NoneType in options:
         return None
     options = tuple(option for option in options if option is not types.NoneType)
@@ -247,4 +288,5 @@ def _conform_to_one(options: tuple[Any, ...], value: Any, path: str) -> Any:
 
 
 def _wrong(path: str, value: Any, expected: str) -> ConfigError:
+    """The error for a value that is not accepted."""
     return ConfigError(f"{path} is {shown(value)}; it must be {expected}")

@@ -1,4 +1,4 @@
-"""The SHA-256 of files in a folder, kept beside them: what was changed since it was written is noticed."""
+"""SHA-256 digests of the files in a folder, kept beside them to detect changes since they were written."""
 
 import hashlib
 import os
@@ -14,48 +14,51 @@ DIGESTS = "digests.json"
 
 
 def record_digests(folder: str | os.PathLike[str], names: Iterable[str]) -> None:
-    """Notes the digests of files that were written; those of others are kept.
+    """Records the digests of files in a folder; those recorded for other files are kept.
 
     Args:
-        folder: On a disk or in a bucket.
-        names: Of the files in it.
+        folder: Folder on a disk or in a bucket.
+        names: Names of the files in it.
 
     Raises:
-        OSError: A file cannot be read, or the digests not be written.
+        OSError: A file cannot be read, or the digests cannot be written.
     """
     path = epath.Path(folder)
     try:
         known = read_json(path / DIGESTS, "")
-    except CheckpointError:  # there are none yet, or they are damaged and written anew
+    except CheckpointError:  # none are recorded yet, or they are damaged and written anew
         known = {}
     write_json(path / DIGESTS, known | {name: _sha256(path / name) for name in names})
 
 
 def read_digests(folder: str | os.PathLike[str], remedy: str) -> dict[str, Any]:
-    """The digests of a folder's files by their names; none where none were noted.
+    """Reads the digests recorded in a folder.
 
     Args:
-        folder: On a disk or in a bucket.
-        remedy: What to do where they are damaged.
+        folder: Folder on a disk or in a bucket.
+        remedy: What to do if they are damaged, as the second half of a sentence.
+
+    Returns:
+        The digests by file name; empty if none were recorded.
 
     Raises:
-        CheckpointError: They are damaged.
+        CheckpointError: The digests are damaged.
     """
     path = epath.Path(folder)
     return read_json(path / DIGESTS, remedy) if (path / DIGESTS).exists() else {}
 
 
 def check_digest(file: str | os.PathLike[str], digest: Any, most_bytes: int, remedy: str) -> None:
-    """Makes sure that a file is the one whose digest was noted.
+    """Checks that a file has the digest that was recorded.
 
     Args:
-        file: On a disk or in a bucket.
-        digest: What was noted.
-        most_bytes: Its size at most. A file can be said to be larger than any disk, and would be read for hours.
-        remedy: What to do where it is not, as the second half of a sentence.
+        file: File on a disk or in a bucket.
+        digest: The recorded digest.
+        most_bytes: Largest accepted size. A file may claim to be larger than any disk, and would be read for hours.
+        remedy: What to do if the file has changed, as the second half of a sentence.
 
     Raises:
-        CheckpointError: It is another, larger, or cannot be read.
+        CheckpointError: The file has another digest, is larger than `most_bytes`, or cannot be read.
     """
     path = epath.Path(file)
     try:
@@ -72,5 +75,6 @@ def check_digest(file: str | os.PathLike[str], digest: Any, most_bytes: int, rem
 
 
 def _sha256(file: epath.Path) -> str:
+    """The digest of a file in hexadecimal."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Execution that leaves out what is trimmed, and texts that decoders write: what a program of your own imports."""
+"""What a program of your own imports for inference: execution that leaves out trimmed work, and text generation."""
 
 from smarttrim_jax.execution.adaptive import AdaptiveConfig, adaptive_apply
 from smarttrim_jax.execution.config import ExecutionConfig

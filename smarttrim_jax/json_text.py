@@ -1,7 +1,7 @@
-"""JSON from elsewhere, as its standard has it: whatever is read can be written again, and read again, as it was.
+"""Strict JSON from unknown sources, so that what was read can be written and read again unchanged.
 
-Python's own reader takes more (NaN, numbers that become infinite), and how deep it follows nested lists depends on
-where it is called from, so that a text could be read at one time and refused at another.
+Python's own reader accepts more (NaN, numbers that become infinite), and the depth to which it follows nested lists
+depends on where it is called from, so that it could read a text at one time and refuse it at another.
 """
 
 import json
@@ -9,19 +9,22 @@ import math
 from typing import Any
 
 MOST_NESTED = 100
-"""Lists and objects within each other."""
+"""The largest depth of nested lists and objects."""
 MOST_DIGITS = 1000
-"""Of a whole number; far below what Python converts."""
+"""The largest number of digits of a whole number; far below what Python converts."""
 
 
 def parse_json(text: str) -> Any:
-    """What a text of JSON holds.
+    """Parses a text of JSON.
 
     Args:
         text: The whole text.
 
+    Returns:
+        Its content.
+
     Raises:
-        ValueError: It is no JSON, or beyond the bounds above; the message says in what.
+        ValueError: The text is no JSON, or exceeds the bounds of this module; the message says which.
     """
     try:
         content = json.loads(text, parse_constant=_no_constant, parse_float=_number, parse_int=_whole_number)
@@ -33,10 +36,12 @@ def parse_json(text: str) -> Any:
 
 
 def _no_constant(name: str) -> None:
+    """Refuses NaN and infinities."""
     raise ValueError(f"{name} is no number")
 
 
 def _number(digits: str) -> float:
+    """Parses a number with a fraction or an exponent; it must be finite."""
     value = float(digits)
     if not math.isfinite(value):
         raise ValueError(f"{digits[:20]} is too large a number")
@@ -44,13 +49,14 @@ def _number(digits: str) -> float:
 
 
 def _whole_number(digits: str) -> int:
+    """Parses a whole number of a bounded length."""
     if len(digits) > MOST_DIGITS:
         raise ValueError(f"a number has {len(digits):,} digits")
     return int(digits)
 
 
 def _is_deeper_than(depth: int, content: Any) -> bool:
-    """Whether lists and objects lie in each other more than `depth` times."""
+    """Whether lists and objects are nested more than `depth` times."""
     level = [content]
     for _ in range(depth):
         level = [part for part in level if isinstance(part, dict | list)]

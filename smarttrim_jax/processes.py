@@ -1,4 +1,4 @@
-"""Many processes as one run: how they find each other, take turns, and end."""
+"""Runs of several processes: how they find each other, take turns, and end."""
 
 import contextlib
 import dataclasses
@@ -23,11 +23,11 @@ from smarttrim_jax.ranges import between
 
 T = TypeVar("T")
 
-# The last line that it was given, unless that is empty.
+# A shell script that prints the last line of its input, unless that line is empty.
 _SAY_LAST = 'while IFS= read -r line; do last=$line; done; [ -z "$last" ] || echo "$last" >&2'
-# An end takes as long as process 0 works alone; whoever is lost meanwhile is noticed by its heartbeat.
+# Seconds. At the end, processes wait while process 0 works alone; a lost one is noticed by its missing heartbeat.
 _SHUTDOWN_TIMEOUT = 10**6
-# The coordinator lives in process 0, and without it the others cannot say what stopped them.
+# Seconds. Process 0 runs the coordinator, without which the others cannot report what stopped them.
 _COORDINATOR_STAYS = 3.0
 _LONGEST_SENTENCE = 2000
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
@@ -35,11 +35,11 @@ _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID",
 _INTERACTIVE_STEP = "4294967290"
 # Seconds of waiting for the others after which a sentence says so.
 _WAITING_IS_SAID_AFTER = 10.0
-# What the runtime calls errors that the same start would meet again: these are no lost process.
+# Status codes of the runtime for errors that a new start would meet again, and that are no lost process.
 _OWN_FAULTS = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED")
 
 LOST_PROCESS = os.EX_TEMPFAIL
-"""Exit status 75: another process is lost, and the same command, started on all again, goes on from the last save."""
+"""Exit status 75: another process is lost; started again on all hosts, the command continues from the last save."""
 _TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
 
 
@@ -58,20 +58,21 @@ class Timeouts(Settings):
 
 @contextlib.contextmanager
 def joined(mode: str, timeouts: Timeouts) -> Iterator[int]:
-    """Makes this process one of its run while entered; enter it before anything touches a device.
+    """Makes this process part of its run while the context is entered; enter it before anything uses a device.
 
-    An error of one process ends it at once with status 1, and the others within the heartbeat's timeout with
-    `LOST_PROCESS` or by SIGABRT, each with a sentence on standard error.
+    If one process raises an error it ends at once with status 1. The others end within the heartbeat's timeout, with
+    `LOST_PROCESS` or by SIGABRT. Each prints a sentence on standard error.
 
     Args:
-        mode: "auto" joins where the environment speaks of several processes, "on" always, "off" never.
-        timeouts: see there.
+        mode: "auto" joins if the environment tells of several processes, "on" always, "off" never.
+        timeouts: How long to wait for other processes.
 
     Yields:
-        The number of this process, 0 where it is alone.
+        The index of this process, 0 if it is alone.
 
     Raises:
-        ConfigError: the environment says wrongly or not at all which process this is.
+        ConfigError: The environment does not tell which process this is, or tells it wrongly, or the processes cannot
+            be joined.
     """
     environment = os.environ
     if mode == "off" or (mode == "auto" and not is_one_of_many(environment)):
@@ -123,7 +124,14 @@ def joined(mode: str, timeouts: Timeouts) -> Iterator[int]:
 
 
 def is_one_of_many(environment: Mapping[str, str]) -> bool:
-    """Whether an environment speaks of several processes: jax's variables, Slurm's, or those of a TPU pod."""
+    """Tells whether an environment describes several processes: by jax's variables, Slurm's, or those of a TPU pod.
+
+    Args:
+        environment: Environment variables.
+
+    Returns:
+        Whether this process has others beside it.
+    """
     if environment.get("JAX_COORDINATOR_ADDRESS"):
         return True
     if all(name in environment for name in _SLURM):
@@ -132,13 +140,20 @@ def is_one_of_many(environment: Mapping[str, str]) -> bool:
 
 
 def coordinates(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What `jax.distributed.initialize` does not find out by itself.
+    """Collects the arguments that `jax.distributed.initialize` does not find by itself.
 
-    jax reads the coordinator's address, but neither the number of processes nor that of this one.
+    jax reads the coordinator's address from the environment, but neither the number of processes nor the index of
+    this one.
+
+    Args:
+        environment: Environment variables.
+
+    Returns:
+        Keyword arguments; empty if jax finds all of them.
 
     Raises:
-        ConfigError: a variable that is missing, no number, or out of range; or variables of Slurm that speak of
-            processes which nobody has started.
+        ConfigError: A variable is missing, no number, or out of range; or Slurm's variables tell of processes that
+            were not started.
     """
     address = environment.get("JAX_COORDINATOR_ADDRESS")
     if not address:
@@ -162,7 +177,14 @@ def coordinates(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def first_alone(action: Callable[[], T]) -> T:
-    """What an action gives; process 0 does it before all others, which then find on the disk what it left."""
+    """Runs an action in process 0 first and then in all others, which find its results on the disk.
+
+    Args:
+        action: Function without arguments.
+
+    Returns:
+        The action's result in this process.
+    """
     if jax.process_count() == 1:
         return action()
     if jax.process_index() == 0:
@@ -175,7 +197,14 @@ def first_alone(action: Callable[[], T]) -> T:
 
 
 def same_everywhere(fingerprint: int) -> bool:
-    """Whether all processes give the same number below 2**32."""
+    """Tells whether all processes have the same number; all must call it.
+
+    Args:
+        fingerprint: A number below 2**32.
+
+    Returns:
+        Whether it is equal in all processes.
+    """
     if jax.process_count() == 1:
         return True
     numbers = multihost_utils.process_allgather(np.uint32(fingerprint))
@@ -183,12 +212,12 @@ def same_everywhere(fingerprint: int) -> bool:
 
 
 def _check_slurm_step(environment: Mapping[str, str]) -> None:
-    """Whether all tasks that Slurm's variables speak of were started.
+    """Checks that all tasks that Slurm's variables tell of were started.
 
     A shell that `salloc` or `srun` opens in a step of its own keeps the number of tasks of its allocation.
 
     Raises:
-        ConfigError: they were not, and this process would wait for them.
+        ConfigError: They were not started, so this process would wait for them in vain.
     """
     if not all(name in environment for name in _SLURM):
         return
@@ -205,7 +234,7 @@ def _check_slurm_step(environment: Mapping[str, str]) -> None:
 
 @contextlib.contextmanager
 def _waiting_said(timeout: int) -> Iterator[None]:
-    """Says after a while that this process still waits for the others."""
+    """Prints after some seconds that this process still waits for the others."""
     sentence = (
         f"waiting for the other processes of this run, at most {timeout} s; a process that shall run alone needs "
         "--distributed=off"
@@ -220,17 +249,28 @@ def _waiting_said(timeout: int) -> Iterator[None]:
 
 
 def on_all(flag: bool) -> bool:
-    """Whether a flag is set on all processes, which all call this alike."""
+    """Tells whether a flag is set in all processes; all must call it.
+
+    Args:
+        flag: This process's flag.
+
+    Returns:
+        Whether all are set.
+    """
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.process_allgather(np.bool_(flag)).all())
 
 
 def by_first(action: Callable[[], object]) -> None:
-    """Process 0 does something for all; where it cannot, all raise its error.
+    """Runs an action in process 0 on behalf of all; if it fails, all processes raise its error.
+
+    Args:
+        action: Function without arguments; its result is discarded.
 
     Raises:
-        SmartTrimError: what the action raised; a TrainingError with the same sentence on the other processes.
+        SmartTrimError: The error that the action raised; in the other processes, a TrainingError with the same
+            sentence.
     """
     if jax.process_count() == 1:
         action()
@@ -249,7 +289,7 @@ def by_first(action: Callable[[], object]) -> None:
 
 
 def _is_tpu_pod(environment: Mapping[str, str]) -> bool:
-    """Whether this is a Cloud TPU machine beside others."""
+    """Whether this machine is a Cloud TPU host beside others."""
     if importlib.util.find_spec("libtpu") is None or not any(map(os.path.exists, ("/dev/accel0", "/dev/vfio/0"))):
         return False
     if int(environment.get("MEGASCALE_NUM_SLICES") or 1) > 1:
@@ -270,9 +310,9 @@ def _is_tpu_pod(environment: Mapping[str, str]) -> bool:
 
 
 class _LastWords:
-    """A shell beside this process that says a sentence on standard error if it ends without taking it back.
+    """A shell beside this process that prints a sentence on standard error unless the process withdraws it in time.
 
-    Where others are lost, the runtime aborts a process from a thread of its own, and no handler in Python runs.
+    If other processes are lost, the runtime aborts this one from a thread of its own, and no handler in Python runs.
     """
 
     def __enter__(self) -> "_LastWords":
@@ -286,7 +326,11 @@ class _LastWords:
         return self
 
     def are(self, sentence: str) -> None:
-        """Sets the sentence; an empty one is not said."""
+        """Sets the sentence; an empty one is not printed.
+
+        Args:
+            sentence: The sentence; line breaks in it become spaces.
+        """
         assert self._shell.stdin is not None
         self._shell.stdin.write(" ".join(sentence.split()) + "\n")
         self._shell.stdin.flush()

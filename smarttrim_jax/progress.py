@@ -1,6 +1,6 @@
-"""How far a piece of work is: one rewritten line on a terminal, plain lines every few seconds elsewhere.
+"""Progress of a piece of work: one rewritten line on a terminal, plain lines every few seconds elsewhere.
 
-Everything goes to standard error, of process 0 only.
+Everything is printed to standard error by process 0 only.
 """
 
 import collections
@@ -16,17 +16,17 @@ import jax
 
 REDRAW_SECONDS = 0.2  # on a terminal
 LOG_SECONDS = 5.0  # between two plain lines
-WAITING_LOG_SECONDS = 30.0  # the same where nothing can be told but the time
-RATE_SECONDS = 30.0  # that the rate is an average over, so that it follows a change of pace
+WAITING_LOG_SECONDS = 30.0  # between two plain lines that tell only the elapsed time
+RATE_SECONDS = 30.0  # the rate is an average over these, so that it follows a change of pace
 
 T = TypeVar("T")
 
 
 class StatusLine:
-    """A line on a stream that is rewritten where the stream is a terminal, and followed by others elsewhere.
+    """A line that is rewritten on a terminal; on other streams each text is a line of its own.
 
     Args:
-        stream: Where to print; standard error by default.
+        stream: Stream to print to; None takes standard error.
 
     Attributes:
         is_terminal: Whether lines can be rewritten.
@@ -34,21 +34,29 @@ class StatusLine:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stderr
-        # Asked of a single process, JAX would start its backend, after which no processes can be joined any more.
+        # jax.process_index() would start the backend of a single process, which could then join no others.
         self._quiet = jax.distributed.is_initialized() and jax.process_index() != 0
         self._open = False
         self.is_terminal = self._stream.isatty()
 
     def rewrite(self, text: str) -> None:
-        """Shows `text` in place of the line shown before; where that cannot be, as a line of its own."""
+        """Shows a text in place of the line shown before, or as a line of its own if the stream is no terminal.
+
+        Args:
+            text: The text, without a line break.
+        """
         self._print(text, ends=not self.is_terminal)
 
     def finish(self, text: str) -> None:
-        """Shows `text` in place of the line shown before, for good."""
+        """Shows a text in place of the line shown before, and ends the line.
+
+        Args:
+            text: The text, without a line break.
+        """
         self._print(text, ends=True)
 
     def close(self) -> None:
-        """Leaves the line shown last as it is; what is printed next begins a new one."""
+        """Ends the line shown last, so that later output begins a new one."""
         if self._open:
             self._open = False
             self._stream.write("\n")
@@ -64,23 +72,24 @@ class StatusLine:
 
 
 class ProgressLine:
-    """Tells how many parts of a piece of work are done, at which rate, and the time left.
+    """Shows how many parts of a piece of work are done, at which rate, and the time left.
 
-    What ends within the first interval (a fifth of a second on a terminal, five elsewhere) is not mentioned.
+    Work that ends within the first interval (a fifth of a second on a terminal, five seconds elsewhere) prints
+    nothing.
 
         with ProgressLine("evaluating", total=len(batches), unit="batches") as progress:
             for batch in progress.over(batches):
                 ...
 
     Args:
-        what: The work, as the line begins.
-        total: Parts of the whole work; None where that is not known.
-        unit: What a part is called, in the plural.
-        done: Parts that were done earlier; they count in no rate.
-        stream: Where to print; standard error by default.
+        what: Name of the work, with which the line begins.
+        total: Number of parts of the whole work; None if it is unknown.
+        unit: Name of a part, in the plural.
+        done: Number of parts that were done earlier; they do not count in the rate.
+        stream: Stream to print to; None takes standard error.
 
     Attributes:
-        total: May be set once it is known.
+        total: Number of parts; may be set once it is known.
     """
 
     def __init__(
@@ -100,11 +109,15 @@ class ProgressLine:
         self._start = time.perf_counter()
         self._drawn = self._start
         self._mentioned = False
-        # (time, parts done) at the lines of the last RATE_SECONDS, and at the start until then.
+        # (time, parts done) of the lines within the last RATE_SECONDS, and of the start until then.
         self._history = collections.deque([(self._start, done)])
 
     def advance(self, parts: int = 1) -> None:
-        """Counts further parts as done."""
+        """Counts further parts as done, and shows the line if the interval has passed.
+
+        Args:
+            parts: Number of parts.
+        """
         self._done += parts
         now = time.perf_counter()
         if now - self._drawn >= self._interval:
@@ -113,7 +126,14 @@ class ProgressLine:
             self._line.rewrite(self._text(now))
 
     def over(self, parts: Iterable[T]) -> Iterator[T]:
-        """Yields `parts` and counts each as done once the next is asked for."""
+        """Iterates over parts, and counts each as done once the next one is requested.
+
+        Args:
+            parts: The parts.
+
+        Yields:
+            Each part.
+        """
         for part in parts:
             yield part
             self.advance()
@@ -144,16 +164,19 @@ class ProgressLine:
 
 @contextlib.contextmanager
 def waiting(what: str, stream: TextIO | None = None) -> Iterator[None]:
-    """Says before it begins what takes a while (compiling a program), and how long it took.
+    """Shows that something takes a while (compiling a program), and finally how long it took.
 
-    The seconds are counted on a terminal, and told every half a minute elsewhere.
+    The seconds are counted on a terminal, and printed every half a minute elsewhere.
 
         with waiting("compiling the training step"):
             compiled = lowered.compile()
 
     Args:
-        what: The work, as the line begins.
-        stream: Where to print; standard error by default.
+        what: Name of the work, with which the line begins.
+        stream: Stream to print to; None takes standard error.
+
+    Yields:
+        None.
     """
     line = StatusLine(stream)
     start = time.perf_counter()
@@ -175,7 +198,14 @@ def waiting(what: str, stream: TextIO | None = None) -> Iterator[None]:
 
 
 def clock(seconds: float) -> str:
-    """`1:02:03` for 3,723 seconds."""
+    """Formats a time: `1:02:03` for 3,723 seconds.
+
+    Args:
+        seconds: The time in seconds.
+
+    Returns:
+        Hours, minutes and seconds.
+    """
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}"

@@ -1,6 +1,6 @@
-"""What numbers and names a setting may have, declared where the setting is: `heads: PositiveInt = 12`.
+"""The ranges of settings, declared as the type of a field: `heads: PositiveInt = 12`.
 
-Every rule is a positive statement about the value, so that NaN, of which nothing holds, is refused by all of them.
+Each rule is a positive statement about the value, so NaN, for which no comparison holds, is refused by all of them.
 """
 
 import ctypes
@@ -11,17 +11,17 @@ from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 MOST_STEPS = 2**31 - 1  # steps are counted in int32 on the device
-MOST_LAYERS = 1000  # a program has every one of them, unless they are scanned
-LONGEST_NAME = 255  # bytes of a file's name, on every common file system
+MOST_LAYERS = 1000  # a program contains each layer, unless they are scanned
+LONGEST_NAME = 255  # bytes of a file's name on all common file systems
 BUCKETS = ("gs://",)
 
 
 class Rule(NamedTuple):
-    """What holds of every accepted value.
+    """A condition on accepted values.
 
     Attributes:
-        accepts: Whether it holds of a value of the setting's type.
-        meaning: How an error says it, behind "it must be".
+        accepts: Function that tells whether a value of the setting's type is accepted.
+        meaning: The condition in words, which follow "it must be" in an error.
     """
 
     accepts: Callable[[Any], bool]
@@ -29,37 +29,85 @@ class Rule(NamedTuple):
 
 
 def at_least(low: float) -> Rule:
-    """Numbers from `low` on."""
+    """Makes the rule for numbers from a bound on.
+
+    Args:
+        low: The smallest accepted number.
+
+    Returns:
+        The rule.
+    """
     return _numbers(lambda number: low <= number, f"at least {low}")
 
 
 def above(low: float) -> Rule:
-    """Numbers greater than `low`."""
+    """Makes the rule for numbers greater than a bound.
+
+    Args:
+        low: The bound, which is not accepted.
+
+    Returns:
+        The rule.
+    """
     return _numbers(lambda number: low < number, f"above {low}")
 
 
 def between(low: float, high: float) -> Rule:
-    """Numbers from `low` to `high`."""
+    """Makes the rule for numbers between two bounds.
+
+    Args:
+        low: The smallest accepted number.
+        high: The largest accepted number.
+
+    Returns:
+        The rule.
+    """
     return _numbers(lambda number: low <= number <= high, f"between {low} and {high}")
 
 
 def from_up_to(low: float, high: float) -> Rule:
-    """Numbers from `low` on that are smaller than `high`."""
+    """Makes the rule for numbers from a bound on and below another.
+
+    Args:
+        low: The smallest accepted number.
+        high: The upper bound, which is not accepted.
+
+    Returns:
+        The rule.
+    """
     return _numbers(lambda number: low <= number < high, f"at least {low} and below {high}")
 
 
 def above_up_to(low: float, high: float) -> Rule:
-    """Numbers greater than `low`, up to `high`."""
+    """Makes the rule for numbers above a bound and up to another.
+
+    Args:
+        low: The lower bound, which is not accepted.
+        high: The largest accepted number.
+
+    Returns:
+        The rule.
+    """
     return _numbers(lambda number: low < number <= high, f"above {low} and at most {high}")
 
 
 def is_finite(number: float) -> bool:
-    """Whether a number is finite, in float32 too: that is what settings are computed with."""
+    """Tells whether a number is finite in float32, in which settings are used.
+
+    Args:
+        number: An int or a float.
+
+    Returns:
+        Whether it is neither infinite nor NaN after conversion to float32.
+    """
     return math.isfinite(ctypes.c_float(number).value)
 
 
 def _numbers(test: Callable[[float], bool], meaning: str) -> Rule:
-    """A test of numbers, and of floats also as float32 has them: 1 - 1e-9 is 1 there, and 1e-60 is 0."""
+    """Makes a rule from a test of numbers.
+
+    Floats must pass the test in float32 too: 1 - 1e-9 is 1 there, and 1e-60 is 0.
+    """
 
     def accepts(value: float) -> bool:
         return test(value) and (not isinstance(value, float) or test(ctypes.c_float(value).value))
@@ -68,6 +116,7 @@ def _numbers(test: Callable[[float], bool], meaning: str) -> Rule:
 
 
 def _is_path(text: str) -> bool:
+    """Whether a text is a path on a disk or in a supported bucket."""
     is_elsewhere = re.match(r"[a-zA-Z][\w+.-]*:/", text) is not None and not text.startswith(BUCKETS)
     try:
         names = os.fsencode(text).split(b"/")
@@ -85,15 +134,15 @@ NonNegativeInt = Annotated[int, at_least(0)]
 PositiveFloat = Annotated[float, above(0)]
 NonNegativeFloat = Annotated[float, at_least(0)]
 Fraction = Annotated[float, between(0, 1)]
-"""A share, none and all among them."""
+"""A share from 0 to 1."""
 ShareBelowOne = Annotated[float, from_up_to(0, 1)]
-"""Of what is dropped or decays: something stays."""
+"""A share that is dropped or decays: less than all of it."""
 ShareAboveZero = Annotated[float, above_up_to(0, 1)]
-"""Of what is kept: something is."""
+"""A share that is kept: more than nothing."""
 SpeedUp = Annotated[float, between(1, 1000)]
-"""MACs of the full model over those of the trimmed one; the global tokens alone are more than a thousandth."""
+"""MACs of the full model over those of the trimmed one; the global tokens alone take more than a thousandth."""
 Seed = Annotated[int, between(0, 2**32 - 1)]
-"""What JAX, NumPy and grain all take."""
+"""A seed that JAX, NumPy and grain accept."""
 StepCount = Annotated[int, between(0, MOST_STEPS)]
 PositiveStepCount = Annotated[int, between(1, MOST_STEPS)]
 Depth = Annotated[int, between(1, MOST_LAYERS)]

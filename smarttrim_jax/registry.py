@@ -1,9 +1,9 @@
 """Implementations of a contract by name: those of this library, and those of a user's own code.
 
-A name is either registered (`easy_vqa`) or says where the implementation stands (`package.module:Name`). Names also
-come from files: a run's configuration, a saved model. Nothing that a file names is ever imported, so `find` looks
-only at what is imported already; whoever speaks for the user (a command's flags, a configuration file that the user
-wrote) calls `import_implementation` first.
+A name is either registered (`easy_vqa`) or tells where the implementation is (`package.module:Name`). Names also come
+from files: a run's configuration, a saved model. Nothing that a file names is ever imported, so `find` only looks at
+modules that are already imported. Code that acts for the user (a command's flags, or a configuration file that the
+user wrote) calls `import_implementation` first.
 """
 
 import importlib
@@ -20,8 +20,8 @@ class Registry(Generic[T]):
     """The implementations of one contract by name.
 
     Args:
-        contract: What one of them is called in errors, for example "data set".
-        implementations: Those that the library brings, by name.
+        contract: Name of an implementation in errors, for example "data set".
+        implementations: The library's implementations by name.
     """
 
     def __init__(self, contract: str, implementations: Mapping[str, T] | None = None):
@@ -32,14 +32,14 @@ class Registry(Generic[T]):
         return iter(self._implementations)
 
     def register(self, name: str, implementation: T) -> None:
-        """Makes an implementation known by a name.
+        """Registers an implementation by name.
 
         Args:
             name: Its name, without a colon.
-            implementation: What `find` returns for the name.
+            implementation: The object that `find` returns for the name.
 
         Raises:
-            ConfigError: The name is taken by another implementation, or says where one stands.
+            ConfigError: Another implementation has the name, or the name contains a colon.
         """
         if ":" in name:
             raise ConfigError(f"{self._contract} {quoted(name)} cannot be registered: a name has no colon")
@@ -47,16 +47,16 @@ class Registry(Generic[T]):
             raise ConfigError(f"there is a {self._contract} {quoted(name)} already; choose another name")
 
     def find(self, name: str) -> T:
-        """The implementation of a name; nothing is imported.
+        """Finds the implementation of a name; nothing is imported.
 
         Args:
-            name: A registered name, or `package.module:Name` of a module that is imported already.
+            name: A registered name, or `package.module:Name` of a module that is already imported.
 
         Returns:
             The implementation.
 
         Raises:
-            ConfigError: There is none of this name.
+            ConfigError: No implementation has the name, or its module is not imported.
         """
         if ":" in name:
             return self._find_imported(name)
@@ -69,6 +69,7 @@ class Registry(Generic[T]):
         return self._implementations[name]
 
     def _find_imported(self, name: str) -> Any:
+        """Finds an attribute of a module that is already imported."""
         module_name, _, attribute = name.partition(":")
         module = sys.modules.get(module_name)
         if module is None:
@@ -82,10 +83,10 @@ class Registry(Generic[T]):
 
 
 def import_implementation(name: str) -> None:
-    """Imports the module of a `package.module:Name` that the user wrote; any other name needs no import.
+    """Imports the module of a `package.module:Name` that the user wrote; other names need no import.
 
     Args:
-        name: Of an implementation of any contract.
+        name: Name of an implementation of any contract.
 
     Raises:
         ConfigError: The module cannot be imported.
@@ -102,7 +103,7 @@ def import_plugin(module_name: str) -> None:
         module_name: Its dotted name, importable from the working folder or an installed package.
 
     Raises:
-        ConfigError: It cannot be imported.
+        ConfigError: The module cannot be imported.
     """
     try:
         importlib.import_module(module_name)

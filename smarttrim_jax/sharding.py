@@ -1,6 +1,6 @@
-"""Where arrays lie on many devices: a mesh, and rules from parameter names to partitions.
+"""The placement of arrays on many devices: a mesh, and rules from parameter names to partitions.
 
-Layers know nothing of this; XLA inserts the collectives. One device is a mesh of size 1.
+Layers do not depend on this; XLA inserts the collectives. A single device is a mesh of size 1.
 """
 
 import dataclasses
@@ -22,18 +22,18 @@ from smarttrim_jax.tree_paths import map_with_names
 T = TypeVar("T")
 
 EXAMPLE_AXES = ("data", "fsdp")
-"""Of the mesh: each of their devices has examples of its own."""
+"""The axes of the mesh along which devices have different examples."""
 EXAMPLES = PartitionSpec(EXAMPLE_AXES)
-"""How a batch, and every array that has a row for each example, is split."""
+"""The partition of a batch, and of all arrays with one row per example."""
 AXES = (*EXAMPLE_AXES, "tensor")
-# Tensor parallelism splits the inner side of attention and of the MLP: (name, axis from the end).
+# Tensor parallelism splits the inner axis of attention and of the MLP: (pattern of names, axis counted from the end).
 TENSOR_RULES = (
     (r"attention/(query|key|value)/(kernel|bias)$", -1),
     (r"attention/out/kernel$", -2),
     (r"mlp/up/(kernel|bias)$", -1),
     (r"mlp/down/kernel$", -2),
 )
-# Gathering a smaller array costs more than keeping it.
+# Arrays with fewer numbers are kept whole on each device, which costs less than gathering them.
 SMALLEST_SPLIT = 2**14
 
 
@@ -53,16 +53,19 @@ class MeshConfig(Settings):
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh with axes `data`, `fsdp` and `tensor`.
+    """Makes a mesh with axes `data`, `fsdp` and `tensor`.
 
-    Over several TPU slices, `data` alone crosses the network between them: gradients are summed over it once a step.
+    With several TPU slices, only `data` crosses the network between them: gradients are summed over it once per step.
 
     Args:
-        config: sizes of the axes.
-        devices: all that there are by default.
+        config: Sizes of the axes.
+        devices: The devices to use; None takes all.
+
+    Returns:
+        The mesh, with axes of type Auto.
 
     Raises:
-        ConfigError: the sizes do not use every device exactly once, or `data` does not divide over the slices.
+        ConfigError: The sizes do not use each device exactly once, or `data` is no multiple of the number of slices.
     """
     devices = jax.devices() if devices is None else devices
     slices = len({getattr(device, "slice_index", 0) for device in devices})
@@ -78,15 +81,18 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def axis_sizes(config: MeshConfig, count: int, slices: int = 1) -> tuple[int, int, int]:
-    """Devices along `data`, `fsdp` and `tensor`, once -1 is counted out.
+    """Computes the sizes of the axes `data`, `fsdp` and `tensor`, with -1 replaced.
 
     Args:
-        config: sizes of the axes.
-        count: devices of all slices together.
-        slices: TPU slices that the devices belong to.
+        config: Sizes of the axes.
+        count: Number of devices of all slices together.
+        slices: Number of TPU slices that the devices belong to.
+
+    Returns:
+        The three sizes.
 
     Raises:
-        ConfigError: the sizes do not use every device exactly once, or `data` does not divide over the slices.
+        ConfigError: The sizes do not use each device exactly once, or `data` is no multiple of the number of slices.
     """
     sizes = _sizes(config, count)
     if not _use_all(sizes, count):
@@ -103,34 +109,49 @@ def axis_sizes(config: MeshConfig, count: int, slices: int = 1) -> tuple[int, in
 
 
 def fits(config: MeshConfig) -> bool:
-    """Whether a mesh uses every device that there is exactly once."""
+    """Tells whether a mesh uses each device exactly once.
+
+    Args:
+        config: Sizes of the axes.
+
+    Returns:
+        Whether the product of the sizes is the number of devices of all processes.
+    """
     return _use_all(_sizes(config, jax.device_count()), jax.device_count())
 
 
 def _sizes(config: MeshConfig, count: int) -> tuple[int, int, int]:
-    """Devices along each axis, what is left to `data` counted out."""
+    """The sizes of the axes, with -1 replaced."""
     inner = config.fsdp * config.tensor
     data = count // inner if config.data == -1 and inner > 0 else config.data
     return data, config.fsdp, config.tensor
 
 
 def _use_all(sizes: tuple[int, int, int], count: int) -> bool:
+    """Whether the sizes use each device exactly once."""
     return min(sizes) >= 1 and math.prod(sizes) == count
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A whole copy on every device."""
+    """Makes the sharding that keeps a whole copy on each device.
+
+    Args:
+        mesh: Mesh from `make_mesh`.
+
+    Returns:
+        The sharding.
+    """
     return NamedSharding(mesh, PartitionSpec())
 
 
 def state_shardings(abstract_tree: Any, mesh: Mesh, is_stacked: Callable[[str], bool]) -> Any:
-    """The sharding of every array of a state.
+    """Makes the shardings of a state's arrays.
 
     Args:
-        abstract_tree: arrays or their shapes. The optimizer's moments end in their parameter's name and so
-            follow the same rule.
-        mesh: from `make_mesh`.
-        is_stacked: Whether a parameter holds all layers of a kind (`ModelConfig.is_stacked`).
+        abstract_tree: Tree of arrays or of their shapes. Names of the optimizer's moments end in their parameter's
+            name, so these follow the same rules.
+        mesh: Mesh from `make_mesh`.
+        is_stacked: Function that tells whether a parameter holds several layers (`ModelConfig.is_stacked`).
 
     Returns:
         The tree of shardings, for `jax.jit(..., out_shardings=)` and for restoring a checkpoint.
@@ -142,16 +163,17 @@ def state_shardings(abstract_tree: Any, mesh: Mesh, is_stacked: Callable[[str], 
 
 
 def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh, stacked: bool) -> PartitionSpec:
-    """How one array is split: by the tensor rules, then the largest divisible dimension over `fsdp`.
+    """Makes the partition of one array: by the tensor rules, then its largest divisible axis over `fsdp`.
 
     Args:
-        name: The "/"-joined path of the array.
+        name: Path of the array, joined by "/".
         shape: Its shape.
-        mesh: From `make_mesh`.
-        stacked: Whether its first axis counts layers, which stays whole: split, it would stop the scan over them.
+        mesh: Mesh from `make_mesh`.
+        stacked: Whether its first axis counts layers. That axis is not split, since this would prevent scanning over
+            it.
 
     Returns:
-        For every axis the axis of the mesh that it is split over, or None.
+        For each axis, the axis of the mesh that it is split over, or None.
     """
     parts: list[str | None] = [None] * len(shape)
     free = list(range(1 if stacked else 0, len(shape)))
@@ -170,11 +192,14 @@ def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh, stacked: bool)
 
 
 def place(tree: Any, shardings: Any) -> Any:
-    """Puts a tree that every process holds whole, in host memory or on a device of its own, where it belongs.
+    """Places a tree on the devices of a mesh, from a whole copy in each process.
 
     Args:
-        tree: of arrays.
-        shardings: the tree of their shardings.
+        tree: Tree of arrays in host memory or on one of the process's devices, equal in all processes.
+        shardings: Tree of their shardings.
+
+    Returns:
+        The tree of global arrays.
     """
     if jax.process_count() == 1:
         return jax.device_put(tree, shardings)
@@ -187,35 +212,45 @@ def place(tree: Any, shardings: Any) -> Any:
 
 
 def batch_parts(mesh: Mesh) -> int:
-    """Into how many parts a batch is split: over `data` and `fsdp`."""
+    """Returns the number of parts that a batch is split into, over `data` and `fsdp`.
+
+    Args:
+        mesh: Mesh from `make_mesh`.
+
+    Returns:
+        The number of parts.
+    """
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def check_batch_size(batch_size: int, parts: int) -> None:
-    """Whether a batch can be split into equal parts.
+    """Checks that a batch can be split into equal parts.
 
     Args:
-        batch_size: examples of a batch.
-        parts: devices that have examples of their own.
+        batch_size: Number of examples of a batch.
+        parts: Number of devices that have examples of their own.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: The batch is no multiple of the parts.
     """
     if batch_size % parts:
         raise ConfigError(f"a batch of {batch_size} examples cannot be split over {parts} devices; take a multiple")
 
 
 def held_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
-    """The rows of every batch that this process's devices hold, ascending.
+    """Lists the rows of each batch that this process's devices hold.
 
     Processes whose devices share examples (along `tensor`) hold the same rows.
 
     Args:
-        mesh: from `make_mesh`.
-        batch_size: examples of a batch over all processes.
+        mesh: Mesh from `make_mesh`.
+        batch_size: Number of examples of a batch over all processes.
+
+    Returns:
+        The indices of the rows, ascending.
 
     Raises:
-        ConfigError: the examples do not divide evenly.
+        ConfigError: The batch cannot be split into equal parts.
     """
     parts = batch_parts(mesh)
     check_batch_size(batch_size, parts)
@@ -223,17 +258,17 @@ def held_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
 
 
 def place_batch(batch: Any, mesh: Mesh) -> Any:
-    """Puts this process's examples on its devices, split over `data` and `fsdp`.
+    """Places this process's examples on its devices, split over `data` and `fsdp`.
 
     Args:
-        batch: tree of host arrays [examples of `held_rows`, ...].
-        mesh: from `make_mesh`.
+        batch: Tree of host arrays, `[examples of held_rows, ...]`.
+        mesh: Mesh from `make_mesh`.
 
     Returns:
-        Tree of global arrays [examples of all processes, ...].
+        Tree of global arrays, `[examples of all processes, ...]`.
 
     Raises:
-        ConfigError: the examples do not divide evenly.
+        ConfigError: The examples cannot be split into equal parts.
     """
     sharding = NamedSharding(mesh, EXAMPLES)
     if mesh.size == 1:
@@ -255,17 +290,23 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
 
 
 def _held_parts(mesh: Mesh) -> list[int]:
-    """The parts of every batch that lie on this process's devices, ascending."""
+    """The indices of a batch's parts that this process's devices hold, ascending."""
     parts = NamedSharding(mesh, EXAMPLES)
     indices = parts.addressable_devices_indices_map((batch_parts(mesh),)).values()
     return sorted({index[0].start or 0 for index in indices if index is not None})
 
 
 def split_examples(tree: T) -> T:
-    """Keeps arrays `[examples, ...]` split over their examples; without a mesh (`jax.set_mesh`) nothing changes.
+    """Keeps arrays split over their examples; without a mesh (`jax.set_mesh`) nothing changes.
 
-    Left alone, XLA may move activations of the whole batch to where a layer's parameters are, instead of the other
-    way round. Arrays whose rows do not divide evenly are left to it.
+    Without this constraint, XLA may move the activations of the whole batch to where a layer's parameters are,
+    instead of gathering the parameters. Arrays whose rows cannot be split into equal parts are not constrained.
+
+    Args:
+        tree: Tree of arrays, `[examples, ...]`.
+
+    Returns:
+        The tree, constrained to the sharding of a batch.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or not set(EXAMPLE_AXES) <= set(mesh.axis_names):

@@ -1,7 +1,7 @@
 """Small files of a run or a saved model, read and written as a whole, on a disk or in a bucket (`gs://...`).
 
-A reader never meets half of a file: on a disk it is written under another name and renamed when it is complete and on
-the medium; an object of a bucket is there as a whole or not at all.
+A reader never sees half of a file. On a disk it is written under another name, and renamed once it is complete and on
+the medium; an object of a bucket appears as a whole or not at all.
 """
 
 import contextlib
@@ -18,24 +18,25 @@ from smarttrim_jax.errors import CheckpointError, SmartTrimError
 from smarttrim_jax.json_text import parse_json
 
 MOST_BYTES = 2**26
-"""Larger files are not read: a run's and a model's own small files stay far below."""
+"""The size above which files are not read; the small files of a run and of a model stay far below."""
 
 _PART = ".part"
 
 
 def read_whole(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> bytes:
-    """The content of a file.
+    """Reads a file.
 
     Args:
-        path: File on a disk or in a bucket; links are followed.
-        most_bytes: Size up to which it is read.
+        path: Path of a file on a disk or in a bucket; links are followed.
+        most_bytes: Largest accepted size.
 
     Returns:
-        Its bytes.
+        Its content.
 
     Raises:
-        FileNotFoundError: There is none.
-        OSError: It cannot be read, is no regular file (a folder, a pipe, a device) or is larger than `most_bytes`.
+        FileNotFoundError: The file does not exist.
+        OSError: The file cannot be read, is no regular file (a folder, a pipe, a device) or is larger than
+            `most_bytes`.
     """
     file = epath.Path(path)
     if in_bucket(file):
@@ -44,7 +45,7 @@ def read_whole(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> by
                 raise FileNotFoundError(f"'{file}' is missing")
             content = file.read_bytes()
     else:
-        # A pipe that nobody writes to would be waited for without O_NONBLOCK.
+        # Without O_NONBLOCK, opening a pipe would wait until somebody writes to it.
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -61,18 +62,18 @@ def read_whole(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> by
 def read_json(
     path: str | os.PathLike[str], remedy: str, error: type[SmartTrimError] = CheckpointError
 ) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Reads the JSON object in a file.
 
     Args:
-        path: File on a disk or in a bucket.
-        remedy: What to do where it is missing or damaged, as the second half of a sentence.
-        error: Type of the error.
+        path: Path of a file on a disk or in a bucket.
+        remedy: What to do if the file is missing or damaged, as the second half of a sentence.
+        error: Type of the error to raise.
 
     Returns:
-        The object; what its keys hold is for the caller to check.
+        The object; the caller checks its keys and values.
 
     Raises:
-        SmartTrimError: One sentence, of type `error`: the file is missing, cannot be read, or holds no JSON object.
+        SmartTrimError: An error of type `error`: the file is missing, cannot be read, or holds no JSON object.
     """
     try:
         content = parse_json(read_whole(path).decode("utf-8-sig"))
@@ -90,21 +91,21 @@ def read_json(
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Writes a file, or leaves what was there before.
+    """Writes a file completely, or leaves what was there before.
 
     Args:
-        path: File on a disk or in a bucket, in a folder that exists.
+        path: Path of a file on a disk or in a bucket, in a folder that exists.
         content: Bytes, or text to be written as UTF-8.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     file, data = epath.Path(path), content.encode() if isinstance(content, str) else content
     if in_bucket(file):
         with _bucket_errors():
             file.write_bytes(data)
         return
-    # A name of its own, so that two writers do not share a half.
+    # A unique temporary name, so that two writers do not write to the same file.
     half = file.parent / f".{file.name}.{uuid.uuid4().hex[:8]}{_PART}"
     try:
         with open(half, "xb") as opened:
@@ -120,24 +121,43 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
 
 
 def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
-    """Writes a JSON object as a whole; see `write_whole`."""
+    """Writes a JSON object as a whole; see `write_whole`.
+
+    Args:
+        path: Path of a file on a disk or in a bucket, in a folder that exists.
+        content: The object.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def remove_halves(folder: str | os.PathLike[str]) -> None:
-    """Removes what writers that were killed left half written in a folder; only while nobody else writes there."""
+    """Removes incomplete files that interrupted writers left in a folder; call it while nobody else writes there.
+
+    Args:
+        folder: Path of the folder.
+    """
     for half in epath.Path(folder).glob(f".*{_PART}"):
         half.unlink(missing_ok=True)
 
 
 def in_bucket(path: str | os.PathLike[str]) -> bool:
-    """Whether a path names an object of a bucket and not a file on a disk."""
+    """Tells whether a path names an object of a bucket instead of a file on a disk.
+
+    Args:
+        path: The path.
+
+    Returns:
+        Whether it contains "://".
+    """
     return "://" in os.fspath(path)
 
 
 @contextlib.contextmanager
 def _bucket_errors() -> Iterator[None]:
-    """What reaches a bucket raises types of its own; for a caller they are what a disk's errors are."""
+    """Turns the errors of bucket clients, which have types of their own, into OSErrors like those of a disk."""
     try:
         yield
     except OSError:
@@ -147,7 +167,7 @@ def _bucket_errors() -> Iterator[None]:
 
 
 def _sync_folder(folder: epath.Path) -> None:
-    """Brings a rename to the medium, where the file system can."""
+    """Writes a rename to the medium, if the file system can."""
     with contextlib.suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
         try:

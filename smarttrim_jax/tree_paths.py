@@ -1,4 +1,4 @@
-"""Names of the leaves of a tree: the "/"-joined path, as in `image/layers/mlp/up/kernel`."""
+"""Names of the leaves of a tree: the path joined by "/", as in `image/layers/mlp/up/kernel`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,15 +7,37 @@ import jax
 
 
 def leaf_name(path: tuple[Any, ...]) -> str:
-    """The "/"-joined name of one key path of `jax.tree_util`."""
+    """Formats a key path of `jax.tree_util`.
+
+    Args:
+        path: The key path.
+
+    Returns:
+        Its keys joined by "/".
+    """
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def map_with_names(function: Callable[..., Any], tree: Any) -> Any:
-    """The tree of `function(name, leaf)`."""
+    """Applies a function to the names and leaves of a tree.
+
+    Args:
+        function: Function of a leaf's name and the leaf.
+        tree: The tree.
+
+    Returns:
+        The tree of results.
+    """
     return jax.tree_util.tree_map_with_path(lambda path, leaf: function(leaf_name(path), leaf), tree)
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
-    """The leaves by name, in the order of the tree."""
+    """Lists the leaves of a tree by name.
+
+    Args:
+        tree: The tree.
+
+    Returns:
+        The leaves by name, in the order of the tree.
+    """
     return {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
