@@ -33,7 +33,7 @@ _LONGEST_SENTENCE = 2000
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 # The number that Slurm gives to the step of an interactive shell (SLURM_INTERACTIVE_STEP, 0xfffffffa).
 _INTERACTIVE_STEP = "4294967290"
-# Seconds of waiting for the others after which a sentence says so.
+# Seconds of waiting for other processes after which a sentence is printed.
 _WAITING_IS_SAID_AFTER = 10.0
 # Status codes of the runtime for errors that a new start would meet again, and that are no lost process.
 _OWN_FAULTS = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED")

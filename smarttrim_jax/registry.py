@@ -107,7 +107,7 @@ def import_plugin(module_name: str) -> None:
     """
     try:
         importlib.import_module(module_name)
-    except Exception as error:  # whatever the module's own lines raise
+    except Exception as error:  # the module's own code may raise anything
         raise ConfigError(
             f"cannot import {quoted(module_name)} ({type(error).__name__}: {reason(error)}); give a module that "
             "Python finds from here, or fix it"

@@ -137,8 +137,9 @@ class RunPrograms:
     def worth_a_pause(self, kept: GatesByKey, gain: float) -> list[int]:
         """Finds the layers before which reading the counts is worth the wait.
 
-        These are the layers that close at least a share `gain` of the tokens that were open at the pause before, and
-        those with an attention module of which at least one group of heads is closed on average.
+        These are the first layer that trims, the layers that close at least a share `gain` of the tokens that were
+        open at the pause before, and those with an attention module of which at least one group of heads is closed
+        on average.
 
         Args:
             kept: The gates of examples, summed over them: `[layers, tokens]` and `[layers, heads]`.

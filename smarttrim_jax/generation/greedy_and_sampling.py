@@ -92,7 +92,7 @@ def sample(
 def _generate(
     step: Step[Cache], cache: Cache, prompt: Int[Array, "batch prompt"], config: GenerationConfig, choose: Choose
 ) -> Generated:
-    """Generates texts whose tokens are chosen by a function."""
+    """Generates texts, with tokens chosen by the function `choose`."""
     ids, batch = begin(prompt, config), len(prompt)
 
     def is_running(texts: _Texts) -> Bool[Array, ""]:

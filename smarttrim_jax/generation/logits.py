@@ -59,6 +59,6 @@ def draw(logits: Float[Array, " vocabulary"], key: jax.Array, config: Generation
     if config.top_p < 1.0:
         probability = jax.nn.softmax(likely)
         before = jnp.cumsum(probability) - probability
-        is_first = jnp.arange(likely.shape[0]) == 0  # whatever rounding does
+        is_first = jnp.arange(likely.shape[0]) == 0  # always kept, in spite of rounding errors
         likely = jnp.where(is_first | (before < config.top_p), likely, -jnp.inf)
     return order[jax.random.categorical(key, likely)]

@@ -64,7 +64,7 @@ class Functional:
         return getattr(self.bind(params), method)(*args, **kwargs)
 
     def macs(self, record: TrimRecord, *, trimmed: bool = True) -> jax.Array:
-        """Counts the multiply-adds of every example; see `ModelConfig.macs`.
+        """Counts the multiply-adds of each example; see `ModelConfig.macs`.
 
         Args:
             record: The gates of a forward pass.
@@ -78,6 +78,7 @@ class Functional:
 
 @functools.partial(jax.jit, static_argnums=(0, 2))  # one program instead of one per sum, when called outside jit
 def _macs(config: ModelConfig, record: TrimRecord, trimmed: bool) -> jax.Array:
+    """Counts MACs in one compiled program."""
     return config.macs(record, trimmed=trimmed)
 
 

@@ -18,7 +18,7 @@ from smarttrim_jax.ranges import Name, NonNegativeInt
 
 @dataclasses.dataclass(frozen=True)
 class HeadConfig(Settings):
-    """One head.
+    """The name, kind and size of one task head.
 
     Attributes:
         name: Name of the task and of its logits: "vqa", "nlvr2", "snli", "itm", "rank", "mlm".

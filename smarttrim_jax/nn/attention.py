@@ -104,7 +104,7 @@ class Attention(nnx.Module):
                 head_gate=head_gate,
                 causal=self.causal and source is None,
                 drop=None if key is None else lambda weights: dropout(weights, self.dropout_rate, key),
-                kernel=self.kernel if read is not source else "xla",  # few readers: not worth a fused kernel
+                kernel=self.kernel if read is not source else "xla",  # decoding: too few queries for a fused kernel
             )
         return self.out(mixed.reshape(*mixed.shape[:-2], -1))
 

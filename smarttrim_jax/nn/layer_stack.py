@@ -125,7 +125,7 @@ def _run(
 
 
 def _varying(carry: Any, others: Any) -> Any:
-    """Marks the carry as varying over all mesh axes of the operands, which `lax.scan` inside `jax.shard_map` asks."""
+    """Marks the carry as varying over all mesh axes of the operands, as `lax.scan` in `jax.shard_map` requires."""
     axes = [jax.typeof(leaf).manual_axis_type.varying for leaf in jax.tree.leaves((carry, others))]
     every = frozenset[str]().union(*axes)
 

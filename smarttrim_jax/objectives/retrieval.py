@@ -36,7 +36,7 @@ class RetrievalConfig(Settings):
     FORMER_KEYS: ClassVar[Mapping[str, str]] = {"places": "queue_size"}
 
     momentum: Fraction = 0.995
-    queue_size: Annotated[int, between(1, 2**31 - 1)] = 57600  # an int32 points at the next
+    queue_size: Annotated[int, between(1, 2**31 - 1)] = 57600  # the pointer to the next entry is an int32
     alpha: Fraction = 0.4
     alpha_fraction: Fraction = 0.15
 

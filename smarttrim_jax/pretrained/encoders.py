@@ -122,7 +122,7 @@ def _recognise(tensors: Mapping[str, Any], hub: Mapping[str, Any]) -> str:
     typed = [name for name, family in found.items() if hub.get("model_type") in family.model_types]
     if typed or len(found) == 1:
         return next(iter(typed or found))
-    # Without a prefix the names of BERT and RoBERTa are the same; RoBERTa has one token type.
+    # Without a prefix, names of BERT and RoBERTa are equal, but only RoBERTa has a single token type.
     types = tensors.get("embeddings.token_type_embeddings.weight", ())
     return "roberta" if np.shape(types)[:1] == (1,) else "bert"
 
@@ -206,7 +206,7 @@ def _official(family: Family, path: str) -> str:
 
 
 def _empty(config: EncoderConfig) -> Params:
-    """The shapes of an encoder's parameters."""
+    """The shapes of an encoder's parameters, as a tree."""
     cls: Any = VisionTransformer if isinstance(config, VisionConfig) else TextTransformer
     module = nnx.eval_shape(lambda: cls(config, dtype=jnp.float32, rngs=nnx.Rngs(0)))
     return nnx.to_pure_dict(nnx.split(module)[1])

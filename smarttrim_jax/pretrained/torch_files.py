@@ -47,7 +47,7 @@ def read_torch(path: pathlib.Path) -> Mapping[Any, Any]:
             f"'{path}' is damaged or holds more than weights ({first_sentence(error)}); nothing of it was run; "
             "save its state_dict alone, best as .safetensors"
         ) from None
-    except Exception as error:  # a damaged pickle ends in whatever its next byte asks for
+    except Exception as error:  # a damaged pickle may raise anything
         raise CheckpointError(f"'{path}' is damaged ({first_sentence(error)}); fetch it again") from None
     return content if isinstance(content, Mapping) else {}
 
@@ -85,7 +85,7 @@ def to_numpy(name: str, tensor: Any) -> np.ndarray:
         raise CheckpointError(f"weight '{name}' is {kind}; save it as a dense float32 tensor")
     try:
         tensor = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-        if tensor.dtype == torch.bfloat16:  # which torch does not give to numpy
+        if tensor.dtype == torch.bfloat16:  # torch cannot convert it to numpy
             return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
         return tensor.numpy()
     except (TypeError, RuntimeError, MemoryError) as error:
@@ -116,7 +116,7 @@ def _kinds(tensor: Any) -> dict[str, bool]:
         "on the 'meta' device, without numbers": tensor.is_meta,
         "quantized": tensor.is_quantized,
         "sparse": not is_dense,
-        # A view may repeat one number any number of times: a small file must not fill the memory.
+        # A view may repeat one number any number of times; a small file must not fill the memory that way.
         "larger than what its file holds of it": has_numbers
         and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes(),
     }
@@ -150,7 +150,7 @@ def _mentioned_classes(path: pathlib.Path) -> list[str]:
                 f"'{path}' is a TorchScript program; save its weights: "
                 "torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
             ) from None
-        return []  # torch's format before 1.6, where whatever is not a weight is refused
+        return []  # torch's format before 1.6, for which torch.load itself refuses all that is not a weight
     refused = sorted(name for name in names if not name.startswith(MENTIONED))
     if refused:
         raise CheckpointError(

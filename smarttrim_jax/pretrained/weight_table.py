@@ -213,7 +213,7 @@ class WeightTable:
 
 def _official_shapes(rule: Rule, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     """The shapes that the official tensors of a rule must have."""
-    part = np.broadcast_to(np.float32(0), shapes[rule.ours[0]][rule.stacked :])  # takes no memory, joined parts would
+    part = np.broadcast_to(np.float32(0), shapes[rule.ours[0]][rule.stacked :])  # takes no memory, unlike real arrays
     rows, *rest = rule.layout.to_official(part).shape or (1,)
     shape = (rows * len(rule.ours), *rest) if len(rule.ours) > 1 else rule.layout.to_official(part).shape
     return dict.fromkeys(rule.names(shapes[rule.ours[0]]), shape)

@@ -15,7 +15,7 @@ WRAPPERS = (
     "network",
     "params",
     "weights",
-    # Averages last: the trained weights count where a file holds both.
+    # Averages come last, so that the trained weights are used if a file holds both.
     "model_ema",
     "ema_state_dict",
     "state_dict_ema",

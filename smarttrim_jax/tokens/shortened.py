@@ -75,8 +75,9 @@ def shorten(tokens: Tokens, present: Float[Array, "batch tokens"], places: int, 
     through later draws, which are independent. The cost loss, which is linear in the gates of closed tokens, is part
     of the sum. Later decisions about a closed token have no gradient, whether or not it was drawn.
 
-    Both statements fail where more tokens are open than there are places. Then open tokens, drawn uniformly too, are
-    removed and count as closed, and since no place is left for closed tokens, none of these gets a gradient.
+    Neither the unchanged forward pass nor the expected gradient holds where more tokens are open than there are
+    places. Then open tokens, drawn uniformly too, are removed and count as closed, and since no place is left for
+    closed tokens, none of these gets a gradient.
 
     Args:
         tokens: Tokens in any layout, some of them closed.

@@ -14,7 +14,7 @@ from smarttrim_jax.trimming.gates import TrimRecord
 
 @dataclasses.dataclass(frozen=True)
 class CostConfig(Settings):
-    """The budget and how hard it is pursued.
+    """The budget, and how strongly the loss pursues it.
 
     Attributes:
         kind: "macs" asks for a speed-up in MACs; "ratio" for a share of tokens and heads kept.

@@ -11,7 +11,7 @@ from smarttrim_jax.ranges import Fraction
 
 @dataclasses.dataclass(frozen=True)
 class CurriculumConfig(Settings):
-    """When the target moves.
+    """How the target and the gates' noise change during trim-tuning.
 
     Attributes:
         fraction: Share of the trim-tuning steps over which the target moves; then it stays.

@@ -77,7 +77,7 @@ class GateKey(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The key as one word, for parameters and reports: `image`, `fusion_text`."""
+        """The key as one word for parameters and reports, such as `image` or `fusion_text`."""
         return self.side if self.run == self.side else f"{self.run}_{self.side}"
 
 

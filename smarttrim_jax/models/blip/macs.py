@@ -87,7 +87,7 @@ def _entering(reader: Reader, side: str, record: TrimRecord) -> Float[Array, "ro
         return last(gates[GateKey("fusion", side)])
     encoder = GateKey("image", "image")
     if side in IMAGE_SIDES and encoder in gates:
-        # The images of an example, each a side of its own here, are rows of one side in the encoder.
+        # The images of an example are consecutive rows of one side in the encoder, and sides of their own here.
         return last(gates[encoder])[reader.sources.index(side) :: len(reader.sources)]
     return record.present[reader.key(side)]
 

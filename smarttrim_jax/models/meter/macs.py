@@ -14,7 +14,7 @@ from smarttrim_jax.trimming.gates import GateKey, TrimRecord
 from smarttrim_jax.trimming.macs import LayerShape, layer_macs
 from smarttrim_jax.trimming.policies import RunTrimming, SideShape
 
-if TYPE_CHECKING:  # the configuration counts its MACs by this
+if TYPE_CHECKING:  # the configuration imports this module
     from smarttrim_jax.models.meter.config import FusionConfig, MeterConfig
 
 IMAGE = GateKey("image", "image")

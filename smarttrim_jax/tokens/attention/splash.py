@@ -46,7 +46,7 @@ def mix_splash(tokens: Tokens, keys: Tokens, query: Array, key: Array, value: Ar
 
 
 def _heads_first(rows: Array) -> Array:
-    """Transposes `[batch, places, heads, width]` to `[batch, heads, places, width]`, places padded to 128s."""
+    """Transposes `[batch, places, heads, width]` to heads first, and pads the places to a multiple of 128."""
     padded = jnp.pad(rows, ((0, 0), (0, -rows.shape[1] % LANES), (0, 0), (0, 0)))
     return jnp.swapaxes(padded, 1, 2)
 

@@ -81,7 +81,7 @@ class LayerContext:
 
 
 class Decided(NamedTuple, Generic[T]):
-    """What a policy decided about one side of one layer.
+    """A policy's decision about one side of one layer.
 
     Attributes:
         tokens: The layer's input with more tokens closed, or with other values where tokens are merged.

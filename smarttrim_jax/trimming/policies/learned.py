@@ -20,18 +20,18 @@ T = TypeVar("T", bound=Tokens)
 
 @dataclasses.dataclass(frozen=True)
 class LearnedPolicyConfig(PolicyConfig):
-    """The shape of the trimmers.
+    """Sizes and initial values of the trimmers.
 
     Attributes:
-        hidden: Width of their hidden layer.
+        hidden: Width of the trimmers' hidden layer.
         guidance: In cross-modal layers, "cross_modal" reads the other side's global token, "self" does not.
         initial_bias: The logits start at plus and minus this: 2.5 keeps with probability .993.
         policy: The name of this policy.
     """
 
-    hidden: Annotated[int, between(1, 2**16)] = 64  # wider than any token
+    hidden: Annotated[int, between(1, 2**16)] = 64  # the bound is wider than any token
     guidance: Literal["cross_modal", "self"] = "cross_modal"
-    initial_bias: Annotated[float, between(-40, 40)] = 2.5  # beyond, a sigmoid of the difference is 0 or 1 in float32
+    initial_bias: Annotated[float, between(-40, 40)] = 2.5  # beyond, the sigmoid of keep - drop is 0 or 1 in float32
     policy: Literal["learned"] = "learned"
 
     def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> "LearnedPolicy":
