@@ -230,7 +230,7 @@ class Task(abc.ABC):
         """Names the right answer of an example as text; runs on the host.
 
         Args:
-            example: Arrays of one example, without a batch axis, or as a batch of one.
+            example: NumPy arrays of one example, without the batch axis.
 
         Returns:
             The right answer as text.
