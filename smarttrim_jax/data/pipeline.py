@@ -10,7 +10,7 @@ from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.examples import Example, Examples, collate
 
-# grain's own defaults (16 threads, 500 batches) hold gigabytes of images.
+# Grain's defaults (16 threads, 500 batches) would hold gigabytes of images.
 READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
 
 
@@ -48,14 +48,21 @@ def train_iterator(
     steps = grain.MapDataset.range(start, len(loaded) // size)
     batches = steps.map(lambda step: collate([loaded[step * size + int(row)] for row in mine])).to_iter_dataset(READ)
     if config.workers:
-        if not flags.FLAGS.is_parsed():  # grain reads its flags, also where absl runs no program
+        if not flags.FLAGS.is_parsed():  # Grain reads absl flags, which nothing has parsed outside of our commands.
             flags.FLAGS.mark_as_parsed()
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=config.workers))
     return iter(batches)
 
 
 class EvalBatches:
-    """The batches of a split for evaluation: every example once, in order, the last batch filled up."""
+    """Batches of a split for evaluation: every example once, in order, the last batch filled up.
+
+    Args:
+        examples: Examples of the split.
+        count: Number of examples to read.
+        size: Global batch size.
+        rows: Rows of every batch that this process reads.
+    """
 
     def __init__(self, examples: Examples, count: int, size: int, rows: np.ndarray) -> None:
         padded = np.arange(-(-count // size) * size)
@@ -70,7 +77,7 @@ class EvalBatches:
         return iter(batches.to_iter_dataset(READ))
 
     def _load(self, indices: np.ndarray) -> Example:
-        # Filling repeats an example (index 0), so that shapes and values stay ordinary.
+        # Fillers repeat the first example, so that shapes and values stay ordinary.
         batch = collate([self._examples.get(max(int(index), 0)) for index in indices])
         return batch | {"weight": (indices >= 0).astype(np.float32), "index": indices.astype(np.int32)}
 
