@@ -109,10 +109,10 @@ class EvaluationConfig(Settings):
 
     Attributes:
         split: The split that is reported at the end of training.
-        examples: At most so many of the split, its first ones; 0 takes all.
+        examples: Maximum number of examples of the split, the first ones; 0 takes all.
         batch_size: Number of examples computed at a time.
-        calibration_examples: At most so many held-out training examples that the dial is measured on.
-        speedups: Where the dial is measured exactly, beside the target.
+        calibration_examples: Maximum number of held-out training examples on which the dial is measured.
+        speedups: Speed-ups at which the dial is measured exactly, in addition to the target.
         metrics: What is computed, the primary metric first: names of this library's metrics, or your own as
             package.module:Name; those of the task if empty.
     """
@@ -142,11 +142,11 @@ class ExperimentConfig(Settings):
         pixels: How images are normalised.
         objective: The terms of the loss.
         retrieval: Contrastive learning, used by BLIP's retrieval only.
-        cost: The budget and how hard it is pursued.
-        curriculum: When the target moves.
+        cost: The budget of MACs and how strongly it is enforced.
+        curriculum: How the target moves during training.
         capacity: How many tokens a trimmed training pass holds.
         optimizer: AdamW and its schedule.
-        mesh: Devices along each axis.
+        mesh: Number of devices along each axis of the mesh.
         schedule: Lengths of the phases of training, and intervals of logging and saving.
         evaluation: Evaluation and the calibration of the speed dial.
         execution: Packed execution, in evaluation and inference.

@@ -71,7 +71,7 @@ class Dataset:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits, equal wherever the same source was prepared in the same way; see `fingerprint`."""
+        """Digest of 64 hexadecimal digits, equal wherever the same source was prepared alike; see `fingerprint`."""
         return fingerprint(self.prepared, self.text)
 
     def records(self, split: str) -> Records:

@@ -54,7 +54,7 @@ def export_model(
         raise ConfigError("this model never trimmed; there is no adaptive program to export")
 
     def program(images: jax.Array, ids: jax.Array, mask: jax.Array) -> dict[str, Any]:
-        """The exported function, with the parameters as constants; see `answer`.
+        """Answers a batch with the parameters as constants; see `answer`.
 
         Args:
             images: Images uint8, `[batch, images, size, size, 3]`.

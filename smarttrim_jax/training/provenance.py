@@ -46,7 +46,7 @@ def record_start(folder: str | os.PathLike[str], start_step: int, config_file: s
         path = epath.Path(folder) / ENVIRONMENT
         try:
             earlier = read_json(path, "").get("starts")
-        except CheckpointError:  # there is none yet, or it is damaged and begun anew
+        except CheckpointError:  # There is no file yet, or it is damaged and is replaced.
             earlier = None
         starts = earlier if isinstance(earlier, list) else []
         write_json(path, {"starts": [*starts, describe_start(start_step, config_file)]})
