@@ -55,7 +55,7 @@ FULL: dict[str, Callable[[ForcedLoad, Trim | None], Call]] = {
     "unrolled": functools.partial(_program, scan=False),
     "torch": _torch,
 }
-"""At full capacity: layer by layer as the executor does it, as one program (a loop over the layers of each run, or
+"""Executions at full capacity: layer by layer by the executor, as one program (a loop over the layers of each run, or
 unrolled), and as transformers computes it with PyTorch."""
 
 TRIMMED: dict[str, Callable[[ForcedLoad, Trim | None], Call]] = {
