@@ -19,7 +19,7 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.blip.config import TASKS
 
-# Preset, pixels, text tokens, words.
+# Preset, image size in pixels, tokens of a text, words of the vocabulary.
 MODELS = {
     "meter_base": (meter_base, 384, 50, 50265),
     "meter_small": (meter_small, 112, 50, 30522),
@@ -30,7 +30,17 @@ MODELS = {
 
 
 def get_config(argument: str = "meter_base") -> ConfigDict:
-    """The model to measure, as part of an experiment; its name, and its images' pixels if they shall be others."""
+    """Builds an experiment that contains the model to measure.
+
+    Args:
+        argument: Name of an entry of `MODELS`; behind a comma, the image size in pixels if it is to differ.
+
+    Returns:
+        Settings of the experiment.
+
+    Raises:
+        ConfigError: There is no such model, or the size is not a number.
+    """
     name, _, asked = argument.partition(",")
     if name not in MODELS:
         raise ConfigError(f"configs/benchmark.py has no model '{name}'; it has: {', '.join(MODELS)}")

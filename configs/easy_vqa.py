@@ -115,7 +115,17 @@ HEADS = (HeadConfig("vqa", "classifier", 0),)
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """The experiment; `argument` chooses among those above."""
+    """Builds the experiment.
+
+    Args:
+        argument: Name of an entry of `VARIANTS`.
+
+    Returns:
+        Settings of the experiment.
+
+    Raises:
+        ConfigError: There is no such variant.
+    """
     if argument not in VARIANTS:
         raise ConfigError(f"configs/easy_vqa.py has no variant '{argument}'; it has: {NAMES}, or none")
     variant = VARIANTS[argument]
@@ -146,7 +156,14 @@ def get_config(argument: str = "") -> ConfigDict:
 
 
 def sweep(argument: str = "") -> Iterator[dict[str, Any]]:
-    """The settings that `launch/sweep.py` tries: speed-ups, or seeds where nothing is trimmed."""
+    """Yields the settings that `launch/sweep.py` tries: speed-ups, or seeds where nothing is trimmed.
+
+    Args:
+        argument: Name of an entry of `VARIANTS`.
+
+    Yields:
+        Values by dotted config key, for each run.
+    """
     if VARIANTS[argument].trim_steps:
         yield from ({"cost.target_speedup": speedup} for speedup in (1.5, 2.0, 3.0))
     else:

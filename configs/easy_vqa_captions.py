@@ -24,7 +24,17 @@ from smarttrim_jax.objectives.retrieval import RetrievalConfig
 
 
 def get_config(argument: str = "caption") -> ConfigDict:
-    """The experiment; "caption" or "retrieval"."""
+    """Builds the experiment.
+
+    Args:
+        argument: "caption" to write captions, or "retrieval" to find images and captions.
+
+    Returns:
+        Settings of the experiment.
+
+    Raises:
+        ConfigError: There is no such variant.
+    """
     if argument not in ("caption", "retrieval"):
         raise ConfigError(f"configs/easy_vqa_captions.py has no variant '{argument}'; it has: caption, retrieval")
     model = blip_tiny(argument, 64)

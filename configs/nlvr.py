@@ -36,7 +36,17 @@ HEADS = (HeadConfig("nlvr2", "classifier", 0),)
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """The experiment; "packages" has pretrained encoders, "blip" is a BLIP."""
+    """Builds the experiment.
+
+    Args:
+        argument: "packages" for pretrained encoders, "blip" for a BLIP, or "" for a METER with random weights.
+
+    Returns:
+        Settings of the experiment.
+
+    Raises:
+        ConfigError: There is no such variant.
+    """
     if argument not in ("", "packages", "blip"):
         raise ConfigError(f"configs/nlvr.py has no variant '{argument}'; it has: packages, blip, or none")
     data = DataConfig(dataset="nlvr", image_size=104, text_length=40, batch_size=48)

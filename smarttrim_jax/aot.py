@@ -35,7 +35,7 @@ OUTPUT = define("output", Path, None, "Write the figures here, as JSON.")
 
 def main() -> None:
     """Runs the command."""
-    jax.config.update("jax_platforms", "cpu")  # no device of this machine is waited for
+    jax.config.update("jax_platforms", "cpu")  # Otherwise JAX would wait for devices of this machine.
     config = opened_experiment()
     report = report_slice(
         config,

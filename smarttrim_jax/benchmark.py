@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def _measure_trained(sizes: Sequence[int]) -> Iterator[Row]:
-    """Times the model of --workdir on its questions, its data, or with forced gates."""
+    """Times the model of --workdir on questions, on its data, or with forced gates."""
     trained = opened_model()
     config = trained.config
     path, split = INPUT.value, SPLIT.value
@@ -105,7 +105,7 @@ def _measure_trained(sizes: Sequence[int]) -> Iterator[Row]:
 
 
 def _write(rows: list[Row]) -> None:
-    """What was measured so far: hours of measuring shall not hang on the last row."""
+    """Writes what was measured so far, so that a late failure does not lose hours of measurements."""
     if not OUTPUT.value:
         return
     try:

@@ -1,4 +1,4 @@
-"""Everything a run is made of, as one frozen configuration."""
+"""The configuration of a run: everything it consists of, as one frozen dataclass."""
 
 import dataclasses
 from typing import Literal
@@ -33,7 +33,7 @@ from smarttrim_jax.trimming.curriculum import CurriculumConfig
 from smarttrim_jax.trimming.policies import RunTrimming
 
 Generator = Literal["threefry2x32", "rbg", "unsafe_rbg"]
-"""Of random numbers, by JAX's names."""
+"""Generators of random numbers, by JAX's names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,14 +71,14 @@ class OptimizerConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig(Settings):
-    """How long, and how often what.
+    """Lengths of the phases of training, and intervals of logging and saving.
 
     Attributes:
         full_steps: Steps at full capacity first: plain fine-tuning, half the cost of a trimming step.
-        trim_steps: Steps of trim-tuning after them; the curriculum runs over these.
+        trim_steps: Steps of trim-tuning after these; the curriculum extends over them.
         log_every: Steps between two lines of metrics.
         save_every: Steps between two checkpoints.
-        keep: How many checkpoints are kept.
+        keep: Number of latest checkpoints that are kept.
         writers: Where the lines of metrics go beside `metrics.jsonl`: "tensorboard", "wandb", or writers of your own
             as package.module:Name.
     """
@@ -105,14 +105,14 @@ class ScheduleConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig(Settings):
-    """Evaluation and the calibration of the speed dial.
+    """Evaluation, and calibration of the speed dial.
 
     Attributes:
         split: The split that is reported at the end of training.
-        examples: At most so many of the split, its first ones; 0 takes all.
-        batch_size: Examples at a time.
-        calibration_examples: At most so many held-out training examples that the dial is measured on.
-        speedups: Where the dial is measured exactly, beside the target.
+        examples: Maximum number of examples of the split, the first ones; 0 takes all.
+        batch_size: Number of examples computed at a time.
+        calibration_examples: Maximum number of held-out training examples on which the dial is measured.
+        speedups: Speed-ups at which the dial is measured exactly, in addition to the target.
         metrics: What is computed, the primary metric first: names of this library's metrics, or your own as
             package.module:Name; those of the task if empty.
     """
@@ -127,11 +127,11 @@ class EvaluationConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig(Settings):
-    """One run.
+    """Configuration of one run.
 
     Attributes:
         model: Sizes and trimming; a vocabulary or number of answers of 0 is taken from the data.
-        data: What is read.
+        data: The data set, and how its images and texts are read.
         task: What is trained: one of METER's heads, or the BLIP model's task.
         seed: Seed of the initial weights, dropout and sampled gates.
         generator: Generator of these numbers: "threefry2x32" draws the same on every mesh, "rbg" and "unsafe_rbg" the
@@ -141,13 +141,13 @@ class ExperimentConfig(Settings):
         temperature: Temperature of the sampled gates.
         pixels: How images are normalised.
         objective: The terms of the loss.
-        retrieval: Contrastive learning, in BLIP's retrieval alone.
-        cost: The budget and how hard it is pursued.
-        curriculum: When the target moves.
+        retrieval: Contrastive learning, used by BLIP's retrieval only.
+        cost: The budget of MACs and how strongly it is enforced.
+        curriculum: How the target moves during training.
         capacity: How many tokens a trimmed training pass holds.
         optimizer: AdamW and its schedule.
-        mesh: Devices along each axis.
-        schedule: How long, and how often what.
+        mesh: Number of devices along each axis of the mesh.
+        schedule: Lengths of the phases of training, and intervals of logging and saving.
         evaluation: Evaluation and the calibration of the speed dial.
         execution: Packed execution, in evaluation and inference.
     """
@@ -208,10 +208,10 @@ class ExperimentConfig(Settings):
 
 
 def _check_trimming(model: ModelConfig) -> None:
-    """Makes sure that there is something to trim.
+    """Checks that the model trims something.
 
     Raises:
-        ConfigError: There is not.
+        ConfigError: It trims nothing.
     """
     if model.trimming is None:
         raise ConfigError(
@@ -227,10 +227,10 @@ def _check_trimming(model: ModelConfig) -> None:
 
 
 def _check_capacity(capacity: CapacityConfig, model: ModelConfig) -> None:
-    """Whether tokens are closed before they shall leave memory.
+    """Checks that tokens are closed before they are to leave memory.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: They are not.
     """
     for side in capacity.sides:
         if not model.can_shorten(side):

@@ -67,13 +67,13 @@ def main() -> None:
 
 
 def _asked(trained: TrainedModel) -> tuple[str, Iterator[dict[str, Any]]]:
-    """The questions of the flags: what to call them, and their batches."""
+    """Title and batches of the questions that the flags give."""
     questions = [Question(tuple(IMAGE.value), text) for text in TEXT.value or [""]]
     return ", ".join(IMAGE.value), asked_batches(trained, questions)
 
 
 def _data(trained: TrainedModel) -> tuple[str, Iterator[dict[str, Any]]]:
-    """A split of the model's data: what to call it, and its batches."""
+    """Title and batches of a split of the model's data."""
     data = dataclasses.replace(trained.config.data, batch_size=BATCH_SIZE)
     split = SPLIT.value or trained.config.evaluation.split
     return f"{data.dataset}, {split} split", iter(eval_batches(opened_data(trained), split, data, limit=LIMIT.value))

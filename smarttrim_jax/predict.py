@@ -80,14 +80,14 @@ def main() -> None:
 
 
 def _row(answer: Answer, asked: Asked) -> str:
-    """A line of the table for people."""
+    """Formats an answer as a line of the table for people."""
     figures = f"{100 * answer.confidence:5.1f} %  {100 * answer.macs_saved:3.0f} % of MACs saved"
     images = asked.record.get("image", asked.record.get("images"))
     return f"{answer.answer:12}  {figures}  {1e3 * answer.seconds:8.1f} ms  {images}"
 
 
 def _asked() -> Iterator[Asked]:
-    """The questions that the flags give."""
+    """Questions that the flags give."""
     if INPUT.value is not None:
         if IMAGE.value or TEXT.value is not None:
             raise ConfigError("--input brings its own images and texts; leave out --image and --text")
@@ -103,10 +103,16 @@ def _asked() -> Iterator[Asked]:
 
 
 def images_of(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The images of a folder in the order of their names; other files are counted on standard error.
+    """Lists the images of a folder by name; the number of other files is reported on standard error.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Paths of the images, sorted by name.
 
     Raises:
-        DataError: There are none.
+        DataError: There are no images.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file())
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]

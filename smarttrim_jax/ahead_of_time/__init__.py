@@ -1,1 +1,1 @@
-"""Programs compiled for TPU slices that are not there, and what they would take."""
+"""Programs compiled for TPU slices that this machine does not have, and what they would need."""

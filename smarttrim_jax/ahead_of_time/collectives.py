@@ -1,4 +1,4 @@
-"""Which collectives a compiled program runs on every chip, how often, and what they move, read from its HLO text."""
+"""Collective operations of a compiled program per chip: how often they run and what they move, from its HLO text."""
 
 import collections
 import dataclasses
@@ -20,12 +20,12 @@ _GROUPS = re.compile(r"replica_groups=(?:\{\{([\d,]+)\}|\[\d+,(\d+)\]<=)")
 
 @dataclasses.dataclass(frozen=True)
 class Collectives:
-    """All collectives of a kind, of one step on one chip.
+    """All collectives of one kind, in one run of the program on one chip.
 
     Attributes:
-        kind: one of `KINDS`.
-        count: how many run; those of a loop as often as it turns.
-        bytes: that each chip sends (and receives), by the ring algorithms: `(n - 1) / n` of the whole array for
+        kind: Kind of the operation, one of `KINDS`.
+        count: Number of operations; those in a loop are counted once per iteration.
+        bytes: Bytes that each chip sends (and receives) by the ring algorithms: `(n - 1) / n` of the whole array for
             gathers, scatters and exchanges among n chips, twice that for reductions.
     """
 
@@ -35,10 +35,13 @@ class Collectives:
 
 
 def collectives(hlo: str) -> list[Collectives]:
-    """The collectives of a program, the most bytes first.
+    """Counts the collectives of a program.
 
     Args:
-        hlo: text of a compiled program (`jax.stages.Compiled.as_text()`).
+        hlo: Text of a compiled program (`jax.stages.Compiled.as_text()`).
+
+    Returns:
+        One entry per kind, the most bytes first.
     """
     entry, computations = _computations(hlo)
     counts: collections.Counter[str] = collections.Counter()
@@ -50,7 +53,7 @@ def collectives(hlo: str) -> list[Collectives]:
 
 
 def _computations(hlo: str) -> tuple[str, dict[str, list[str]]]:
-    """The lines of every computation by name, and the name of the first to run."""
+    """Splits HLO text; returns the name of the entry computation and the lines of every computation by name."""
     entry, name, found = "", "", collections.defaultdict(list)
     for line in hlo.splitlines():
         if start := _COMPUTATION.match(line):
@@ -62,7 +65,7 @@ def _computations(hlo: str) -> tuple[str, dict[str, list[str]]]:
 
 
 def _walk(name: str, computations: dict[str, list[str]], times: int) -> Iterator[tuple[str, int, int]]:
-    """Kind, bytes and number of runs of every collective below a computation."""
+    """Yields kind, bytes and number of runs of every collective in a computation and those it calls."""
     for line in computations.get(name, ()):
         operation = _OPERATION.match(line)
         if operation is None or operation[2].endswith(("-done", "-update")):
@@ -79,7 +82,7 @@ def _walk(name: str, computations: dict[str, list[str]], times: int) -> Iterator
 
 
 def _moved(kind: str, result: str, line: str, *, started: bool) -> int:
-    """Bytes that a chip sends in one collective."""
+    """Bytes that a chip sends in one run of a collective."""
     groups = _GROUPS.search(line)
     chips = 2 if groups is None else int(groups[2]) if groups[2] else groups[1].count(",") + 1
     size = sum(
@@ -90,7 +93,7 @@ def _moved(kind: str, result: str, line: str, *, started: bool) -> int:
         return round(size / 2 if started else size)
     if kind == "all-reduce":
         return round(2 * size * (chips - 1) / chips)
-    if started and kind != "all-to-all":  # of an operand and a result beside each other, the larger
+    if started and kind != "all-to-all":  # The shapes list operand and result; the larger of them counts.
         size *= chips / (chips + 1)
     elif kind == "reduce-scatter":
         size *= chips

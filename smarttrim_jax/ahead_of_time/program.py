@@ -1,4 +1,4 @@
-"""Any program compiled for devices that are not there: what it holds and sends."""
+"""A program compiled for devices that this machine does not have: its memory and its traffic."""
 
 import dataclasses
 import time
@@ -12,12 +12,12 @@ from smarttrim_jax.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class CompiledProgram:
-    """One program, on one device.
+    """One compiled program, as seen by one device.
 
     Attributes:
-        seconds: that compiling took.
-        peak_bytes: that are in use at once, arguments included.
-        collectives: by kind, of one run.
+        seconds: Seconds that compilation took.
+        peak_bytes: Bytes that are in use at once, arguments included.
+        collectives: Collective operations of one run, by kind.
     """
 
     seconds: float
@@ -26,7 +26,7 @@ class CompiledProgram:
 
     @property
     def bytes_sent(self) -> int:
-        """By each device in one run."""
+        """Bytes that each device sends in one run."""
         return sum(kind.bytes for kind in self.collectives)
 
 
@@ -34,11 +34,14 @@ def compile_program(lowered: jax.stages.Lowered, batch_size: int) -> CompiledPro
     """Compiles a lowered program.
 
     Args:
-        lowered: with the devices in its arguments' shardings.
-        batch_size: to be named if it does not fit.
+        lowered: Lowered program; the shardings of its arguments name the devices.
+        batch_size: Number of examples, for the error message.
+
+    Returns:
+        Memory, collectives and compilation time.
 
     Raises:
-        ConfigError: it does not fit the devices' memory.
+        ConfigError: The program does not fit the devices' memory.
     """
     begun = time.perf_counter()
     try:

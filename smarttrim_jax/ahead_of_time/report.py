@@ -1,4 +1,4 @@
-"""What a run would take on a TPU slice: memory, work and traffic of a device, and the largest batch that fits."""
+"""What a run would need on a TPU slice: memory, work and traffic of a device, and the largest batch that fits."""
 
 import dataclasses
 from typing import Any
@@ -9,7 +9,7 @@ from smarttrim_jax.ahead_of_time.training_step import CompiledStep, compile_step
 from smarttrim_jax.experiment import ExperimentConfig
 
 UTILISATION = 0.4
-"""Share of a chip's peak that is taken for granted where traffic is compared with work."""
+"""Assumed share of a chip's peak at which it works, where traffic is compared with work."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,10 +17,10 @@ class SliceReport:
     """One configuration on one slice.
 
     Attributes:
-        where: the slice.
-        step: at the batch asked for.
-        half: at half of it, if that was asked for too.
-        answer: the program for inference, if that was asked for.
+        where: The slice.
+        step: Training step at the batch size asked for.
+        half: Training step at half of it; None if that was not asked for.
+        answer: Program for inference; None if that was not asked for.
     """
 
     where: Slice
@@ -30,10 +30,11 @@ class SliceReport:
 
     @property
     def efficiency(self) -> float | None:
-        """The share of a step that is work, if the device does nothing else while it sends.
+        """Lower bound on the share of a step that is work, if the device does nothing else while it sends.
 
-        Work is `model_flops` at `UTILISATION` of the peak; all traffic goes along one axis of the torus. What the
-        compiler sends behind the work's back makes it better, never worse.
+        Work is `model_flops` at `UTILISATION` of the peak, and all traffic is assumed to go along one axis of the
+        torus. Traffic that the compiler overlaps with work makes the share larger, never smaller. None where the chip
+        is not known.
         """
         chip = self.where.chip
         if chip is None:
@@ -44,7 +45,7 @@ class SliceReport:
 
     @property
     def growth(self) -> "Growth | None":
-        """What grows with the batch, where two batches were compiled."""
+        """What grows with the batch; None unless two batch sizes were compiled."""
         if self.half is None:
             return None
         program, half, devices = self.step.program, self.half.program, len(self.where.devices)
@@ -58,7 +59,7 @@ class SliceReport:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """Converts the report to a JSON-ready dict."""
         where = self.where
         return {
             "topology": where.name,
@@ -76,12 +77,13 @@ class SliceReport:
 
 @dataclasses.dataclass(frozen=True)
 class Growth:
-    """By the line through two compiled batches.
+    """Linear extrapolation from two compiled batch sizes.
 
     Attributes:
-        largest_batch: examples that fit over all devices, a multiple of their number.
-        bytes_sent_per_example: by each device: activations, where all else are parameters and gradients; negative
-            where the compiler gathers in another way for fewer examples.
+        largest_batch: Number of examples over all devices that fit in memory, a multiple of the number of devices; 0
+            where the chip is not known.
+        bytes_sent_per_example: Bytes that each device sends per additional example: activations, while the rest are
+            parameters and gradients. Negative where the compiler chooses other collectives for fewer examples.
     """
 
     largest_batch: int
@@ -94,14 +96,17 @@ def report_slice(
     """Compiles a run's programs for a slice.
 
     Args:
-        config: of the run, every size given.
-        where: the slice.
-        batch_size: of the training step, examples over all devices.
-        growth: compile it for half of them too, to tell what grows with them.
-        answer_batch: compile the program for inference too, for so many examples on one device.
+        config: Run configuration with every size given.
+        where: The slice.
+        batch_size: Number of examples of the training step, over all devices.
+        growth: Whether to compile the step for half of them too, to find out what grows with them.
+        answer_batch: Number of examples per call of the program for inference, on one device; 0 leaves it out.
+
+    Returns:
+        The compiled programs and what they need.
 
     Raises:
-        ConfigError: see `compile_step`.
+        ConfigError: See `compile_step`.
     """
     step = compile_step(config, where.devices, batch_size)
     half = compile_step(config, where.devices, batch_size // 2) if growth else None

@@ -16,16 +16,16 @@ from smarttrim_jax.tokens import Kernel
 from smarttrim_jax.trimming.gates import Trim
 
 BRANCHES = AdaptiveConfig(shares=(0.35, 0.6), multiple=128)
-"""Three sizes for each side of a layer: the fusion's layers have a branch for every pair of them."""
+"""Three sizes for each side of a layer (1 is always included); fusion layers have a branch for every pair."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CompiledAnswer:
-    """One call on one device.
+    """The program for inference on one device.
 
     Attributes:
-        batch_size: examples of a call.
-        program: what was compiled.
+        batch_size: Number of examples per call.
+        program: Memory, collectives and compilation time.
     """
 
     batch_size: int
@@ -33,18 +33,21 @@ class CompiledAnswer:
 
 
 def compile_answer(config: ExperimentConfig, device: Any, batch_size: int) -> CompiledAnswer:
-    """Compiles the adaptive program for one device; each device of a slice would answer for itself.
+    """Compiles the adaptive program for one device; each device of a slice would answer separately.
 
     Args:
-        config: of the run, every size given.
-        device: of a `topology.Slice`, or this machine's.
-        batch_size: examples of a call.
+        config: Run configuration with every size given.
+        device: Device of a `topology.Slice`, or of this machine.
+        batch_size: Number of examples per call.
+
+    Returns:
+        The compiled program.
 
     Raises:
-        ConfigError: sizes that are left to the data, or a batch that does not fit the memory.
+        ConfigError: Sizes are left to the data, or the batch does not fit the memory.
     """
     here = SingleDeviceSharding(device)
-    # Attention would else be chosen for the device that compiles.
+    # Otherwise the attention kernel would be chosen for the device that compiles.
     kernel: Kernel = "splash" if device.platform == "tpu" else "xla"
     model = dataclasses.replace(config.model, attention=kernel, scan=True)
     task = task_without_data(dataclasses.replace(config, model=model))

@@ -1,4 +1,4 @@
-"""TPU slices that are not there: their devices, to compile for, and what their chips can do."""
+"""TPU slices that this machine does not have: their devices, to compile for, and the figures of their chips."""
 
 import dataclasses
 import importlib.util
@@ -15,12 +15,12 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """What a chip has, or the part of it that is a device.
+    """Figures of a chip, or of the part of it that is a device.
 
     Attributes:
-        memory: bytes of high-bandwidth memory.
-        flops: a second in bfloat16, at its peak.
-        bandwidth: bytes a second that it sends to its neighbours in the slice, by all its links.
+        memory: Bytes of high-bandwidth memory.
+        flops: Peak floating-point operations per second in bfloat16.
+        bandwidth: Bytes per second that it sends to its neighbours in the slice, by all its links together.
     """
 
     memory: int
@@ -28,7 +28,7 @@ class Chip:
     bandwidth: float
 
 
-# By the start of the device kind; from Google's system architecture pages.
+# Chips by the beginning of the device kind; figures from Google's system architecture pages.
 CHIPS = {
     "TPU v4": Chip(32 * GIB, 275e12, 300e9),
     "TPU v5 lite": Chip(16 * GIB, 197e12, 200e9),
@@ -43,9 +43,9 @@ class Slice:
     """Chips that are wired together.
 
     Attributes:
-        name: kind and shape, as in "v5e:16x16".
-        devices: as `jax.sharding.Mesh` takes them.
-        chip: what each of the devices has; None where the kind is not known.
+        name: Kind and shape, for example "v5e:16x16".
+        devices: Devices for `jax.sharding.Mesh`.
+        chip: Figures of each device; None where the kind is not known.
     """
 
     name: str
@@ -54,26 +54,29 @@ class Slice:
 
     @property
     def dimensions(self) -> int:
-        """Of the torus: of its axes with more than one chip."""
+        """Number of axes of the torus with more than one chip, at least 1."""
         return max(sum(side > 1 for side in _sides(self.name)), 1)
 
 
 def open_slice(name: str) -> Slice:
-    """The slice of this name.
+    """Finds a slice by its name.
 
     Args:
-        name: kind and shape, as in "v5e:16x16" or "v5p:4x4x4".
+        name: Kind and shape, for example "v5e:16x16" or "v5p:4x4x4".
+
+    Returns:
+        The slice.
 
     Raises:
-        ConfigError: the compiler for TPUs is not installed, or knows no such slice.
+        ConfigError: The compiler for TPUs is not installed, or does not know such a slice.
     """
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no metadata server beside no TPU
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # several may compile at once
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # Without a TPU there is no metadata server.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # Several processes may compile at once.
     if importlib.util.find_spec("libtpu") is None:
         raise ConfigError("the compiler for TPUs is not installed; pip install -e '.[aot]' brings it")
     try:
         devices: tuple[Any, ...] = tuple(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
-    except Exception as error:  # the library raises whatever the plugin does
+    except Exception as error:  # JAX passes on any exception of the plugin.
         raise ConfigError(f"no TPU slice '{name}': {str(error).splitlines()[0]}") from error
     kinds = [kind for kind in CHIPS if devices[0].device_kind.startswith(kind)]
     if not kinds:

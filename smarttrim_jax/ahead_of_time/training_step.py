@@ -22,15 +22,15 @@ from smarttrim_jax.trimming.gates import TrimRecord
 
 @dataclasses.dataclass(frozen=True)
 class CompiledStep:
-    """One step of trim-tuning (of plain fine-tuning where the schedule has no other).
+    """One step of trim-tuning, or of plain fine-tuning where the schedule has no trim-tuning.
 
     Attributes:
-        batch_size: examples over all devices.
-        parameters: numbers in the model.
-        state_bytes: of parameters, optimizer and all else that is carried from step to step, on one device.
-        model_flops: of one device, as models' FLOPs are counted: 6 for each multiply-add of a full pass, a trimmed
-            pass like a full one, nothing for what is computed twice to save memory.
-        program: what was compiled.
+        batch_size: Number of examples over all devices.
+        parameters: Number of the model's parameters.
+        state_bytes: Bytes per device of everything carried from step to step: parameters, optimizer state and so on.
+        model_flops: FLOPs per device by the usual count of a model's FLOPs: 6 for each multiply-add of a full pass. A
+            trimmed pass counts like a full one, and recomputation to save memory does not count.
+        program: Memory, collectives and compilation time.
     """
 
     batch_size: int
@@ -41,16 +41,19 @@ class CompiledStep:
 
 
 def compile_step(config: ExperimentConfig, devices: Sequence[Any], batch_size: int) -> CompiledStep:
-    """Compiles the step for these devices.
+    """Compiles the training step for given devices.
 
     Args:
-        config: of the run; no data is read, so all its sizes must be given.
-        devices: of a `topology.Slice`, or this machine's.
-        batch_size: examples over all devices.
+        config: Run configuration; no data is read, so all its sizes must be given.
+        devices: Devices of a `topology.Slice`, or of this machine.
+        batch_size: Number of examples over all devices.
+
+    Returns:
+        The compiled step.
 
     Raises:
-        ConfigError: sizes that are left to the data, a mesh that does not fit the devices, or a step that does not
-            fit their memory.
+        ConfigError: Sizes are left to the data, the mesh does not fit the devices, or the step does not fit their
+            memory.
     """
     mesh, task = make_mesh(config.mesh, devices), task_without_data(config)
     abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
@@ -74,7 +77,7 @@ def compile_step(config: ExperimentConfig, devices: Sequence[Any], batch_size: i
 
 
 def _macs_of_one(task: Task) -> float:
-    """Multiply-adds of a full pass over one example whose text has no padding."""
+    """Counts the multiply-adds of a full pass over one example whose text has no padding."""
     params = jax.eval_shape(task.model.init, jax.random.key(0))
     batch = abstract_batch(task.config, 1)
 

@@ -1,1 +1,1 @@
-"""What trimming saves: forced gates, trained models, training steps, PyTorch beside it, one accelerator."""
+"""Measurements of what trimming saves: forced gates, trained models, training steps, PyTorch, and one accelerator."""

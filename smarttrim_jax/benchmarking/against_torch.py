@@ -1,6 +1,6 @@
-"""The same BLIP as Hugging Face's transformers computes it with PyTorch, to be measured against.
+"""The same BLIP as computed by Hugging Face's transformers with PyTorch, as a baseline.
 
-It runs in a process of its own, as its users run it: with its own memory settings, and not ours.
+It runs in a process of its own, as its users run it, with its own memory settings instead of ours.
 """
 
 import contextlib
@@ -20,24 +20,24 @@ from smarttrim_jax.models.functional import Functional, ModelConfig, Params
 from smarttrim_jax.pretrained.backbones import files_of, write_huggingface
 
 TASKS = ("vqa", "retrieval")
-"""Questions are encoded, or pairs judged."""
+"""Tasks that are compared: questions are encoded ("vqa"), or pairs judged ("retrieval")."""
 
 TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2}
-"""Between results in these numbers, relative to the largest."""
+"""Largest accepted difference between results by dtype, relative to the largest value."""
 
 
 class TorchForward:
-    """The forward pass of transformers' model with the same weights, in the config's numbers.
+    """The forward pass of transformers' model with the same weights, in the configuration's dtype.
 
-    It runs on the GPU if JAX does, else on the CPU. A call returns when the result is computed; the result itself
-    travels only when the batch is another one, so that repeated calls time the forward pass alone.
+    It runs on the GPU if JAX does, else on the CPU. A call returns when the result is computed. The result itself is
+    transferred only for a new batch, so that repeated calls time the forward pass alone.
 
     Args:
-        config: a BLIP's, for one of `TASKS`.
-        params: of the model.
+        config: Configuration of a BLIP for one of `TASKS`.
+        params: The model's parameters.
 
     Raises:
-        ConfigError: another model, or torch or transformers are not installed.
+        ConfigError: transformers has no such model, or torch or transformers are not installed.
     """
 
     def __init__(self, config: ModelConfig, params: Params):
@@ -58,14 +58,21 @@ class TorchForward:
             device = "cuda" if jax.default_backend() == "gpu" else "cpu"
             arguments = (theirs, folder, models[task], task, device, config.dtype)
             context.Process(target=_serve, args=arguments, daemon=True).start()
-            theirs.close()  # a process that fails then ends our waiting
+            theirs.close()  # Otherwise recv would wait forever for a process that has failed.
             try:
-                self._connection.recv()  # the weights are read
+                self._connection.recv()  # Sent as soon as the weights have been read.
             except EOFError:
                 raise ConfigError(f"transformers' model did not start on '{device}'; see its own message") from None
 
     def __call__(self, batch: Batch) -> np.ndarray:
-        """The states of questions, or the logits of pairs; computed anew in every call."""
+        """Computes a batch; the computation is repeated in every call.
+
+        Args:
+            batch: Images, token ids and mask; see `PackedExecutor`.
+
+        Returns:
+            Last hidden states of questions `[batch, tokens, width]`, or logits of pairs `[batch, 2]`, float32.
+        """
         is_new = batch is not self._sent
         self._connection.send(tuple(map(np.asarray, batch)) if is_new else None)
         answer = self._connection.recv()
@@ -76,10 +83,16 @@ class TorchForward:
 
 
 def check_equal(model: Functional, params: Params, forward: TorchForward, batch: Batch) -> None:
-    """Makes sure that both compute the same before their speeds are compared; for texts without padding.
+    """Checks that both models compute the same before their speeds are compared.
+
+    Args:
+        model: Our model.
+        params: The model's parameters.
+        forward: The same model in PyTorch.
+        batch: Batch whose texts have no padding.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: The outputs differ by more than the tolerance of the dtype.
     """
     (ours,) = jax.jit(model.apply)(params, *batch).result.values()
     theirs = forward(batch)
@@ -89,7 +102,10 @@ def check_equal(model: Functional, params: Params, forward: TorchForward, batch:
 
 
 def _serve(connection: Connection, folder: str, name: str, task: str, device: str, dtype: str) -> None:
-    """The process: computes every batch, or the last one again; the results of new batches are sent."""
+    """Main function of the process: computes every new batch, or the last one again.
+
+    Results are sent for new batches only.
+    """
     import torch
     import transformers
 
@@ -97,7 +113,7 @@ def _serve(connection: Connection, folder: str, name: str, task: str, device: st
     model: Any = getattr(transformers, name).from_pretrained(folder).eval().to(device, numbers)
     connection.send(None)
     inputs: Any = None
-    with torch.inference_mode(), contextlib.suppress(EOFError):  # the other end has gone
+    with torch.inference_mode(), contextlib.suppress(EOFError):  # EOFError: the other process has ended.
         while True:
             batch = connection.recv()
             if batch is not None:

@@ -1,4 +1,4 @@
-"""What an untrained model is timed on: random inputs, and gates that keep the share of tokens one asks for."""
+"""Inputs of benchmarks of untrained models: random batches, and gates that keep a given share of tokens."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from smarttrim_jax.trimming.policies import ForcedPolicyConfig, LearnedPolicyCon
 from smarttrim_jax.trimming.policies.forced import forced_trimmers, offset_that_keeps
 
 SPREAD = 0.25
-"""Standard deviation of the share that forced examples keep, relative to its mean."""
+"""Standard deviation of the shares that examples keep, relative to the mean share."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,10 +24,11 @@ class ForcedLoad:
     """A model whose gates are forced, and a batch for it.
 
     Attributes:
-        model: keeps what the offset of a `Trim` says, in a random order of the tokens, and all heads.
-        params: Parameters of the model.
+        model: Model that keeps the share of tokens that the offset of a `Trim` encodes, in a random order of the
+            tokens, and all heads.
+        params: The model's parameters.
         batch: Random images, and random texts of full length without padding.
-        random: Draws the shares that examples keep.
+        random: Generator of the shares that examples keep.
     """
 
     model: Functional
@@ -36,21 +37,31 @@ class ForcedLoad:
     random: np.random.Generator
 
     def trim(self, keep: float) -> Trim:
-        """The decisions at which the examples keep `keep` of their tokens on average, each a share of its own."""
+        """Draws a share of tokens to keep for every example.
+
+        Args:
+            keep: Mean share; at 1 every example keeps everything.
+
+        Returns:
+            Settings whose offset `[batch]` makes each example keep its share.
+        """
         examples = len(self.batch[1])
         shares = np.clip(self.random.normal(keep, SPREAD * keep * (keep < 1), examples), 0.0, 1.0)
         return Trim(offset=offset_that_keeps(jnp.asarray(shares, jnp.float32)))
 
 
 def forced_load(config: ModelConfig, params: Params, text_length: int, batch_size: int, seed: int) -> ForcedLoad:
-    """The load of one batch size; the same seed gives the same load.
+    """Builds the load of one batch size; the same seed gives the same load.
 
     Args:
         config: Model configuration with trimmers and a vocabulary.
-        params: Parameters of the model.
+        params: The model's parameters.
         text_length: Tokens of every text.
-        batch_size: Examples of the batch.
-        seed: Seed of everything random but the parameters.
+        batch_size: Number of examples of the batch.
+        seed: Seed of everything random except the parameters.
+
+    Returns:
+        The model with forced gates, and its batch.
 
     Raises:
         ConfigError: The model has no trimmers.
@@ -74,19 +85,19 @@ def forced_model(
     tokens: Mapping[GateKey, Array] | None = None,
     heads: Mapping[GateKey, Array] | None = None,
 ) -> tuple[Functional, Params]:
-    """A model whose trimmers are overruled by tables.
+    """Replaces the decisions of a model's trimmers by tables; the trimmers are still computed.
 
     Args:
         config: Configuration of a model with learned trimmers.
-        params: Its parameters.
-        tokens: Tables of tokens, see `forced_trimmers`.
-        heads: Tables of heads.
+        params: The model's parameters.
+        tokens: Tables of tokens by gate key; see `forced_trimmers`. None keeps all tokens.
+        heads: Tables of heads by gate key; see `forced_trimmers`. None keeps all heads.
 
     Returns:
         The model and its parameters.
 
     Raises:
-        ConfigError: The model has no trimmers.
+        ConfigError: The model has no trimmers, or its policy is not learned.
     """
     trimming = config.trimming
     if trimming is None or not isinstance(trimming.policy, LearnedPolicyConfig):
@@ -97,7 +108,7 @@ def forced_model(
 
 
 def _orders(model: Functional, params: Params, batch: Batch, random: np.random.Generator) -> dict[GateKey, Array]:
-    """A random order of the tokens of every side, the same for sides of the same length."""
+    """Draws a random order of the tokens of every side; sides of the same length share it."""
     record = jax.eval_shape(lambda *args: model.apply(*args, trim=Trim()).record, params, *batch)
     order: dict[int, Array] = {}
     for gates in record.gates.values():

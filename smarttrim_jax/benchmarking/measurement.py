@@ -1,4 +1,4 @@
-"""Clocks that a noisy machine does not fool: everything compared is timed by turns, and medians are quoted."""
+"""Timing on noisy machines: functions that are compared are timed in alternation, and medians are reported."""
 
 import dataclasses
 import os
@@ -14,11 +14,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """The seconds that calls of a function took.
+    """Seconds that the calls of a function took.
 
     Attributes:
-        first: of the call that compiles.
-        later: of the others.
+        first: Seconds of the first call, which compiles.
+        later: Seconds of each later call.
     """
 
     first: float
@@ -26,21 +26,24 @@ class Timing:
 
     @property
     def median(self) -> float:
-        """Of the later calls."""
+        """Median seconds of the later calls."""
         return float(np.median(self.later))
 
     @property
     def spread(self) -> float:
-        """The range of their middle half, over their median."""
+        """Interquartile range of the later calls, divided by their median."""
         return float(np.subtract(*np.percentile(self.later, [75, 25]))) / self.median
 
 
 def time_by_turns(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Timing]:
-    """Times functions in turn: each once to compile, then `repeats` times.
+    """Times functions in alternation: each once to compile, then `repeats` times.
 
     Args:
-        functions: by name; what they return is waited for.
-        repeats: timed calls of each.
+        functions: Functions by name; their results are waited for.
+        repeats: Number of timed calls of each.
+
+    Returns:
+        Seconds of the calls, by name.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats + 1):
@@ -52,11 +55,14 @@ def time_by_turns(functions: dict[str, Callable[[], Any]], repeats: int) -> dict
 
 
 def queued_seconds(function: Callable[[], Any], calls: int) -> float:
-    """Seconds per call where no call waits for the one before: those of the slower of host and device.
+    """Measures seconds per call where no call waits for the previous one: the time of the slower of host and device.
 
     Args:
-        function: What it returns is waited for once, behind the last call.
-        calls: Calls in the queue.
+        function: Compiled function; only the result of the last call is waited for.
+        calls: Number of queued calls.
+
+    Returns:
+        Seconds per call.
     """
     jax.block_until_ready(function())
     start = time.perf_counter()
@@ -67,14 +73,26 @@ def queued_seconds(function: Callable[[], Any], calls: int) -> float:
 
 
 def matmul(dtype: Any = jnp.float32, size: int = 4096) -> tuple[Callable[[], jax.Array], int]:
-    """A large matrix product, and its multiply-adds: what the machine can do at best."""
+    """Builds a large matrix product, to measure the peak rate of the machine.
+
+    Args:
+        dtype: Dtype of the matrices.
+        size: Rows and columns.
+
+    Returns:
+        A function that computes the product, and its number of multiply-adds.
+    """
     matrix = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(jnp.dot)
     return lambda: product(matrix, matrix), size**3
 
 
 def describe_machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Describes what the figures are measured on.
+
+    Returns:
+        JSON-ready dict with `device`, `devices`, `processor`, `cores`, `python` and `jax`.
+    """
     device = jax.devices()[0]
     return {
         "device": device.device_kind,

@@ -27,27 +27,27 @@ def compare(
     repeats: int,
     torch: Callable[[Batch], Any] | None = None,
 ) -> list[Row]:
-    """A row for each execution: full (no trimmers run), padded (trimmed tokens masked), packed, and torch's if given.
+    """Times each execution: full (no trimmers run), padded (trimmed tokens masked), packed, and PyTorch if given.
 
-    Full runs layer by layer like packed, which is faster than one program of all layers: that would copy each layer's
-    weights out of the stack.
+    Full capacity runs layer by layer like packed execution. This is faster than one program of all layers, which
+    would copy each layer's weights out of the layer stack.
 
     Args:
-        model: whose parameters these are.
-        params: of the model.
-        executor: of the same model and parameters.
-        batches: of one size, each images, ids and mask; one is computed after the other.
-        trim: how the trimmers decide.
-        repeats: timed passes over the batches of each.
-        torch: computes at full capacity what the model does, as PyTorch would.
+        model: Model to measure.
+        params: The model's parameters.
+        executor: Packed execution of the same model and parameters.
+        batches: Batches of one size, each of images, ids and mask; computed one after the other.
+        trim: How the trimmers decide.
+        repeats: Number of timed passes over the batches by each execution.
+        torch: Computes a batch at full capacity with PyTorch; None to leave it out.
 
     Returns:
-        Rows with `execution`, `seconds` (of a batch, median), `spread` (quartiles over the median),
-        `compile_seconds`, `macs` (mean and percentiles of the examples' realised gates), `macs_ratio` (full over
+        Rows with `execution`, `seconds` (per batch, median), `spread` (interquartile range over the median),
+        `compile_seconds`, `macs` (mean and percentiles of the realised gates per example), `macs_ratio` (full over
         trimmed), `speedup` (against the faster of full and padded) and `realised` (speedup over macs_ratio). Full has
-        `of_peak`, its share of the rate at which this machine multiplies large matrices; packed has `macs_computed`
-        per example, `padding_waste` (their share that no open token needed) and `programs` (of layers, compiled so
-        far). Where torch is given, rows have `against_torch`, its seconds over theirs.
+        `of_peak`, its share of the rate at which this machine multiplies large matrices. Packed has `macs_computed`
+        per example, `padding_waste` (the share of computed MACs that no open token needed) and `programs` (compiled
+        so far). Where torch is given, rows have `against_torch`, PyTorch's seconds over theirs.
     """
     forward = jax.jit(model.apply)
     product, product_macs = matmul(model.config.dtype)
@@ -97,14 +97,17 @@ def compare(
 
 
 def executed_macs(model: Functional, record: TrimRecord, lengths: PackedLengths | None = None) -> float:
-    """MACs of a batch with every token that lay in memory, and with all heads.
+    """Counts the MACs of a batch with every token in memory and all heads.
 
-    Attention's products are taken at the lengths that the examples would have if they shared the fillers.
+    Attention products are counted at the lengths that examples would have if they shared the fillers in proportion.
 
     Args:
-        model: that ran.
-        record: of the batch.
-        lengths: tokens in memory in every layer, see `PackedExecutor.lengths`; the open ones if there were no others.
+        model: Model that ran.
+        record: Gates of the batch.
+        lengths: Tokens in memory in every layer, see `PackedExecutor.packed_lengths`; None for the open tokens only.
+
+    Returns:
+        MACs of the whole batch.
     """
     gates = {}
     for key, gate in record.gates.items():
@@ -115,5 +118,5 @@ def executed_macs(model: Functional, record: TrimRecord, lengths: PackedLengths 
 
 
 def _weighted(gates: Gates, weight: Float[Array, " layers"]) -> Gates:
-    """The token gates of every layer times its weight; all heads open."""
+    """Multiplies the token gates of every layer by its weight, and opens all heads."""
     return Gates(gates.tokens * weight[:, None, None], **jax.tree.map(jnp.ones_like, gates.modules))

@@ -1,4 +1,4 @@
-"""What `python -m smarttrim_jax.benchmark` measures: forced gates on random images, or a trained model's own."""
+"""Measurements of `python -m smarttrim_jax.benchmark`: forced gates on random images, or a trained model's gates."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,10 +15,10 @@ from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.trimming.gates import Trim
 
 EXAMPLES = 32
-"""Of a trained model's data, at least, that every execution is timed on."""
+"""Minimum number of examples of a trained model's data that every execution is timed on."""
 
 CALIBRATION_BATCH = 128
-"""Examples at a time that the executor is calibrated on."""
+"""Number of examples per batch on which the executor is calibrated."""
 
 
 def measure_forced(
@@ -30,21 +30,21 @@ def measure_forced(
     params: Params | None = None,
     against_torch: bool = False,
 ) -> Iterator[Row]:
-    """Forced gates, random images and texts of full length; every example draws the share of tokens it keeps.
+    """Measures a model with forced gates on random images and texts of full length; every example draws its share.
 
     Args:
-        config: its model is measured, with texts of its data's length.
-        batch_sizes: examples at a time.
-        keeps: mean shares of tokens that layers keep, from the first layer on that trims.
-        repeats: timed calls.
-        params: Parameters of the model; by default fresh ones.
-        against_torch: measure transformers' model with the same weights too.
+        config: Run configuration; its model is measured, with the text length of its data.
+        batch_sizes: Batch sizes to measure.
+        keeps: Mean shares of tokens to keep, from the first layer that trims.
+        repeats: Number of timed calls.
+        params: The model's parameters; None for random ones.
+        against_torch: Whether to measure transformers' model with the same weights too.
 
     Yields:
-        Rows of `compare`, as soon as they are measured.
+        Rows of `compare` with the share `keep`, as soon as they are measured.
 
     Raises:
-        ConfigError: a model without trimmers, or one that transformers does not have.
+        ConfigError: The model has no trimmers, or transformers does not have it.
     """
     sizes = config.model
     if params is None:
@@ -72,23 +72,25 @@ def measure_trained(
     batch_sizes: Sequence[int],
     repeats: int,
 ) -> Iterator[Row]:
-    """A trained model on real examples, at speed-ups of its dial; small batches are many, `EXAMPLES` together.
+    """Measures a trained model on real examples at speed-ups of its dial.
+
+    Small batch sizes are measured on several batches, of `EXAMPLES` examples together.
 
     Args:
-        model: The model.
-        params: Its parameters.
-        execution: How kept tokens are packed.
-        trims: How its trimmers decide at each asked speed-up.
+        model: Model to measure.
+        params: The model's parameters.
+        execution: Settings of packed execution.
+        trims: How the trimmers decide at each asked speed-up.
         examples: Normalised images, ids and mask of the examples to time.
-        calibration: The same of those that the executor is calibrated on.
-        batch_sizes: Examples at a time.
-        repeats: Timed calls.
+        calibration: Normalised images, ids and mask of the examples that the executor is calibrated on.
+        batch_sizes: Batch sizes to measure.
+        repeats: Number of timed calls.
 
     Yields:
         Rows of `compare` with the speed-up that was `asked`, as soon as they are measured.
 
     Raises:
-        ConfigError: A batch size above the number of examples.
+        ConfigError: A batch size exceeds the number of examples.
     """
     count = len(examples[1])
     for batch_size in batch_sizes:
@@ -104,6 +106,6 @@ def measure_trained(
 
 
 def _cut(examples: Batch, size: int) -> list[Batch]:
-    """Batches of one size; what is left over is dropped, since fillers are no examples."""
+    """Divides examples into batches of one size; the remainder is dropped, since fillers would distort the timing."""
     starts = range(0, len(examples[1]) - size + 1, size)
     return [tuple(part[start : start + size] for part in examples) for start in starts]

@@ -1,4 +1,4 @@
-"""What a step of trim-tuning costs, against one of plain fine-tuning."""
+"""Time of a step of trim-tuning, relative to one of plain fine-tuning."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,18 +16,18 @@ from smarttrim_jax.training.step import Step, Steps, jit_step
 
 
 def measure_steps(config: ExperimentConfig, batch_sizes: Sequence[int], repeats: int) -> Iterator[Row]:
-    """A run's steps on random images and texts of full length, timed by turns on the config's mesh.
+    """Times a run's steps on random images and texts of full length, on the configuration's mesh.
 
     Args:
-        config: of the run, every size given.
-        batch_sizes: examples over all devices.
-        repeats: timed steps of each kind.
+        config: Run configuration with every size given.
+        batch_sizes: Batch sizes over all devices.
+        repeats: Number of timed steps of each kind.
 
     Yields:
         Rows of `step_rows`.
 
     Raises:
-        ConfigError: a model without trimmers, sizes that are left to the data, or a mesh that does not fit.
+        ConfigError: The model has no trimmers, sizes are left to the data, or the mesh does not fit the devices.
     """
     steps = TimedSteps(config)
     for batch_size in batch_sizes:
@@ -35,13 +35,13 @@ def measure_steps(config: ExperimentConfig, batch_sizes: Sequence[int], repeats:
 
 
 class TimedSteps:
-    """A run's steps as calls that a clock can be held to.
+    """A run's training steps as functions without arguments, which can be timed.
 
     Args:
-        config: Configuration of the run, with every size given.
+        config: Run configuration with every size given.
 
     Raises:
-        ConfigError: A model without trimmers, sizes that are left to the data, or a mesh that does not fit.
+        ConfigError: The model has no trimmers, sizes are left to the data, or the mesh does not fit the devices.
     """
 
     def __init__(self, config: ExperimentConfig):
@@ -58,12 +58,15 @@ class TimedSteps:
         )
 
     def calls(self, batch_size: int) -> dict[str, Callable[[], Any]]:
-        """A call for each kind of step: "plain", "trim", and "shortened" where the config has a capacity.
+        """Creates a function for each kind of step.
 
-        Each begins with a state of its own and goes on from it, call by call; the first one compiles.
+        Each starts with a state of its own and continues from it call by call; its first call compiles.
 
         Args:
-            batch_size: Examples over all devices.
+            batch_size: Number of examples over all devices.
+
+        Returns:
+            Functions "plain", "trim" and, where the configuration has a capacity, "shortened".
         """
         batch = place_batch(_random_batch(self._config, batch_size), self._mesh)
         compared = {"plain": self._steps.full, "trim": self._steps.trim}
@@ -72,6 +75,7 @@ class TimedSteps:
         return {name: self._repeated(step, batch) for name, step in compared.items()}
 
     def _repeated(self, step: Step, batch: Any) -> Callable[[], Any]:
+        """Function that takes one step from where its previous call ended."""
         program = jit_step(step, self._shardings)
         states: list[Any] = []
 
@@ -86,15 +90,15 @@ class TimedSteps:
 
 
 def step_rows(timings: Mapping[str, Timing], batch_size: int) -> list[Row]:
-    """What steps took, each against the plain one.
+    """Compares the time of each kind of step with that of the plain step.
 
     Args:
-        timings: By kind of step, "plain" among them.
-        batch_size: Examples over all devices.
+        timings: Timing of each kind of step, "plain" included.
+        batch_size: Number of examples over all devices.
 
     Returns:
-        Rows with `step`, `batch_size`, `seconds` (median), `spread` (quartiles over the median), `compile_seconds`,
-        and `cost`, its seconds over the plain step's.
+        Rows with `step`, `batch_size`, `seconds` (median), `spread` (interquartile range over the median),
+        `compile_seconds`, and `cost`, the step's seconds over those of the plain step.
     """
     return [
         {
@@ -110,7 +114,7 @@ def step_rows(timings: Mapping[str, Timing], batch_size: int) -> list[Row]:
 
 
 def _random_batch(config: ExperimentConfig, size: int) -> dict[str, np.ndarray]:
-    """Texts of full length, and answers 0 and 1."""
+    """Random batch with texts of full length, and answers 0 and 1."""
     random, shapes = np.random.default_rng(config.seed), abstract_batch(config, size)
     highest = {"image": 256, "text_ids": config.model.vocab_size, "label": 2}
     filled = {name: np.ones(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}

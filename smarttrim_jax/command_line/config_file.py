@@ -1,4 +1,4 @@
-"""A configuration file, read and changed: settings as a plain dict, every fault of the file one sentence."""
+"""Reads and changes configuration files: settings as plain dicts, and every fault of a file as one sentence."""
 
 import dataclasses
 import inspect
@@ -21,14 +21,14 @@ _MODULE = "smarttrim_jax_config_file"
 
 
 def locate(config: str) -> tuple[str, list[str]]:
-    """The file that a value of `--config` means.
+    """Finds the file that a value of `--config` means.
 
     Args:
         config: Name of a configuration that comes with the library, or the path of a file; behind a ":", the argument
             of its `get_config`.
 
     Returns:
-        The file's path, and the argument in a list, which is empty where there is none.
+        The file's path, and a list that holds the argument or is empty.
 
     Raises:
         ConfigError: There is neither such a configuration nor such a file.
@@ -45,16 +45,16 @@ def locate(config: str) -> tuple[str, list[str]]:
 
 
 def load_settings(config: str) -> dict[str, Any]:
-    """The settings that a file's `get_config` returns.
+    """Reads the settings that a file's `get_config` returns.
 
     Args:
-        config: What `locate` takes.
+        config: Value of `--config`; see `locate`.
 
     Returns:
         Nested dicts of settings, as `configuration.build` takes them.
 
     Raises:
-        ConfigError: The file is missing or faulty; an error that it raises itself is named with its line.
+        ConfigError: The file is missing or faulty; an error in its code is reported with its line.
     """
     file, argument = locate(config)
     get_config = getattr(load_module(file), "get_config", None)
@@ -71,33 +71,36 @@ def load_settings(config: str) -> dict[str, Any]:
 
 
 def load_module(file: str) -> types.ModuleType:
-    """A configuration file as a module.
+    """Runs a configuration file as a module.
 
     Args:
-        file: Its path, from `locate`.
+        file: Path of the file, from `locate`.
 
     Returns:
-        The module, whose lines have been run.
+        The module.
 
     Raises:
         ConfigError: The file is faulty.
     """
     module = types.ModuleType(_MODULE)
     module.__file__ = file
-    sys.modules[_MODULE] = module  # dataclasses of the file look themselves up there
+    sys.modules[_MODULE] = module  # Dataclasses that the file defines look themselves up there.
     run_in_file(file, lambda: exec(compile(_source(file), file, "exec"), vars(module)))
     return module
 
 
 def run_in_file(file: str, action: Callable[[], T]) -> T:
-    """What an action within a configuration file gives; its errors are sentences that name the line.
+    """Calls code of a configuration file; its errors become sentences that name the line.
 
     Args:
         file: Path of the file.
-        action: Calls something of it.
+        action: Function that calls code of the file.
+
+    Returns:
+        Result of the action.
 
     Raises:
-        ConfigError: The file raised an error, which is none of ours, or ended the program.
+        ConfigError: The file raised an exception that is not one of this library's errors, or ended the program.
     """
     try:
         return action()
@@ -114,14 +117,17 @@ def run_in_file(file: str, action: Callable[[], T]) -> T:
 
 
 def change(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with some keys set to other values; groups that are absent or None come to be.
+    """Sets some keys of settings to other values; missing groups are created.
 
     Args:
-        settings: Nested dicts of settings.
+        settings: Nested dicts of settings; they are not modified.
         changes: Values by dotted key.
 
+    Returns:
+        The changed settings.
+
     Raises:
-        ConfigError: A key within what is no group, or both a group and a key of it.
+        ConfigError: A key lies within a value that is not a group, or within a group that is set to None.
     """
     changed = _copied(settings)
     for key in sorted(changes, key=lambda key: key.count(".")):
@@ -155,7 +161,7 @@ def _plain(config: Any) -> Any:
 
 
 def _check_argument(file: str, get_config: Callable[..., Any], argument: list[str]) -> None:
-    """Makes sure that `get_config` takes the argument that is given, or none."""
+    """Checks that `get_config` accepts the given argument, or none."""
     signature = run_in_file(file, lambda: inspect.signature(get_config))
     try:
         signature.bind(*argument)

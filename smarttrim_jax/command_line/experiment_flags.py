@@ -21,7 +21,10 @@ from smarttrim_jax.registry import import_implementation
 
 
 def opened_experiment() -> ExperimentConfig:
-    """The configuration of the file that `--config` names, with the keys that flags set.
+    """Builds the configuration of the file that `--config` names, with the keys that flags set.
+
+    Returns:
+        The run configuration.
 
     Raises:
         ConfigError: The file or a value cannot be used, or an implementation that it names cannot be imported.
@@ -30,14 +33,14 @@ def opened_experiment() -> ExperimentConfig:
         raise ConfigError(f"--config is missing; give a file, or a name among {', '.join(FILES)}")
     changes = {key: flag.value for key, flag in KEYS.items() if flag.present}
     config = build(ExperimentConfig, change(load_settings(CONFIG.value), changes))
-    # The user's own words; what a run's folder names is never imported.
+    # These names come from the user's own file or flags. Names in a run's folder are never imported.
     for name in (config.data.dataset, *config.evaluation.metrics, *config.schedule.writers):
         import_implementation(name)
     return config
 
 
 def explained_keys() -> Iterator[str]:
-    """For the page of `--help`: every key of the configuration, with its value and meaning."""
+    """Yields lines for the page of `--help`: every key of the configuration, with its value and meaning."""
     if CONFIG.value is None:
         yield "Every key of a configuration is a flag, --config.KEY=VALUE; --config=FILE --help explains them all."
         return
@@ -47,20 +50,34 @@ def explained_keys() -> Iterator[str]:
 
 
 def meanings(cls: type) -> dict[str, str]:
-    """What the docstring of a configuration class says about its fields."""
+    """Reads what the docstring of a configuration class says about its fields.
+
+    Args:
+        cls: Class derived from `Settings`.
+
+    Returns:
+        Text of each entry of its `Attributes:` section, by field.
+    """
     text = inspect.getdoc(cls) or ""
     found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, flags=re.MULTILINE)
     return {name: " ".join(meaning.split()) for name, meaning in found}
 
 
 def groups(hint: Any) -> list[type]:
-    """The configuration classes that a field may be."""
+    """Lists the configuration classes that a field may hold.
+
+    Args:
+        hint: Annotation of the field.
+
+    Returns:
+        Dataclasses among its types; empty for a field with plain values.
+    """
     options = [kind for option in (hint, *typing.get_args(hint)) for kind in (kinds(option) or [option])]
     return [option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)]
 
 
 def _keys(cls: type, prefix: str = "") -> dict[str, tuple[Any, str]]:
-    """Type and meaning of every key, groups among them; where a group may be of two classes, the keys of both."""
+    """Type and meaning of every key, groups included; where a group may be of several classes, the keys of all."""
     keys: dict[str, tuple[Any, str]] = {}
     for name, hint in field_types(cls).items():
         key = prefix + name
@@ -85,7 +102,7 @@ def _explained(config: Any, path: str) -> Iterator[str]:
 
 
 def _as_text(value: Any) -> str:
-    """A value as its flag takes it."""
+    """Formats a value as its flag takes it."""
     if isinstance(value, tuple):
         return str([to_dict(item) if dataclasses.is_dataclass(item) else item for item in value])
     return str(value)

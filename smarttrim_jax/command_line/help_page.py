@@ -12,22 +12,28 @@ PACKAGE = "smarttrim_jax"
 
 
 def own_flags() -> dict[str, flags.Flag]:
-    """The flags that the command and the library define, by name; those of other packages are left out.
+    """Collects the flags that the command and the library define; those of other packages are left out.
 
-    The command's own come first. It defines them last, after the modules that it imports have defined theirs.
+    The command's own flags come first. It defines them last, after the modules that it imports have defined theirs.
+
+    Returns:
+        Flags by name.
     """
-    program = sys.argv[0]  # by which absl calls the module that was started
+    program = sys.argv[0]  # Name that absl gives to the module that was started.
     modules = flags.FLAGS.flags_by_module_dict()
     own = [module for module in modules if module == program or module.startswith(PACKAGE)]
     return {flag.name: flag for module in own[-1:] + own[:-1] for flag in modules[module]}
 
 
 def page(purpose: str, more: Iterable[str] = ()) -> Iterator[str]:
-    """The lines of the page.
+    """Yields the lines of the page.
 
     Args:
-        purpose: What the command is for, with an example.
-        more: Further lines for its end.
+        purpose: Docstring of the command: what it is for, with examples.
+        more: Further lines for the end of the page.
+
+    Yields:
+        The lines, wrapped to the width of the terminal.
     """
     width = min(shutil.get_terminal_size().columns, 118)
     yield purpose.strip()

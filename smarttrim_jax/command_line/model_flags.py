@@ -16,19 +16,29 @@ DATA_DIR = define("data_dir", Path, None, "Where its prepared data lies, if not 
 
 
 def opened_model() -> TrainedModel:
-    """The model that `--workdir` names.
+    """Opens the model that `--workdir` names.
+
+    Returns:
+        The trained model.
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: There is no trained model, or its files are damaged.
     """
     return load_model(str(WORKDIR.value), unfinished=UNFINISHED.value)
 
 
 def opened_data(trained: TrainedModel) -> Dataset:
-    """The data set that a model was trained on, for what asks for a split of it.
+    """Opens the data set that a model was trained on, in the folder that `--data_dir` names if it is given.
+
+    Args:
+        trained: The trained model.
+
+    Returns:
+        The prepared data set.
 
     Raises:
-        DataError: It cannot be opened, or is not what the model was trained on.
+        ConfigError: The model names no data.
+        DataError: The data cannot be opened, or is not what the model was trained on.
     """
     if DATA_DIR.value is not None:
         data = dataclasses.replace(trained.config.data, data_dir=DATA_DIR.value)

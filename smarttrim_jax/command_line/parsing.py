@@ -1,4 +1,4 @@
-"""From the words of a command line to flags; every mistake is a sentence that shows what to write instead."""
+"""From the words of a command line to flags; every mistake becomes a sentence that shows what to write instead."""
 
 import difflib
 import itertools
@@ -10,24 +10,24 @@ from absl import flags
 from smarttrim_jax.command_line.help_page import own_flags
 from smarttrim_jax.errors import CommandLineError
 
-DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"  # text editors make one of two
+DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"  # Text editors replace two hyphens by one of these.
 
 
 def parse(words: list[str], required: Sequence[str]) -> list[str]:
-    """Sets the flags.
+    """Sets the flags from a command line.
 
     Args:
         words: The command line, the program first.
-        required: Flags that must be given.
+        required: Names of flags that must be given.
 
     Returns:
-        The program.
+        A list that holds the program only.
 
     Raises:
-        CommandLineError: A flag or word that the command does not know, a flag that is missing, is given twice or has
-            a value that it does not accept.
+        CommandLineError: A flag or word is unknown, or a flag is missing, is given twice or has a value that it does
+            not accept.
     """
-    flags.FLAGS.set_gnu_getopt(True)  # flags behind a word that is none are flags too
+    flags.FLAGS.set_gnu_getopt(True)  # Flags may also follow words that are not flags.
     try:
         program, *others = flags.FLAGS(words)
     except flags.UnrecognizedFlagError as error:
@@ -45,7 +45,7 @@ def parse(words: list[str], required: Sequence[str]) -> list[str]:
 
 
 def _instead(name: str) -> str:
-    """What could have been meant by the name of a flag that there is not."""
+    """Suggests what may have been meant by an unknown flag."""
     close = _closest(name)
     if close is not None:
         return f"did you mean --{close}?"
@@ -53,11 +53,11 @@ def _instead(name: str) -> str:
 
 
 def _closest(name: str) -> str | None:
-    """The flag of the nearest name: the very one, one of the same last part, or one that differs in a few letters."""
+    """Finds the flag with the nearest name: the same name, the same last part, or a few letters of difference."""
     known = own_flags()
     if name in known:
         return name
-    # Of several keys with the same last part the one that lies nearest to the root.
+    # Of several keys with the same last part, the one nearest to the root is suggested.
     deepest_first = sorted(known, key=lambda flag: flag.count("."), reverse=True)
     ends = {flag.rpartition(".")[2]: flag for flag in deepest_first}
     end = name.rpartition(".")[2]
@@ -68,11 +68,14 @@ def _closest(name: str) -> str | None:
 
 
 def _meant(words: list[str], stray: str) -> str:
-    """What could have been meant by a word that is no flag.
+    """Suggests what may have been meant by a word that is not a flag.
 
     Args:
         words: The whole command line.
         stray: The word.
+
+    Returns:
+        The second half of a sentence.
     """
     name, equals, value = stray.lstrip(DASHES).partition("=")
     close = _closest(name)
@@ -97,5 +100,5 @@ def _is_flag(word: str) -> bool:
 
 
 def _until_flag(words: list[str]) -> list[str]:
-    """The words before the next flag."""
+    """Words before the next flag."""
     return list(itertools.takewhile(lambda word: not word.startswith("-"), words))

@@ -1,4 +1,4 @@
-"""How every command runs: from its words to an exit status, whatever happens in between."""
+"""How every command runs: from its command line to an exit status, whatever happens in between."""
 
 import contextlib
 import errno
@@ -43,7 +43,7 @@ HEARTBEAT_TIMEOUT = define(
     "Seconds without a sign of life after which a process counts as lost and ends the others.",
 )
 AFTER_PLUGINS: list[Callable[[], None]] = []
-"""Called once plugins are imported, before flags are parsed: for flags that depend on what they registered."""
+"""Functions to call after plugins are imported and before flags are parsed; they define flags for new keys."""
 
 define(
     "plugins",
@@ -65,17 +65,25 @@ def run_command(
     working folder, so that `--plugins` can name them.
 
     Args:
-        main: The command, in the file whose docstring is its page of `--help`.
-        required: Flags that must be given.
-        shared: All processes of a run work on it together; otherwise process 0 alone does.
-        more_help: Further lines for the page of `--help`.
+        main: Function of the command, in the file whose docstring is its page of `--help`.
+        required: Names of flags that must be given.
+        shared: Whether all processes of a run work on the command together; otherwise only process 0 does.
+        more_help: Returns further lines for the page of `--help`.
     """
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file it writes
+    logging.set_verbosity(logging.WARNING)  # Orbax would log every file that it writes.
     command = sys.modules[main.__module__]
     if command.__name__ != "__main__" and not sys.flags.safe_path:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does
+        sys.path.insert(0, os.getcwd())  # `python -m` does the same.
 
     def parse(arguments: list[str]) -> list[str]:
+        """Imports plugins, then parses flags or prints the page of `--help`.
+
+        Args:
+            arguments: The command line, the program first.
+
+        Returns:
+            A list that holds the program only.
+        """
         words = [word for word in arguments if word not in help_page.WORDS]
         wants_help = len(words) < len(arguments)
         _import_plugins(words)
@@ -94,13 +102,13 @@ def run_command(
         _flush()
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # "?" for what a terminal cannot show
+        sys.stdout.reconfigure(errors="replace")  # "?" stands for what a terminal cannot show.
     with errors_as_sentences():
         app.run(run, flags_parser=parse)
 
 
 def _import_plugins(words: list[str]) -> None:
-    """Imports what `--plugins` names before any flag is parsed: plugins bring keys of their own."""
+    """Imports what `--plugins` names before any flag is parsed, since plugins bring keys of their own."""
     for word, following in zip(words, [*words[1:], ""], strict=True):
         flag, equals, value = word.partition("=")
         if flag.lstrip("-") == "plugins":
@@ -112,7 +120,13 @@ def _import_plugins(words: list[str]) -> None:
 
 @contextlib.contextmanager
 def errors_as_sentences() -> Iterator[None]:
-    """Ends the process with one sentence where its input or its machine is at fault, and a traceback where we are."""
+    """Context that ends the process on an error: with one sentence for faults of the input or the machine.
+
+    Bugs of this library are reported with their traceback.
+
+    Yields:
+        Nothing.
+    """
     try:
         yield
     except SmartTrimError as error:
@@ -148,28 +162,28 @@ def _bug() -> str:
 
 
 def _end(sentence: str, status: int = 1) -> NoReturn:
-    with contextlib.suppress(OSError):  # nobody may be listening any more
+    with contextlib.suppress(OSError):  # Standard error may be closed.
         if sentence:
             print(sentence, file=sys.stderr, flush=True)
     try:
         _flush()
     except OSError:
-        # The interpreter would try to write the rest once more, and complain.
+        # At exit the interpreter would try to write the rest again, and report a second error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
 
 
 def _flush() -> None:
-    """Writes what was printed, so that an error of it is met here; a process may have been started without output."""
+    """Writes what was printed, so that an error of writing occurs here; a process may have no standard output."""
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
 def _nobody_reads() -> bool:
-    """Whether standard output is a pipe whose reader has gone, as `head` does; other pipes break too."""
+    """Tells whether standard output is a pipe whose reader has ended, for example `head`; other pipes break too."""
     try:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
         return bool(poll.poll(0))
-    except (AttributeError, OSError):  # no poll on this system, or no file behind the output
+    except (AttributeError, OSError):  # This system has no poll, or the output is no file.
         return False

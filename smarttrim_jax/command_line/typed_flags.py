@@ -1,4 +1,4 @@
-"""Flags that take what settings take: `define("speedup", SpeedUp, None, "...")`, with the same errors."""
+"""Flags that take the values of settings: `define("speedup", SpeedUp, None, "...")`, with the same errors."""
 
 import ast
 import contextlib
@@ -13,7 +13,7 @@ from absl import flags
 from smarttrim_jax.configuration import conform, kinds
 from smarttrim_jax.errors import CommandLineError, ConfigError
 
-flags.disclaim_key_flags()  # a flag belongs to the module that defines it by this one
+flags.disclaim_key_flags()  # A flag belongs to the module that calls `define`, not to this one.
 
 _NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _NUMBERS: dict[Any, Any] = {int: int, float: float, bool: flags.BooleanParser().parse}
@@ -25,11 +25,11 @@ def define(name: str, hint: Any, default: Any, meaning: str) -> flags.FlagHolder
     Args:
         name: Name of the flag.
         hint: Type of its value, with the rules of `smarttrim_jax.ranges`; lists are written as `1,2` or `[1, 2]`.
-        default: Its value where it is not given; None is of every type.
-        meaning: What it is for, in the page of `--help`.
+        default: Value where the flag is not given; None is accepted for every type.
+        meaning: Help text of the flag.
 
     Returns:
-        What holds the value, once the command line was read.
+        Holder whose `value` can be read once the command line has been parsed.
     """
     parser = _Parser(name, hint)
     serializer: flags.ArgumentSerializer[Any] = flags.ArgumentSerializer()
@@ -37,11 +37,14 @@ def define(name: str, hint: Any, default: Any, meaning: str) -> flags.FlagHolder
 
 
 def from_text(hint: Any, text: str) -> Any:
-    """The value of an annotated type that a text stands for; the text itself where it stands for none.
+    """Converts a text to the value of an annotated type that it stands for.
 
     Args:
         hint: The type.
-        text: As it was typed.
+        text: Text as it was typed.
+
+    Returns:
+        The value; the text itself if it stands for no value of the type.
     """
     hint = _plain(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -70,10 +73,16 @@ class _Parser(flags.ArgumentParser):
         self._name, self._hint = name, hint
 
     def parse(self, argument: Any) -> Any:
-        """The value that a text stands for, or a default.
+        """Converts a text, or checks a default.
+
+        Args:
+            argument: Text of the flag, or its default value.
+
+        Returns:
+            The value.
 
         Raises:
-            CommandLineError: The flag does not accept it.
+            CommandLineError: The flag does not accept the value.
         """
         value = from_text(self._hint, argument) if isinstance(argument, str) else argument
         try:
@@ -83,13 +92,13 @@ class _Parser(flags.ArgumentParser):
 
 
 def _plain(hint: Any) -> Any:
-    """A type without its rules."""
+    """Removes the rules from a type."""
     return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
 
 
 def _literal(text: str) -> Any:
-    """The Python literal that a text is; the text itself where it is none."""
+    """Evaluates a text as a Python literal; returns the text itself if it is none."""
     with warnings.catch_warnings(), contextlib.suppress(*_NO_LITERAL):
-        warnings.simplefilter("ignore")  # of escapes that strings do not know
+        warnings.simplefilter("ignore")  # Unknown escape sequences in strings cause warnings.
         return ast.literal_eval(text)
     return text

@@ -1,4 +1,4 @@
-"""The flag of the folder that a command works on; train and what takes trained models share it."""
+"""The flag of the folder that a command works on, shared by `train` and the commands for trained models."""
 
 from smarttrim_jax.command_line.typed_flags import define
 from smarttrim_jax.ranges import Path

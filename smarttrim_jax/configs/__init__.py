@@ -21,7 +21,7 @@ def _files(folder: pathlib.Path) -> dict[str, str]:
 
 
 FILES = _files(_HERE)
-"""Path of each configuration's file by the name that `--config` takes, as in `--config=easy_vqa:quick`."""
+"""Path of each configuration file by the name that `--config` takes, as in `--config=easy_vqa:quick`."""
 
 if not FILES:
     FILES = _files(_HERE.parents[1] / "configs")

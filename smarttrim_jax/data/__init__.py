@@ -1,4 +1,4 @@
-"""Data sets: the record they are made of, the contract of a builder of one's own, and the registry of their names."""
+"""Data sets: the record they consist of, the contract of a user's own builder, and the registry of names."""
 
 from smarttrim_jax.data.builders import DATASETS
 from smarttrim_jax.data.builders.base import DatasetBuilder

@@ -1,4 +1,4 @@
-"""RandAugment as METER fine-tunes with it (`clip_randaug`): 2 operations of 14, strength 9 of 30, no flip."""
+"""RandAugment as METER uses it for fine-tuning (`clip_randaug`): 2 operations of 14, strength 9 of 30, no flip."""
 
 import math
 from collections.abc import Callable
@@ -13,18 +13,18 @@ Operation = Callable[[Image.Image, float], Image.Image]
 
 
 def _affine(image: Image.Image, x: tuple[float, float], y: tuple[float, float]) -> Image.Image:
-    """Shear (first) and shift in pixels (second) of each axis; what comes in from outside is black."""
+    """Applies shear (first number) and shift in pixels (second) along each axis; pixels from outside are black."""
     (shear_x, shift_x), (shear_y, shift_y) = x, y
     coefficients = (1, shear_x, shift_x, shear_y, 1, shift_y)
     return image.transform(image.size, Image.Transform.AFFINE, coefficients)
 
 
 def _solarize_add(image: Image.Image, amount: float) -> Image.Image:
-    """Brightens by `amount`, then inverts what passes the middle."""
+    """Brightens by `amount`, then inverts levels of 128 and above."""
     return ImageOps.solarize(image.point(lambda level: level + int(amount)), 128)
 
 
-# Operation, weakest and strongest value, and whether the sign is drawn.
+# Operation, weakest and strongest value, and whether the sign is random.
 _OPERATIONS: tuple[tuple[Operation, float, float, bool], ...] = (
     (lambda image, _: ImageOps.autocontrast(image), 0, 1, False),
     (lambda image, _: ImageOps.equalize(image), 0, 1, False),
@@ -44,14 +44,14 @@ _OPERATIONS: tuple[tuple[Operation, float, float, bool], ...] = (
 
 
 def clip_randaug(image: Image.Image, generator: np.random.Generator) -> Image.Image:
-    """Applies two random operations, the same one twice included; to be called before resizing.
+    """Applies two random operations, possibly the same one twice; call it before resizing.
 
     Args:
-        image: RGB, of any size.
-        generator: the only source of chance.
+        image: RGB image of any size.
+        generator: The only source of randomness.
 
     Returns:
-        RGB of the same size.
+        RGB image of the same size.
     """
     for choice in generator.integers(len(_OPERATIONS), size=OPERATIONS_PER_IMAGE):
         operation, weakest, strongest, signed = _OPERATIONS[choice]

@@ -1,4 +1,4 @@
-"""What is read and how: the settings of the data."""
+"""Settings of the data: what is read, and how."""
 
 import dataclasses
 import decimal
@@ -13,7 +13,7 @@ Augment = Literal["none", "clip_randaug"]
 Start = Literal["", "[ENC]", "[DEC]"]
 
 MOST_BATCH_BYTES = 2**40
-"""Of the images of one batch: a tebibyte, more than a thousand machines read at once."""
+"""Maximum size of the images of one batch: a tebibyte, more than a thousand machines read at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,33 +21,33 @@ class DataConfig(Settings):
     """Settings of a data set and of its batches.
 
     Attributes:
-        dataset: The name of the data set, `package.module:Builder` for one of your own, or "jsonl" for a folder of
-            your own; "" where a loop of the user's own reads the data.
+        dataset: Name of the data set, `package.module:Builder` for one of your own, or "jsonl" for a folder of
+            your own; "" where the data was read by a training loop of your own.
         image_size: Height and width of the images, in pixels.
         text_length: Tokens of every text, the start and end token included.
-        batch_size: Examples of a batch over all processes.
-        data_dir: Where prepared data is kept.
-        source: Where the raw files are (see the builder). But for "jsonl" it is needed for the first preparation
-            only, and to prepare from another source takes another `data_dir`.
+        batch_size: Number of examples of a batch, over all processes.
+        data_dir: Folder in which prepared data is kept.
+        source: Where the raw files are (see the builder). Except for "jsonl", it is needed only for the first
+            preparation, and data of another source needs another `data_dir`.
         resize: "resize" takes the whole image, "resize_crop" the centre of a photograph.
         tokenizer: "trained" (on the train sentences, kept with the prepared data) or a vocabulary's path.
-        augment: What is done to training images.
-        images: Pictures that the images of an example become, neighbours side by side; 0 leaves each to itself.
-        example_images: Images that an example comes with, before that; 0 takes as many as the data has.
-        start: The first token of every text, in place of the vocabulary's own; either makes the vocabulary longer by
-            both. BLIP's encoders that read images want [ENC], its decoders [DEC].
+        augment: Augmentation of training images.
+        images: Number of pictures into which the images of an example are combined side by side; 0 combines none.
+        example_images: Number of images of an example before they are combined; 0 takes that of the data.
+        start: First token of every text, in place of the vocabulary's own: [ENC] for BLIP's encoders that read
+            images, [DEC] for its decoders. Either adds both to the vocabulary.
         prompt: Words that every text begins with (BLIP's captions: "a picture of").
-        workers: Processes that read training data; 0 reads in threads of this one.
-        seed: Seed of order and augmentation.
-        fingerprint: Of the prepared data set (`Dataset.fingerprint`); "" takes whatever is there.
+        workers: Number of processes that read training data; 0 reads in threads of the main process.
+        seed: Seed of the order and of augmentation.
+        fingerprint: Fingerprint of the prepared data set (`Dataset.fingerprint`); "" accepts any.
 
     Raises:
-        ConfigError: a value that is not accepted.
+        ConfigError: A value is not accepted.
     """
 
     dataset: str
     image_size: PositiveInt
-    text_length: Annotated[int, at_least(3)]  # the start, a word, the end
+    text_length: Annotated[int, at_least(3)]  # At least the start, a word and the end.
     batch_size: PositiveInt
     data_dir: Path = "~/.cache/smarttrim_jax"
     source: PathOrNone = ""
@@ -58,7 +58,7 @@ class DataConfig(Settings):
     example_images: NonNegativeInt = 0
     start: Start = ""
     prompt: str = ""
-    workers: Annotated[int, between(0, 1024)] = 0  # each is a process
+    workers: Annotated[int, between(0, 1024)] = 0  # Each worker is a process.
     seed: Seed = 0
     fingerprint: str = ""
 

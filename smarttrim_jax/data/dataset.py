@@ -1,4 +1,4 @@
-"""A prepared data set, and preparing it once."""
+"""A prepared data set, and its preparation on first use."""
 
 import contextlib
 import dataclasses
@@ -27,8 +27,8 @@ class Dataset:
     """A data set on disk and its tokenizer.
 
     Attributes:
-        prepared: The files of its records.
-        text: Encodes the sentences.
+        prepared: Files of the records.
+        text: Tokenizer that encodes sentences.
     """
 
     prepared: PreparedFolder
@@ -36,70 +36,85 @@ class Dataset:
 
     @property
     def kind(self) -> Kind:
-        """What its records have: an answer, weighted answers or references."""
+        """What each record has: an answer, weighted answers or references."""
         return self.prepared.kind
 
     @property
     def answer_names(self) -> tuple[str, ...]:
-        """The classes in the order of their numbers; none where records have references."""
+        """Names of the classes in the order of their numbers; empty where records have references."""
         return self.prepared.answer_names
 
     @property
     def language(self) -> Language:
-        """The words of its texts and its answers."""
+        """Tokenizer and names of the answers."""
         return Language(self.text, self.answer_names)
 
     @property
     def num_answers(self) -> int:
-        """Classes of the answer."""
+        """Number of classes."""
         return len(self.answer_names)
 
     @property
     def split_sizes(self) -> dict[str, int]:
-        """Examples by split: train, calibration, test."""
+        """Number of examples by split: train, calibration, test."""
         return self.prepared.split_sizes
 
     @functools.cached_property
     def num_images(self) -> int:
-        """Images of every example."""
+        """Number of images of every example."""
         return len(self.records("train")[0]["images"])
 
     @functools.cached_property
     def most_answers(self) -> int:
-        """Weighted answers that every example holds, fillers among them; 0 where there are none."""
+        """Number of weighted answers of every example, fillers included; 0 for other kinds of data."""
         return len(self.records("train")[0]["answers"]) if self.kind == "answers" else 0
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits, equal wherever the same source was prepared in the same way; see `fingerprint`."""
+        """Digest of 64 hexadecimal digits, equal wherever the same source was prepared alike; see `fingerprint`."""
         return fingerprint(self.prepared, self.text)
 
     def records(self, split: str) -> Records:
-        """The records of a split by index, the `index` of a batch; what they hold is told at `data.stored.Stored`.
+        """Opens the records of a split, addressed by the `index` of a batch.
+
+        Args:
+            split: Name of the split: train, calibration or test.
+
+        Returns:
+            Random access to the records; see `data.stored.Stored` for their content.
 
         Raises:
-            DataError: no such split.
+            DataError: There is no such split.
         """
         return self.prepared.records(split)
 
     def ids(self, split: str, indices: Sequence[int]) -> list[str]:
-        """The names of records of a split.
+        """Looks up the names of records.
 
         Args:
-            split: train, calibration or test.
-            indices: Their places in it, as the `index` of a batch tells them.
+            split: Name of the split: train, calibration or test.
+            indices: Positions in the split, as the `index` of a batch gives them.
+
+        Returns:
+            The `id` of each record.
 
         Raises:
-            DataError: no such split.
+            DataError: There is no such split.
         """
         return [record["id"].decode() for record in self.records(split).__getitems__(indices)]
 
 
 def prepare(config: DataConfig) -> Dataset:
-    """Opens a data set; the first time it is prepared from its source, which one line on stdout announces.
+    """Opens a data set; on first use it is prepared from its source, which one line on stdout announces.
 
-    A preparation that was interrupted, or that another process does at the same time, does no harm. A data set that
-    is kept by its contents is found again by the fingerprint alone, without its source.
+    Preparation is safe if it is interrupted, or if another process does it at the same time. A data set that is
+    stored by its contents is found again by its fingerprint alone, without its source.
+
+    Args:
+        config: Settings of the data.
+
+    Returns:
+        The prepared data set with its tokenizer.
 
     Raises:
         ConfigError: There is no data set of this name.
@@ -114,7 +129,7 @@ def prepare(config: DataConfig) -> Dataset:
         builder = _builder(config, root)
         of_contents = sorted((root / folder_name(config.dataset)).glob(f"*/{builder.version}"))
     for folder in of_contents if config.fingerprint else ():
-        with contextlib.suppress(DataError):  # a damaged copy of something else
+        with contextlib.suppress(DataError):  # A damaged folder may be that of other data.
             dataset = _opened(folder, builder, config)
             if dataset.fingerprint == config.fingerprint:
                 return dataset
@@ -124,11 +139,11 @@ def prepare(config: DataConfig) -> Dataset:
 
 
 def _written(root: pathlib.Path, builder: DatasetBuilder, config: DataConfig) -> pathlib.Path:
-    """The folder of the prepared data set, which is written unless it is there."""
+    """Returns the folder of the prepared data set; writes it first if it is missing."""
     with faults_of_code(config.dataset):
         contents = builder.contents()
     folder = root / folder_name(config.dataset) / contents / builder.version
-    # It is written elsewhere and renamed at the end: where this folder is, it is whole.
+    # Data is written elsewhere and renamed at the end, so an existing folder is complete.
     if not folder.is_dir():
         print(f"preparing {config.dataset} in {root} (once)", flush=True)
         write(builder, config.dataset, root, folder)
@@ -136,7 +151,7 @@ def _written(root: pathlib.Path, builder: DatasetBuilder, config: DataConfig) ->
 
 
 def _opened(folder: pathlib.Path, builder: DatasetBuilder, config: DataConfig) -> Dataset:
-    """The data set in a folder, and its vocabulary, which is trained unless it is there."""
+    """Opens the data set in a folder; trains its vocabulary first if that is missing."""
     prepared = open_prepared(folder, folder_name(config.dataset), builder.version)
     if config.tokenizer != "trained":
         return Dataset(prepared, TextEncoder.load(config.tokenizer, config.text_length, config.start))
@@ -161,7 +176,7 @@ def _builder(config: DataConfig, root: pathlib.Path) -> DatasetBuilder:
 
 
 def _texts(record: Stored) -> list[str]:
-    """The sentences of a record."""
+    """Sentences of a record: its references, or else its text."""
     return [text.decode() for text in record.get("references", [record["text"]])]
 
 

@@ -1,4 +1,4 @@
-"""One example as the model takes it: decoded, resized, tokenized."""
+"""One example as the model takes it: decoded, resized and tokenized."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from smarttrim_jax.data.images import decode, grouped, side_by_side, to_array
 from smarttrim_jax.data.stored import Stored
 from smarttrim_jax.errors import DataError
 
-# Bytes of decoded images that are kept; small sets fit whole, and each image is decoded once.
+# Bytes of decoded images that are cached. Small data sets fit as a whole, so that each image is decoded once.
 MEMORY = 1 << 30
 
 Example = dict[str, Any]
@@ -23,15 +23,15 @@ class Examples:
     """Random access to the examples of a split.
 
     Args:
-        dataset: Of `prepare`.
-        split: train, calibration or test.
-        config: How images and texts are read.
+        dataset: Prepared data set.
+        split: Name of the split: train, calibration or test.
+        config: Settings of images and texts.
 
     Attributes:
-        draws: Whether `get` has a use for chance: to augment images, or to draw one of several captions.
+        draws: Whether `get` uses randomness: to augment images, or to choose one of several captions.
 
     Raises:
-        DataError: No such split.
+        DataError: There is no such split.
     """
 
     def __init__(self, dataset: Dataset, split: str, config: DataConfig) -> None:
@@ -48,20 +48,20 @@ class Examples:
         return len(self._records)
 
     def get(self, index: int, chance: np.random.Generator | None = None) -> Example:
-        """The example as arrays, without the batch axis.
+        """Loads an example as arrays, without the batch axis.
 
         Args:
-            index: Of the record.
-            chance: For training: what augmentation and the choice among several captions are drawn from. Without it
-                images stay as they are, and the first caption is taken.
+            index: Position of the record in its split.
+            chance: Random generator of augmentation and of the choice among several captions, for training. None
+                leaves images as they are and takes the first caption.
 
         Returns:
-            image uint8 [images, size, size, 3], text_ids and text_mask int32 [text_length], label int32 [],
-            weight float32 [] (1), index int32 []; of weighted answers answer_ids int32 [most_answers] and
-            answer_weights float32 [most_answers], see `pipeline.train_iterator`.
+            `image` uint8 `[images, size, size, 3]`; `text_ids` and `text_mask` int32 `[text_length]`; `label` int32,
+            `weight` float32 (1) and `index` int32, all scalars. With weighted answers also `answer_ids` int32
+            `[most_answers]` and `answer_weights` float32 `[most_answers]`; see `pipeline.train_iterator`.
 
         Raises:
-            DataError: a damaged image or an empty text; the message names the example.
+            DataError: An image is damaged or the text is empty; the message names the example.
         """
         record = self._records[index]
         name = record["id"].decode()
@@ -81,7 +81,7 @@ class Examples:
             "image": np.stack(images),
             "text_ids": ids,
             "text_mask": mask,
-            # References belong to their own images alone.
+            # Records with references have their own index as label, since references belong to their own images only.
             "label": np.int32(record.get("answer", index)),
             "weight": np.float32(1),
             "index": np.int32(index),
@@ -121,5 +121,12 @@ def _joined(parts: list[bytes], name: str) -> Image.Image:
 
 
 def collate(examples: Sequence[Example]) -> Example:
-    """A batch: the arrays of the examples stacked along a new first axis."""
+    """Stacks examples to a batch.
+
+    Args:
+        examples: Examples with the same names and shapes.
+
+    Returns:
+        The arrays with a new first axis of examples.
+    """
     return {key: np.stack([example[key] for example in examples]) for key in examples[0]}

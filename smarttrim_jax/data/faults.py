@@ -1,4 +1,4 @@
-"""All faults of a data set in one sentence: every kind with its count and the first of its places."""
+"""Collects all faults of a data set for one sentence: every kind with its count and its first places."""
 
 from smarttrim_jax.errors import DataError, quoted
 
@@ -16,8 +16,8 @@ class Faults:
         """Notes a fault.
 
         Args:
-            kind: What is wrong, a plural: "images that are missing".
-            place: Where, in a few words.
+            kind: What is wrong, as a plural: "images that are missing".
+            place: Where it is, in a few words.
         """
         places = self._places.setdefault(kind, [])
         if len(places) < FIRST_PLACES:
@@ -25,14 +25,14 @@ class Faults:
         self._counts[kind] = self._counts.get(kind, 0) + 1
 
     def refuse(self, name: str, source: str) -> None:
-        """Ends the preparation if there are faults.
+        """Raises an error if there are faults.
 
         Args:
-            name: Of the data set.
-            source: Where its raw files are; "" where nobody said.
+            name: Name of the data set.
+            source: Where its raw files are; "" if that is not known.
 
         Raises:
-            DataError: There are; it lists every kind with its count and its first places.
+            DataError: There are faults; the message lists every kind with its count and its first places.
         """
         if self._counts:
             where = f" in {quoted(source)}" if source else ""

@@ -14,12 +14,12 @@ _JUDGED = ("answer", "answers", "weights", "references")
 
 
 def fingerprint(prepared: PreparedFolder, text: TextEncoder) -> str:
-    """The digest of a data set as a model is trained on it.
+    """Computes a digest of a data set as a model is trained on it.
 
     Args:
-        prepared: Its name, version, split sizes and answer names count, and of every split up to
-            `RECORDS_OF_A_SPLIT` records, evenly spaced.
-        text: Its vocabulary counts, and the ids that those records' texts become.
+        prepared: Prepared records. Name, version, split sizes, answer names, and up to `RECORDS_OF_A_SPLIT` evenly
+            spaced records of every split enter the digest.
+        text: Tokenizer. Its vocabulary, and the token ids of those records' texts, enter the digest.
 
     Returns:
         64 hexadecimal digits.
@@ -29,7 +29,7 @@ def fingerprint(prepared: PreparedFolder, text: TextEncoder) -> str:
     """
     digest = hashlib.sha256()
     for part in _parts(prepared, text):
-        # With its length before it, so that no two lists of parts are written alike.
+        # Each part is preceded by its length, so that different lists of parts give different bytes.
         digest.update(len(part).to_bytes(8, "little") + part)
     return digest.hexdigest()
 
@@ -50,5 +50,5 @@ def _parts(prepared: PreparedFolder, text: TextEncoder) -> Iterator[bytes]:
 
 
 def _plain(value: Any) -> Any:
-    """A value whose written form does not depend on the version of NumPy."""
+    """Converts arrays to lists, whose written form does not depend on the version of NumPy."""
     return value.tolist() if isinstance(value, np.ndarray) else value

@@ -1,4 +1,4 @@
-"""Encoded images to arrays on the host, and arrays to the model's range on the device."""
+"""Encoded images to arrays on the host, and arrays to the model's range of values on the device."""
 
 import functools
 import io
@@ -19,30 +19,30 @@ from smarttrim_jax.data.rgb import upright_rgb
 from smarttrim_jax.errors import DataError, quoted, reason
 from smarttrim_jax.small_files import read_whole
 
-# The only decoders that are ever started; some of Pillow's others start programs (EPS).
+# The only decoders that are used. Some others of Pillow start programs (EPS).
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _FORMATS = "PNG, JPEG, WebP, GIF, BMP or TIFF"
-_PILLOW = r"PIL\."  # its modules
+_PILLOW = r"PIL\."  # Pattern of Pillow's module names.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-"""Of the files that are images, in lower case."""
+"""Suffixes of image files, in lower case."""
 
 MOST_PIXELS = 2**30 // 4 // 3
-"""Of an image: Pillow's own limit, a quarter of a GiB in RGB; beyond it Pillow speaks of decompression bombs."""
+"""Maximum number of pixels of an image: a quarter of a GiB in RGB, Pillow's own limit for decompression bombs."""
 MOST_BYTES = 2**28
-"""Of an image's file: as many pixels without compression."""
+"""Maximum size of an image file: about that of the largest accepted image without compression."""
 LONGEST_SIDE = 2**16 - 1
-"""Of an image in pixels, JPEG's own limit; resizing holds up to this many rows at the new width."""
+"""Maximum width and height in pixels, which is JPEG's limit; resizing holds as many rows of the new width."""
 THIN = 16
-"""Long side over short side above which an image counts as thin."""
+"""Ratio of long to short side above which an image counts as thin."""
 MOST_ENLARGED = 2**24
-"""Pixels of a picture that is larger than the images it is made of."""
+"""Maximum number of pixels of a picture that has more than the images it is composed of."""
 
 T = TypeVar("T")
 
 Resize = Literal["resize", "resize_crop"]
 Preset = Literal["clip", "imagenet", "half"]
 
-# Of RGB in [0, 1]: "clip" is CLIP's and METER's, "imagenet" DINOv2's; "half" maps to [-1, 1].
+# Statistics of RGB in [0, 1]: "clip" is used by CLIP and METER, "imagenet" by DINOv2; "half" maps to [-1, 1].
 MEAN: dict[Preset, tuple[float, float, float]] = {
     "clip": (0.48145466, 0.4578275, 0.40821073),
     "imagenet": (0.485, 0.456, 0.406),
@@ -60,10 +60,10 @@ def decode(data: bytes, name: str) -> Image.Image:
 
     Args:
         data: Content of the file.
-        name: How an error calls the image: its file or its example.
+        name: Name of the image in error messages: its file or its example.
 
     Returns:
-        RGB, upright; see `upright_rgb`.
+        RGB image, upright; see `rgb.upright_rgb`.
 
     Raises:
         DataError: The file is truncated, damaged, too large or of another format.
@@ -75,7 +75,7 @@ def decode(data: bytes, name: str) -> Image.Image:
         return _checked(Image.open(io.BytesIO(data), formats=FORMATS))
     except UnidentifiedImageError:
         raise DataError(f"cannot read image {quoted(name)}: it is no {_FORMATS}; replace the file") from None
-    except Exception as error:  # decoders raise whatever they meet: RuntimeError, struct.error, MemoryError ...
+    except Exception as error:  # Decoders raise exceptions of many types: RuntimeError, struct.error, MemoryError ...
         raise DataError(f"cannot read image {quoted(name)}: {reason(error)}; replace the file") from error
 
 
@@ -83,15 +83,15 @@ def open_image(source: object, name: str = "") -> Image.Image:
     """Reads an image in whatever form a caller has it.
 
     Args:
-        source: Path of a PNG, JPEG, WebP, GIF, BMP or TIFF file, or such a file's bytes; a PIL image; or a numpy or
-            JAX array of uint8 [height, width], [height, width, 1], [height, width, 3] or [height, width, 4].
-        name: How an error calls the image; by default its path or kind.
+        source: Path of a PNG, JPEG, WebP, GIF, BMP or TIFF file, or such a file's bytes; a PIL image; or a NumPy or
+            JAX array of uint8 `[height, width]` or `[height, width, channels]` with 1, 3 or 4 channels.
+        name: Name of the image in error messages; "" for its path or type.
 
     Returns:
-        RGB, upright; see `upright_rgb`.
+        RGB image, upright; see `rgb.upright_rgb`.
 
     Raises:
-        DataError: It is missing, no regular file, damaged, too large or of another form.
+        DataError: The image is missing, not a regular file, damaged, too large or of another form.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         return decode(bytes(source), name or "bytes")
@@ -103,7 +103,7 @@ def open_image(source: object, name: str = "") -> Image.Image:
             return _from_pillow(source)
         if isinstance(source, (np.ndarray, jax.Array)):
             return _from_array(np.asarray(source))
-    except Exception as error:  # as in decode
+    except Exception as error:  # Decoders raise exceptions of many types.
         raise DataError(f"cannot read image {quoted(name or type(source).__name__)}: {reason(error)}") from error
     given = quoted(name) if name else f"of type {type(source).__name__}"
     raise DataError(f"cannot read image {given}: give the path or the bytes of a file, a PIL image or a uint8 array")
@@ -123,7 +123,7 @@ def _read(path: str) -> bytes:
 
 
 def _from_pillow(image: Image.Image) -> Image.Image:
-    # An image that was opened is decoded only now: no decoder beyond the safe ones may start.
+    # An opened image is decoded only when it is loaded, so a decoder that is not accepted must be refused here.
     if isinstance(image, ImageFile.ImageFile) and image.format not in (*FORMATS, "MPO"):
         raise DataError(f'it was opened from a file of format {image.format}; convert it first: image.convert("RGB")')
     _ignore_warnings_of_pillow()
@@ -144,7 +144,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 
 def _checked(image: Image.Image) -> Image.Image:
-    """The image in RGB, decoded only once its size is known to be accepted."""
+    """Converts an image to RGB; it is decoded only after its size has been checked."""
     _check_size(*image.size)
     image.load()
     return upright_rgb(image)
@@ -159,23 +159,39 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _ignore_warnings_of_pillow() -> None:
-    """What Pillow warns of (odd metadata, sizes that are checked here) is no error where warnings are.
+    """Prevents Pillow's warnings (odd metadata, sizes that are checked here) from becoming errors.
 
-    `warnings.catch_warnings` would not do: batches are decoded in several threads, which share the filters.
+    `warnings.catch_warnings` cannot be used: batches are decoded in several threads, which share the filters.
     """
     if ("ignore", None, Warning, re.compile(_PILLOW), 0) not in warnings.filters:
         warnings.filterwarnings("ignore", module=_PILLOW)
 
 
 def resize(image: Image.Image, size: int) -> Image.Image:
-    """The whole image at size x size, bicubic; the aspect ratio is not kept."""
+    """Resizes the whole image to a square, bicubic; the aspect ratio is not kept.
+
+    Args:
+        image: Image of any size.
+        size: Height and width of the result in pixels.
+
+    Returns:
+        Image of size x size pixels.
+    """
     return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def resize_crop(image: Image.Image, size: int) -> Image.Image:
-    """The short side at `size`, bicubic, and its centre square: METER's evaluation transform.
+    """Resizes the short side to `size`, bicubic, and crops the centre square: METER's evaluation transform.
 
-    Of a thin image, which would be enlarged to millions of pixels that nobody sees, only the square is computed.
+    Of a thin image, whose long side would be enlarged to many pixels that are cropped again, only the square is
+    computed.
+
+    Args:
+        image: Image of any size.
+        size: Height and width of the result in pixels.
+
+    Returns:
+        Image of size x size pixels.
     """
     short = min(image.size)
     width = int(size * image.width / short)
@@ -186,21 +202,26 @@ def resize_crop(image: Image.Image, size: int) -> Image.Image:
         return image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
     across = image.width / width
     down = image.height / height
-    # Not beyond the image by a rounding error.
+    # A rounding error must not lead beyond the image.
     right = min((left + size) * across, image.width)
     bottom = min((top + size) * down, image.height)
     return image.resize((size, size), Image.Resampling.BICUBIC, (left * across, top * down, right, bottom))
 
 
 def grouped(images: list[T], pictures: int) -> list[list[T]]:
-    """The images of each picture, in order; the first pictures have one more where they cannot be shared evenly.
+    """Divides the images of an example among its pictures, in order.
+
+    Where the division leaves a remainder, the first pictures get one image more.
 
     Args:
-        images: of an example.
-        pictures: to be made of them; 0 for one of each.
+        images: Images of the example.
+        pictures: Number of pictures; 0 for one picture per image.
+
+    Returns:
+        The images of each picture.
 
     Raises:
-        DataError: more pictures than images.
+        DataError: There are more pictures than images.
     """
     count = pictures or len(images)
     if count > len(images):
@@ -209,9 +230,15 @@ def grouped(images: list[T], pictures: int) -> list[list[T]]:
 
 
 def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
-    """One picture of several, from left to right, each at the height of the first.
+    """Composes one picture of several images, from left to right, all at the height of the first.
 
-    Where that would enlarge them to more than `MOST_ENLARGED` pixels, all are as much smaller as it takes.
+    Where that would enlarge them to more than `MOST_ENLARGED` pixels, all are scaled down to that size.
+
+    Args:
+        images: RGB images; a single one is returned unchanged.
+
+    Returns:
+        RGB picture.
     """
     if len(images) == 1:
         return images[0]
@@ -231,17 +258,26 @@ def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
 
 
 def to_array(image: Image.Image, size: int, how: Resize) -> UInt8[np.ndarray, "size size 3"]:
-    """The image as the pipeline ships it: square, uint8."""
+    """Converts an image to the array that the pipeline transports.
+
+    Args:
+        image: RGB image of any size.
+        size: Height and width of the result in pixels.
+        how: "resize" or "resize_crop".
+
+    Returns:
+        uint8 `[size, size, 3]`.
+    """
     return np.asarray(resize(image, size) if how == "resize" else resize_crop(image, size))
 
 
 @functools.partial(jax.jit, static_argnames="preset")
 def normalize(images: UInt8[Array, "*batch 3"], preset: Preset) -> Float[Array, "*batch 3"]:
-    """Images for the model, computed on the device: images travel as uint8, a quarter of float32.
+    """Normalises images for the model, on the device: they are transported as uint8, a quarter of float32.
 
     Args:
-        images: [..., height, width, 3], 0 to 255.
-        preset: which mean and standard deviation.
+        images: Images `[..., height, width, 3]`, 0 to 255.
+        preset: Name of the mean and standard deviation.
 
     Returns:
         float32 of the same shape: (image / 255 - mean) / std.

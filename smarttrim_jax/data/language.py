@@ -1,4 +1,4 @@
-"""The words a model reads and the answers it gives: all that serving needs of a data set."""
+"""Tokenizer and answers of a model: everything that serving needs of a data set."""
 
 import dataclasses
 
@@ -17,10 +17,10 @@ RENEW = "run the same train command again, which writes it anew and trains nothi
 
 @dataclasses.dataclass(frozen=True)
 class Language:
-    """What a task asks of a data set.
+    """Tokenizer and answers that a task works with.
 
     Attributes:
-        text: Encodes sentences.
+        text: Tokenizer that encodes sentences.
         answer_names: Names of the classes, in the order of their numbers.
     """
 
@@ -29,13 +29,16 @@ class Language:
 
 
 def numbered_language(words: int, answers: int, text_length: int, start: Start) -> Language:
-    """Numbered words and numbered answers, to compile a program of given sizes where no data is.
+    """Creates a synthetic vocabulary and synthetic answers, to compile a program of given sizes without data.
 
     Args:
-        words: Entries of the vocabulary, the special ones included.
+        words: Number of entries of the vocabulary, the special ones included.
         answers: Number of classes.
         text_length: Tokens of every text.
-        start: What texts begin with; see `DataConfig.start`.
+        start: First token of texts; see `DataConfig.start`.
+
+    Returns:
+        Tokenizer and answers whose words and names are numbers.
     """
     known = words - len(BERT_SPECIAL) - (len(BLIP_STARTS) if start else 0)
     entries = [*BERT_SPECIAL, *(str(number) for number in range(known))]
@@ -47,8 +50,11 @@ def read_language(folder: epath.PathLike, config: DataConfig) -> Language:
     """Reads what `write_language` wrote.
 
     Args:
-        folder: Of a run or a saved model, on a disk or in a bucket.
-        config: How its texts are encoded.
+        folder: Folder of a run or a saved model, on a disk or in a bucket.
+        config: Settings of the texts: their length and first token.
+
+    Returns:
+        Tokenizer and names of the answers.
 
     Raises:
         CheckpointError: A file is missing or damaged.
@@ -70,11 +76,11 @@ def read_language(folder: epath.PathLike, config: DataConfig) -> Language:
 
 
 def write_language(folder: epath.PathLike, language: Language) -> None:
-    """Writes the words and the answers beside a model, so that it is served without its data.
+    """Writes tokenizer and answers beside a model, so that it can be served without its data.
 
     Args:
-        folder: Of a run or a saved model, on a disk or in a bucket.
-        language: What to write.
+        folder: Folder of a run or a saved model, on a disk or in a bucket.
+        language: Tokenizer and names of the answers.
 
     Raises:
         OSError: The folder cannot be written.

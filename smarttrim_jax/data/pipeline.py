@@ -10,36 +10,36 @@ from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.examples import Example, Examples, collate
 
-# grain's own defaults (16 threads, 500 batches) hold gigabytes of images.
+# Grain's defaults (16 threads, 500 batches) would hold gigabytes of images.
 READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
 
 
 def train_iterator(
     dataset: Dataset, config: DataConfig, rows: np.ndarray | None = None, start: int = 0
 ) -> grain.DatasetIterator[Example]:
-    """Endless batches of the train split, in an order that the seed alone decides.
+    """Creates endless batches of the train split, in an order that depends on the seed only.
 
-    Batch s and the position behind it are the same whatever rows of it are read; each epoch has an order of its own.
+    Batch s, and the position after it, are the same whatever rows of it are read. Every epoch has an order of its
+    own.
 
     Args:
-        dataset: of `prepare`.
-        config: gives seed, augmentation and the global batch size B.
-        rows: of every batch, in 0..B-1, those that are read here; all by default.
-        start: number of the first batch given; those before it are not read.
+        dataset: Prepared data set; see `data.dataset.prepare`.
+        config: Settings of the data; gives seed, augmentation and the global batch size B.
+        rows: Rows of every batch, in 0..B-1, that are read here; None reads all.
+        start: Number of the first batch; earlier batches are not read.
 
     Returns:
-        An iterator with `get_state` and `set_state`, exact to the batch, over dicts of numpy arrays with
-        b = len(rows):
+        An iterator with `get_state` and `set_state`, exact to the batch, over dicts of NumPy arrays with b =
+        len(rows):
 
-        - image uint8 [b, images, size, size, 3]
-        - text_ids and text_mask int32 [b, text_length]: of records with references, one of these, drawn anew in every
-          epoch
-        - label int32 [b]: number of the answer, of the heaviest of weighted answers, or of the record itself where
-          it has references; -1 for an answer without a number, which train has none of
-        - answer_ids int32 [b, answers] and answer_weights float32 [b, answers], where answers have weights: the
-          heaviest first, filled up with answers of number -1 and weight 0
-        - weight float32 [b]: 1
-        - index int32 [b]: place of the record in its split, see `Dataset.ids`
+        - `image` uint8 `[b, images, size, size, 3]`.
+        - `text_ids` and `text_mask` int32 `[b, text_length]`; of records with references one is drawn in every epoch.
+        - `label` int32 `[b]`: number of the answer, or of the heaviest of weighted answers; index of the record where
+          it has references. Evaluation also has -1, for an answer without a number.
+        - `answer_ids` int32 `[b, answers]` and `answer_weights` float32 `[b, answers]`, if answers have weights: the
+          heaviest first, filled up with answers of number -1 and weight 0.
+        - `weight` float32 `[b]`: 1.
+        - `index` int32 `[b]`: position of the record in its split; see `Dataset.ids`.
     """
     examples, size = Examples(dataset, "train", config), config.batch_size
     mine = np.arange(size) if rows is None else rows
@@ -48,14 +48,21 @@ def train_iterator(
     steps = grain.MapDataset.range(start, len(loaded) // size)
     batches = steps.map(lambda step: collate([loaded[step * size + int(row)] for row in mine])).to_iter_dataset(READ)
     if config.workers:
-        if not flags.FLAGS.is_parsed():  # grain reads its flags, also where absl runs no program
+        if not flags.FLAGS.is_parsed():  # Grain reads absl flags, which nothing has parsed outside of our commands.
             flags.FLAGS.mark_as_parsed()
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=config.workers))
     return iter(batches)
 
 
 class EvalBatches:
-    """The batches of a split for evaluation: every example once, in order, the last batch filled up."""
+    """Batches of a split for evaluation: every example once, in order, the last batch filled up.
+
+    Args:
+        examples: Examples of the split.
+        count: Number of examples to read.
+        size: Global batch size.
+        rows: Rows of every batch that this process reads.
+    """
 
     def __init__(self, examples: Examples, count: int, size: int, rows: np.ndarray) -> None:
         padded = np.arange(-(-count // size) * size)
@@ -70,7 +77,7 @@ class EvalBatches:
         return iter(batches.to_iter_dataset(READ))
 
     def _load(self, indices: np.ndarray) -> Example:
-        # Filling repeats an example (index 0), so that shapes and values stay ordinary.
+        # Fillers repeat the first example, so that shapes and values stay ordinary.
         batch = collate([self._examples.get(max(int(index), 0)) for index in indices])
         return batch | {"weight": (indices >= 0).astype(np.float32), "index": indices.astype(np.int32)}
 
@@ -82,21 +89,21 @@ def eval_batches(
     rows: np.ndarray | None = None,
     limit: int | None = None,
 ) -> EvalBatches:
-    """The examples of a split, each exactly once, never augmented.
+    """Creates batches of a split for evaluation: every example exactly once, never augmented.
 
     Args:
-        dataset: of `prepare`.
-        split: train, calibration or test.
-        config: gives the global batch size B.
-        rows: of every batch, in 0..B-1, those that are read here; all by default.
-        limit: only the first `limit` examples (the stored order is already random).
+        dataset: Prepared data set; see `data.dataset.prepare`.
+        split: Name of the split: train, calibration or test.
+        config: Settings of the data; gives the global batch size B.
+        rows: Rows of every batch, in 0..B-1, that are read here; None reads all.
+        limit: Only the first `limit` examples (the stored order is already random); None reads all.
 
     Returns:
-        A sized iterable of batches as `train_iterator` gives them, with the first of several references as the text;
-        fillers of the last batch have weight 0 and index -1.
+        A sized iterable of batches with the arrays of `train_iterator`; the text is the first of several references.
+        Fillers of the last batch have weight 0 and index -1.
 
     Raises:
-        DataError: no such split.
+        DataError: There is no such split.
     """
     examples = Examples(dataset, split, config)
     count = len(examples) if limit is None else min(limit, len(examples))

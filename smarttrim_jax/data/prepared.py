@@ -1,4 +1,4 @@
-"""A prepared data set on disk: what TFDS wrote, opened with this library's own features.
+"""A prepared data set on disk, written by TFDS and opened with this library's own features.
 
 TFDS would import the classes that a folder's features.json names. Nothing here follows a name found in a file: shards
 are found by this library's names, and their records are read by the features that it wrote them with.
@@ -27,7 +27,12 @@ _CLASS_KEYS = ("pythonClassName", "type")
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A file of records."""
+    """A file of records.
+
+    Attributes:
+        path: Path of the file.
+        records: Number of its records.
+    """
 
     path: str
     records: int
@@ -35,15 +40,15 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedFolder:
-    """The files of a prepared data set, checked to be whole.
+    """The files of a prepared data set, checked to be complete.
 
     Attributes:
-        name: Of the data set.
-        version: Of its preparation.
-        folder: Where it is.
-        kind: What its records have.
-        answer_names: The classes in the order of their numbers; none where records have references.
-        shards: The files of each split.
+        name: Name of the data set, as its folder and files are called.
+        version: Version of the builder that prepared it.
+        folder: Folder of the files.
+        kind: What each record has: an answer, weighted answers or references.
+        answer_names: Names of the classes in the order of their numbers; empty where records have references.
+        shards: Files of each split.
     """
 
     name: str
@@ -55,14 +60,20 @@ class PreparedFolder:
 
     @functools.cached_property
     def split_sizes(self) -> dict[str, int]:
-        """Records by split."""
+        """Number of records by split."""
         return {split: sum(shard.records for shard in shards) for split, shards in self.shards.items()}
 
     def records(self, split: str) -> "Records":
-        """The records of a split.
+        """Opens the records of a split.
+
+        Args:
+            split: Name of the split.
+
+        Returns:
+            Random access to the records.
 
         Raises:
-            DataError: No such split.
+            DataError: There is no such split.
         """
         if split not in self.shards:
             raise DataError(f"{self.name} has no split '{split}'; it has {', '.join(self.shards)}")
@@ -70,9 +81,13 @@ class PreparedFolder:
 
 
 class Records(Sequence[Stored]):
-    """Random access to a split; what a record holds is told at `data.stored.Stored`, and texts are bytes.
+    """Random access to the records of a split; see `data.stored.Stored` for their content, in which texts are bytes.
 
-    Reading raises a DataError that names the file where a record is damaged.
+    Reading a damaged record raises a DataError that names its file.
+
+    Args:
+        prepared: Files of the data set.
+        split: Name of the split.
     """
 
     def __init__(self, prepared: PreparedFolder, split: str) -> None:
@@ -89,7 +104,18 @@ class Records(Sequence[Stored]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Iterable[SupportsIndex]) -> list[Stored]:
-        """Several records at once, in the order of `indices`."""
+        """Reads several records at once.
+
+        Args:
+            indices: Positions in the split.
+
+        Returns:
+            The records, in the order of `indices`.
+
+        Raises:
+            DataError: A record is damaged.
+            IndexError: There is no record at a position.
+        """
         positions = [index.__index__() for index in indices]
         for position in positions:
             if not 0 <= position < len(self):
@@ -98,7 +124,7 @@ class Records(Sequence[Stored]):
             return [self._record(position) for position in positions]
         try:
             encoded = self._encoded.__getitems__(positions)
-        except Exception:  # one by one tells which is damaged
+        except Exception:  # Reading them one by one shows which is damaged.
             return [self._record(position) for position in positions]
         return [self._record(position, content) for position, content in zip(positions, encoded, strict=True)]
 
@@ -111,11 +137,11 @@ class Records(Sequence[Stored]):
             if self._prepared.kind == "references":
                 whole = whole and len([text.decode() for text in record["references"]]) > 0
             if self._prepared.kind == "answers":
-                # TFDS reads few numbers as a list, and many as an array.
+                # TFDS returns few numbers as a list and many as an array.
                 record["answers"] = np.asarray(record["answers"], np.int64)
                 record["weights"] = np.asarray(record["weights"], np.float32)
                 whole = whole and 0 < len(record["answers"]) == len(record["weights"])
-        except Exception as error:  # of array_record, protobuf and TFDS, which have no type in common
+        except Exception as error:  # array_record, protobuf and TFDS raise types that have no common base.
             raise self._damaged(index, reason(error)) from error
         if not whole:
             raise self._damaged(index, "it has no id, no image, or no answer or reference")
@@ -125,7 +151,10 @@ class Records(Sequence[Stored]):
         return record
 
     def _is_number(self, number: Any, count: int) -> bool:
-        """Whether an answer has a name, or is known to have none, which train has no use for."""
+        """Tells whether a number is that of an answer, or marks an unknown one where these are allowed.
+
+        In train of a data set with one answer per record, unknown answers are not allowed.
+        """
         lowest = 0 if self._prepared.kind == "answer" and self._split == "train" else UNKNOWN
         return isinstance(number, int) and lowest <= number < count
 
@@ -136,26 +165,37 @@ class Records(Sequence[Stored]):
 
 
 def _numbers(record: Stored) -> list[Any]:
-    """The numbers of a record's answers."""
+    """Numbers of a record's answers."""
     weighted = record["answers"].tolist() if "answers" in record else []
     return [*([record["answer"]] if "answer" in record else []), *weighted]
 
 
 def remedy(folder: pathlib.Path) -> str:
-    """What to do about damaged prepared data."""
+    """Describes what to do about damaged prepared data, for error messages.
+
+    Args:
+        folder: Folder of the prepared data.
+
+    Returns:
+        The second half of a sentence.
+    """
     return f"delete the folder '{folder}' and run the same command again, which prepares it anew"
 
 
 def open_prepared(folder: pathlib.Path, name: str, version: str) -> PreparedFolder:
-    """Opens a prepared data set and makes sure that it is whole.
+    """Opens a prepared data set and checks that it is complete.
 
     Args:
-        folder: Of the data set's version.
-        name: Of the data set.
-        version: Of its preparation.
+        folder: Folder of the data set's version.
+        name: Name of the data set, as its folder and files are called.
+        version: Expected version of the preparation.
+
+    Returns:
+        The checked files.
 
     Raises:
-        DataError: A file is missing, cut or damaged, does not fit the others, or is no file of this library's.
+        DataError: A file is missing, truncated or damaged, does not fit the others, or was not written by this
+            library.
     """
     kind, classes = _features(folder)
     answer_names = () if kind == "references" else _answer_names(folder)
@@ -172,10 +212,17 @@ def open_prepared(folder: pathlib.Path, name: str, version: str) -> PreparedFold
 
 
 def inside(folder: pathlib.Path, name: str) -> pathlib.Path:
-    """The path of a folder's file.
+    """Returns the path of a file in a folder.
+
+    Args:
+        folder: The folder.
+        name: Name of the file.
+
+    Returns:
+        Its path.
 
     Raises:
-        DataError: It is a link to somewhere else.
+        DataError: The file is a link that leads out of the folder.
     """
     path = folder / name
     if not pathlib.Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
@@ -207,7 +254,7 @@ def _answer_names(folder: pathlib.Path) -> tuple[str, ...]:
 
 
 def _features(folder: pathlib.Path) -> tuple[Kind, list[str]]:
-    """The kind of the records, and the numbers of classes that are told.
+    """Reads the kind of the records, and the numbers of classes, from `features.json`.
 
     Features that this library does not write are refused; they are compared, never loaded.
     """
@@ -229,7 +276,7 @@ def _features(folder: pathlib.Path) -> tuple[Kind, list[str]]:
 
 
 def _values(tree: Any, keys: Sequence[str]) -> Iterator[Any]:
-    """What stands under `keys` anywhere in a JSON tree, where it is no tree itself."""
+    """Yields values under any of `keys` anywhere in a JSON tree, unless they are trees themselves."""
     left = [tree]
     while left:
         node = left.pop()
@@ -242,7 +289,7 @@ def _values(tree: Any, keys: Sequence[str]) -> Iterator[Any]:
 
 
 def _splits(folder: pathlib.Path, info: dict[str, Any]) -> dict[str, list[int]]:
-    """The records of each file, by split."""
+    """Number of records of each file, by split."""
     try:
         splits = {split["name"]: [int(length) for length in split["shardLengths"]] for split in info["splits"]}
     except (LookupError, TypeError, ValueError):
@@ -261,6 +308,6 @@ def _shards(folder: pathlib.Path, name: str, split: str, sizes: Sequence[int]) -
             found = len(ArrayRecordDataSource([str(path)]))
             if found != size:
                 raise DataError(f"it holds {found} records instead of {size}")
-        except Exception as error:  # array_record raises RuntimeError, and whatever it meets
+        except Exception as error:  # array_record raises RuntimeError and exceptions of other types.
             raise DataError(f"'{path}' cannot be read ({reason(error)}); {remedy(folder)}") from None
         yield Shard(str(path), size)

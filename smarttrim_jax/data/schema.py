@@ -50,10 +50,13 @@ class Record:
 
 
 def problems(record: Any) -> Iterator[str]:
-    """What is wrong with a record but for the contents of its images, each a plural as `Faults.add` takes it.
+    """Finds what is wrong with a record, except for the contents of its images.
 
     Args:
-        record: Whatever a data set gave.
+        record: Any value that a data set gave.
+
+    Yields:
+        Each fault as a plural, as `Faults.add` takes it: "ids that are no text".
     """
     if not isinstance(record, Record):
         yield "values that are no smarttrim_jax.data.Record"
@@ -74,12 +77,26 @@ def problems(record: Any) -> Iterator[str]:
 
 
 def is_text(value: object) -> bool:
-    """Whether a value is text that can be written as UTF-8 (no half of a surrogate pair) and says something."""
+    """Tells whether a value is a text that is not blank and can be written as UTF-8.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        True for such a text; False for half of a surrogate pair.
+    """
     return isinstance(value, str) and bool(value.strip()) and _HALF_A_PAIR.search(value) is None
 
 
 def is_answer(value: object) -> bool:
-    """Whether a value is the name of an answer: text on one line, without spaces at its ends."""
+    """Tells whether a value can be the name of an answer: a text on one line, without spaces at its ends.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        True for such a text.
+    """
     return is_text(value) and value == str(value).strip() and "\n" not in str(value)
 
 

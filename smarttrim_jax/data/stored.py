@@ -22,23 +22,33 @@ A number is `schema.UNKNOWN` where the answer is none of the data set's.
 
 
 class Encoded(tfds.decode.SkipDecoding):
-    """Reads a sequence of images as their encoded bytes; TFDS can skip decoding of single images only."""
+    """Reads a sequence of images as their encoded bytes; TFDS itself can skip the decoding of single images only."""
 
     def decode_batch_example_np(self, example: Any) -> Any:
-        """The sequence as it is."""
+        """Returns the encoded images; called by TFDS.
+
+        Args:
+            example: Encoded images of a record.
+
+        Returns:
+            The same, unchanged.
+        """
         return example
 
 
 ENCODED_IMAGES = {"images": Encoded()}
-"""The decoders of a record whose images are to stay files."""
+"""TFDS decoders that leave the images of a record encoded."""
 
 
 def record_features(kind: Kind, answers: Sequence[str]) -> tfds.features.FeaturesDict:
-    """The features that records are written and read with.
+    """Builds the TFDS features that records are written and read with.
 
     Args:
-        kind: Of the data set.
-        answers: Names of the classes, in the order of their numbers; none where records have references.
+        kind: What each record has: an answer, weighted answers or references.
+        answers: Names of the classes, in the order of their numbers; empty where records have references.
+
+    Returns:
+        Features of `id`, `images`, `text` and the fields of the kind.
     """
     features = {
         "id": tfds.features.Text(),
@@ -56,13 +66,16 @@ def record_features(kind: Kind, answers: Sequence[str]) -> tfds.features.Feature
 
 
 def stored(record: Record, images: Sequence[bytes], numbers: Mapping[str, int], most_answers: int) -> Stored:
-    """A record as it is written.
+    """Converts a record to the form in which it is written.
 
     Args:
-        record: Without faults.
-        images: The contents of its images' files.
-        numbers: Of the answers, by name.
-        most_answers: How many weighted answers every record holds, fillers among them.
+        record: A record without faults.
+        images: Contents of its image files.
+        numbers: Number of each answer by its name.
+        most_answers: Number of weighted answers of every stored record, fillers included.
+
+    Returns:
+        The record as described at `Stored`.
     """
     common: Stored = {"id": record.id, "images": list(images), "text": record.text}
     if record.references is not None:
@@ -81,11 +94,14 @@ def stored(record: Record, images: Sequence[bytes], numbers: Mapping[str, int], 
 
 
 def without_unknown(record: Record, numbers: Mapping[str, int]) -> Record:
-    """A record of train without the weighted answers that cannot be learnt.
+    """Removes weighted answers that have no number from a training record, since they cannot be learnt.
 
     Args:
-        record: With at least one answer that has a number.
-        numbers: Of the answers, by name.
+        record: A record with at least one answer that has a number.
+        numbers: Number of each answer by its name.
+
+    Returns:
+        The record with known answers only.
     """
     if record.answers is None:
         return record

@@ -1,4 +1,4 @@
-"""A data set looked through before anything of it is written: its faults all at once, and what its records need."""
+"""Checks a whole data set before anything is written: collects all faults, and what its records need."""
 
 import collections
 import concurrent.futures
@@ -18,7 +18,7 @@ from smarttrim_jax.small_files import read_whole
 
 RECORDS_AT_ONCE = 64
 THREADS = 4
-"""That decode images."""
+"""Number of threads that decode images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +26,12 @@ class Survey:
     """What is known of a data set without faults.
 
     Attributes:
-        kind: Of its records.
-        answer_names: Names of the answers in the order of their numbers; none where records have references.
-        most_answers: The largest number of weighted answers of a record.
-        split_sizes: Records by split.
-        unknown: By split, records whose (heaviest) answer has no number; splits without such are left out.
+        kind: What each record has: an answer, weighted answers or references.
+        answer_names: Names of the answers in the order of their numbers; empty where records have references.
+        most_answers: Largest number of weighted answers of a record.
+        split_sizes: Number of records by split.
+        unknown: Number of records by split whose (heaviest) answer has no number; splits without such records are
+            left out.
     """
 
     kind: Kind
@@ -41,14 +42,17 @@ class Survey:
 
 
 def survey(builder: DatasetBuilder, name: str) -> Survey:
-    """Goes through all records of a data set, and decodes every image once.
+    """Reads all records of a data set, and decodes every image once.
 
     Args:
-        builder: Of the data set.
-        name: What errors call it.
+        builder: Builder of the data set.
+        name: Name of the data set in error messages.
+
+    Returns:
+        What was found.
 
     Raises:
-        DataError: It has faults, all of which the sentence counts, or no example for a split.
+        DataError: There are faults, all of which the message counts, or a split has no example.
     """
     with faults_of_code(name):
         surveyor = _Surveyor(builder)
@@ -65,16 +69,22 @@ def survey(builder: DatasetBuilder, name: str) -> Survey:
 
 
 def image_bytes(image: Image) -> bytes:
-    """The contents of an image's file, which a record names or holds.
+    """Reads the contents of an image file, which a record names or holds.
+
+    Args:
+        image: Path of the file, or its contents.
+
+    Returns:
+        Contents of the file.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     return image if isinstance(image, bytes) else read_whole(image, MOST_BYTES)
 
 
 class _Surveyor:
-    """What was seen of a data set's records so far; train must come first, whose answers are the known ones."""
+    """What has been seen of a data set's records; train must come first, since its answers are the known ones."""
 
     def __init__(self, builder: DatasetBuilder) -> None:
         self.faults = builder.faults()
@@ -89,8 +99,14 @@ class _Surveyor:
         self._check_given()
 
     def look_at(self, split: str, records: Sequence[Record], threads: concurrent.futures.Executor) -> None:
-        """Checks some records of a split, their images in several threads."""
-        # Records of one image mostly follow each other: a thread is asked once.
+        """Checks some records of a split; their images are decoded in several threads.
+
+        Args:
+            split: Name of the split.
+            records: Consecutive records of the split.
+            threads: Executor that decodes images.
+        """
+        # Records of one image are mostly neighbours, so each image is checked once per call.
         images = dict.fromkeys(image for record in records for image in _images(record))
         wrong = dict(zip(images, threads.map(self._image_fault, images), strict=True))
         for record in records:
@@ -104,7 +120,7 @@ class _Surveyor:
                 self.faults.add(kind, f"{split} {quoted(said)}{place}")
 
     def result(self) -> Survey:
-        """What was found."""
+        """Summarises what was found; call it only if there are no faults and there is at least one record."""
         assert self._first is not None
         names = tuple(sorted(self._learnt) if self._given is None else self._given)
         return Survey(self._first.kind, names, self._most_answers, dict(self.sizes), dict(self._unknown))
@@ -118,7 +134,7 @@ class _Surveyor:
                 self.faults.add("names of answers that are there twice", quoted(name))
 
     def _misfits(self, split: str, record: Record) -> Iterator[str]:
-        """What is wrong with a record that would be sound alone."""
+        """Yields what is wrong with a sound record in comparison with the others."""
         self._first = first = self._first or record
         if record.kind != first.kind:
             yield f"records without {first.kind}, which the first record has"
@@ -140,7 +156,7 @@ class _Surveyor:
             self._unknown[split] += 1
 
     def _image_fault(self, image: Image) -> str:
-        """What is wrong with an image; "" if nothing is."""
+        """Describes what is wrong with an image; "" if nothing is."""
         try:
             content = image_bytes(image)
             digest = hashlib.sha256(content).digest()
@@ -149,13 +165,13 @@ class _Surveyor:
                 self._sound_images.add(digest)
         except FileNotFoundError:
             return "images that are missing"
-        except (OSError, ValueError):  # ValueError: a path with a zero byte; a DataError is one too
+        except (OSError, ValueError):  # ValueError: a path with a zero byte. A DataError is a ValueError too.
             return "images that cannot be read"
         return ""
 
 
 def _images(record: Any) -> list[Image]:
-    """The images of a record, and of a value that is none as far as they can be looked at."""
+    """Images of a record, or of a faulty one as far as they can be checked."""
     images = getattr(record, "images", ())
     return [image for image in images if isinstance(image, Image)] if isinstance(images, Sequence) else []
 

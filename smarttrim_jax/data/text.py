@@ -1,4 +1,4 @@
-"""Sentences to token ids and back: BERT's WordPiece, RoBERTa's byte-level BPE, or a vocabulary of our own."""
+"""Sentences to token ids and back: BERT's WordPiece, RoBERTa's byte-level BPE, or a vocabulary of the data's own."""
 
 import collections
 import os
@@ -12,30 +12,35 @@ from smarttrim_jax.data.vocabularies import BERT_SPECIAL, from_json, read_vocabu
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.small_files import write_whole
 
-# A rarer word is spelled by its letters: its own embedding would hardly be trained.
+# Rarer words are spelled by letters, since an embedding of their own would hardly be trained.
 SENTENCES_OF_A_WORD = 2
 
-# BLIP's first tokens of texts that are decoded, and of those that are encoded beside an image, in its order.
+# BLIP's first tokens: of texts that are decoded, and of texts that are encoded together with an image.
 BLIP_STARTS = ("[DEC]", "[ENC]")
 
 
 class TextEncoder:
-    """A tokenizer with a fixed length: `encode` pads, or truncates and keeps the end token.
+    """A tokenizer with a fixed length: `encode` pads short texts, and truncates long ones but keeps the end token.
 
     Attributes:
-        text_length: tokens of every encoded text, the start and end token included.
-        pad_id: the id that fills the end of short texts.
-        own_start_id: of the vocabulary's own first token ([CLS] or <s>).
-        end_id: of the last token.
+        text_length: Tokens of every encoded text, the start and end token included.
+        pad_id: Id that fills the end of short texts.
+        own_start_id: Id of the vocabulary's own first token ([CLS] or <s>).
+        end_id: Id of the last token.
     """
 
     def __init__(self, tokenizer: Tokenizer, text_length: int, first: str = "") -> None:
-        """Takes over `tokenizer`, whose special tokens are BERT's ([PAD] ...) or RoBERTa's (<pad> ...).
+        """Takes over and modifies a tokenizer with BERT's special tokens ([PAD] ...) or RoBERTa's (<pad> ...).
 
         Args:
-            tokenizer: with its vocabulary.
-            text_length: tokens of every encoded text.
-            first: one of `BLIP_STARTS`, to begin every text with; the vocabulary grows by both.
+            tokenizer: Tokenizer with its vocabulary.
+            text_length: Tokens of every encoded text.
+            first: First token of every text, one of `BLIP_STARTS`, both of which are added to the vocabulary; "" for
+                the vocabulary's own first token.
+
+        Raises:
+            ConfigError: `text_length` is below 3.
+            DataError: The vocabulary lacks special tokens.
         """
         if text_length < 3:
             raise ConfigError(f"text_length is {text_length}; it must be at least 3 (start, a token, end)")
@@ -47,7 +52,7 @@ class TextEncoder:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{first} $A {end}", special_tokens=[(first, ids[first]), (end, ids[end])]
         )
-        # A user who writes "[SEP]" gets it spelled out, not the token.
+        # If a user writes "[SEP]", it is spelled out and does not become the special token.
         tokenizer.encode_special_tokens = True
         self.text_length = text_length
         self.pad_id, self.own_start_id, self.end_id = ids[pad], ids[start], ids[end]
@@ -58,30 +63,40 @@ class TextEncoder:
 
     @property
     def vocab_size(self) -> int:
-        """Entries of the vocabulary, the special tokens included."""
+        """Number of entries of the vocabulary, the special tokens included."""
         return self._tokenizer.get_vocab_size()
 
     def vocabulary(self) -> list[tuple[str, int]]:
-        """The entries and their ids, in the order of the ids."""
+        """Lists the entries and their ids, in the order of the ids."""
         return sorted(self._tokenizer.get_vocab().items(), key=lambda entry: entry[1])
 
     def encode(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """The ids and the mask of a text.
+        """Encodes a text.
+
+        Args:
+            text: Sentence or question.
 
         Returns:
-            ids [text_length] int32, and mask [text_length] int32: 1 for a token, 0 for padding.
+            Token ids int32 `[text_length]`, and mask int32 `[text_length]`: 1 for a token, 0 for padding.
 
         Raises:
-            DataError: It is empty, or no text.
+            DataError: The text is empty, or not a string of valid characters.
         """
         ids, mask, _ = self.encode_noting_cut(text)
         return ids, mask
 
     def encode_noting_cut(self, text: str) -> tuple[np.ndarray, np.ndarray, bool]:
-        """What `encode` gives, and whether the text has more tokens than that, so that its end is not read.
+        """Encodes a text and tells whether its end was cut off.
+
+        Args:
+            text: Sentence or question.
+
+        Returns:
+            Token ids int32 `[text_length]`, mask int32 `[text_length]`, and whether the text has more tokens than
+            that.
 
         Raises:
-            DataError: It is empty, or no text.
+            DataError: The text is empty, or not a string of valid characters.
         """
         if not isinstance(text, str):
             raise DataError(f"the text is of type {type(text).__name__}; give a question or a sentence")
@@ -94,10 +109,16 @@ class TextEncoder:
         return ids, mask, bool(encoding.overflowing)
 
     def id_of(self, token: str) -> int:
-        """The id of an entry of the vocabulary.
+        """Looks up the id of an entry of the vocabulary.
+
+        Args:
+            token: Entry, for example "[DEC]".
+
+        Returns:
+            Its id.
 
         Raises:
-            DataError: there is none.
+            DataError: The vocabulary has no such entry.
         """
         found = self._tokenizer.token_to_id(token)
         if found is None:
@@ -107,62 +128,92 @@ class TextEncoder:
         return found
 
     def written(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of ids, without special tokens."""
+        """Decodes token ids to a text, without special tokens.
+
+        Args:
+            ids: Token ids of one text, `[tokens]`.
+
+        Returns:
+            The text.
+        """
         tokens = [self._tokenizer.id_to_token(int(i)) or "" for i in ids if int(i) not in self._special]
         decoder = self._tokenizer.decoder or decoders.WordPiece()
         return decoder.decode(tokens)
 
     def tokens(self, ids: Sequence[int] | np.ndarray) -> list[str]:
-        """The written form of each id, in order, for pictures and logs."""
+        """Decodes each token id on its own, for pictures and logs.
+
+        Args:
+            ids: Token ids of one text, `[tokens]`.
+
+        Returns:
+            Written form of each token, special ones included, in order.
+        """
         return [self._tokenizer.decode([int(i)], skip_special_tokens=False) for i in ids]
 
     def to_json(self) -> str:
-        """The tokenizer as `from_json` reads it."""
+        """Converts the tokenizer to JSON, which `from_json` reads."""
         return self._tokenizer.to_str(pretty=True)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the tokenizer as one JSON file, whole or not at all; `load` reads it."""
+        """Writes the tokenizer as one JSON file, completely or not at all; `load` reads it.
+
+        Args:
+            path: File to write.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         write_whole(path, self.to_json())
 
     @classmethod
     def from_json(cls, content: bytes, text_length: int, first: str = "") -> "TextEncoder":
-        """Reads what `to_json` gave.
+        """Reads a tokenizer from the result of `to_json`.
 
         Args:
-            content: A `tokenizer.json`.
+            content: Bytes of a `tokenizer.json`.
             text_length: Tokens of every encoded text.
-            first: What texts begin with; see `__init__`.
+            first: First token of every text; see `__init__`.
+
+        Returns:
+            The tokenizer.
 
         Raises:
-            DataError: It is damaged, or no tokenizer.
+            DataError: The content is damaged, or not a tokenizer.
         """
         return cls(from_json(content), text_length, first)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], text_length: int, first: str = "") -> "TextEncoder":
-        """Reads a tokenizer.
+        """Reads a tokenizer from files.
 
         Args:
-            path: a `tokenizer.json`; a `vocab.txt` (BERT's uncased WordPiece); or a folder that holds one of
-                these or the pair `vocab.json`, `merges.txt` (RoBERTa's byte-level BPE).
-            text_length: tokens of every encoded text.
-            first: what texts begin with; see `__init__`.
+            path: A `tokenizer.json`; a `vocab.txt` (BERT's uncased WordPiece); or a folder that holds one of these or
+                the pair `vocab.json`, `merges.txt` (RoBERTa's byte-level BPE).
+            text_length: Tokens of every encoded text.
+            first: First token of every text; see `__init__`.
+
+        Returns:
+            The tokenizer.
 
         Raises:
-            DataError: no vocabulary there, or one that cannot be read.
+            DataError: There is no vocabulary, or it cannot be read.
         """
         return cls(read_vocabulary(pathlib.Path(path)), text_length, first)
 
     @classmethod
     def train(cls, sentences: Iterable[str], text_length: int) -> "TextEncoder":
-        """Makes a lower-casing WordPiece vocabulary: the sentences' words, and letters to spell others.
+        """Builds a lower-casing WordPiece vocabulary of the sentences' words, and of letters to spell other words.
 
-        The same sentences in any order give the same vocabulary; the library's own trainer breaks ties by
-        chance.
+        The same sentences in any order give the same vocabulary, unlike the trainer of the library `tokenizers`,
+        which breaks ties at random.
 
         Args:
-            sentences: those of the training examples.
-            text_length: tokens of every encoded text.
+            sentences: Sentences of the training examples.
+            text_length: Tokens of every encoded text.
+
+        Returns:
+            The tokenizer.
         """
         tokenizer = wordpiece({})
         words: collections.Counter[str] = collections.Counter()

@@ -1,4 +1,4 @@
-"""Vocabularies of unknown origin to tokenizers: tokenizer.json, vocab.txt, or vocab.json with merges.txt."""
+"""Reads vocabularies of unknown origin: tokenizer.json, vocab.txt, or vocab.json with merges.txt."""
 
 import contextlib
 import itertools
@@ -18,7 +18,7 @@ FILE_NAME = "tokenizer.json"
 BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 ROBERTA_SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
 
-# What BERT's and RoBERTa's vocabularies are made of. Others take patterns that can search for hours, or data on which
+# Parts of BERT's and RoBERTa's vocabularies. Others accept patterns that can search for hours, or data on which
 # the library aborts.
 _ACCEPTED = {
     "model": ("WordPiece", "BPE", "WordLevel"),
@@ -26,20 +26,24 @@ _ACCEPTED = {
     "pre_tokenizer": ("BertPreTokenizer", "ByteLevel", "Whitespace", "WhitespaceSplit", "Punctuation"),
     "decoder": ("WordPiece", "ByteLevel"),
 }
-# Replaced by the encoder, whatever a file says.
+# Parts of a file that `TextEncoder` replaces.
 _REPLACED = ("post_processor", "truncation", "padding")
 _PROBE = "Is it a RED circle? \N{SLIGHTLY SMILING FACE}"
 
 
 def read_vocabulary(path: pathlib.Path) -> Tokenizer:
-    """Reads a vocabulary; nothing but its files is read.
+    """Reads a vocabulary; no other file is read.
 
     Args:
         path: A `tokenizer.json`; a `vocab.txt` (BERT's uncased WordPiece); or a folder that holds one of these or the
             pair `vocab.json`, `merges.txt` (RoBERTa's byte-level BPE).
 
+    Returns:
+        The tokenizer.
+
     Raises:
-        DataError: There is none, or it is damaged: numbers twice or left out, lines twice, special tokens missing.
+        DataError: There is no vocabulary, or it is damaged: ids that repeat or have gaps, repeated lines, missing
+            special tokens.
     """
     with _sentence(f"cannot read the tokenizer {quoted(path)}"):
         found = _reader(path.expanduser())
@@ -54,10 +58,13 @@ def from_json(content: bytes) -> Tokenizer:
     """Reads a `tokenizer.json`.
 
     Args:
-        content: Of the file.
+        content: Bytes of the file.
+
+    Returns:
+        The tokenizer, without post-processor, truncation and padding.
 
     Raises:
-        DataError: It is damaged, no tokenizer, or made of parts that are not accepted.
+        DataError: The content is damaged, not a tokenizer, or made of parts that are not accepted.
     """
     with _sentence("it is no tokenizer"):
         tree = _json(content)
@@ -73,7 +80,14 @@ def from_json(content: bytes) -> Tokenizer:
 
 
 def wordpiece(vocabulary: Mapping[str, int]) -> Tokenizer:
-    """BERT's uncased tokenizer with a vocabulary."""
+    """Builds BERT's uncased tokenizer.
+
+    Args:
+        vocabulary: Id of each entry.
+
+    Returns:
+        The tokenizer.
+    """
     tokenizer = Tokenizer(models.WordPiece(dict(vocabulary), unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -81,10 +95,16 @@ def wordpiece(vocabulary: Mapping[str, int]) -> Tokenizer:
 
 
 def special_tokens(tokenizer: Tokenizer) -> tuple[str, str, str, str]:
-    """Padding, unknown, start and end as a vocabulary writes them.
+    """Finds the special tokens of a vocabulary.
+
+    Args:
+        tokenizer: Tokenizer with its vocabulary.
+
+    Returns:
+        The tokens for padding, unknown words, start and end.
 
     Raises:
-        DataError: It has neither BERT's nor RoBERTa's.
+        DataError: The vocabulary has neither BERT's nor RoBERTa's special tokens.
     """
     for tokens in (BERT_SPECIAL, ROBERTA_SPECIAL):
         if all(tokenizer.token_to_id(token) is not None for token in tokens):
@@ -94,7 +114,7 @@ def special_tokens(tokenizer: Tokenizer) -> tuple[str, str, str, str]:
 
 
 def _reader(path: pathlib.Path) -> tuple[Reader, list[pathlib.Path]] | None:
-    """The function for the contents of the files at `path`, and the files."""
+    """Function that reads the contents of the files at `path`, and these files; None if there are none."""
     folder = path if path.is_dir() else path.parent
     for names, read in _READERS.items():
         files = [folder / name for name in names]
@@ -106,7 +126,7 @@ def _reader(path: pathlib.Path) -> tuple[Reader, list[pathlib.Path]] | None:
 
 
 def _from_lines(content: bytes) -> Tokenizer:
-    """BERT's vocab.txt: a line's number from 0 is its entry's id."""
+    """Reads BERT's vocab.txt: the id of an entry is the number of its line, from 0."""
     ids: dict[str, int] = {}
     for number, entry in enumerate(_lines(content)):
         if not entry:
@@ -118,7 +138,7 @@ def _from_lines(content: bytes) -> Tokenizer:
 
 
 def _from_pair(vocabulary: bytes, merges: bytes) -> Tokenizer:
-    """RoBERTa's vocab.json and merges.txt."""
+    """Reads RoBERTa's vocab.json and merges.txt."""
     ids = _json(vocabulary)
     if not isinstance(ids, dict) or not all(type(number) is int for number in ids.values()):
         raise DataError("its vocab.json is no object of entries and their ids")
@@ -147,7 +167,7 @@ _READERS: Mapping[tuple[str, ...], Reader] = {
 
 
 def _lines(content: bytes) -> list[str]:
-    """The lines without spaces at their ends; empty ones at the end are none."""
+    """Splits content into lines without spaces at their ends; empty lines at the end are dropped."""
     lines = [line.rstrip(" \t\r") for line in content.decode("utf-8-sig").split("\n")]
     while lines and not lines[-1]:
         lines.pop()
@@ -156,6 +176,17 @@ def _lines(content: bytes) -> list[str]:
 
 def _json(content: bytes) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Builds a dict; refuses repeated keys.
+
+        Args:
+            pairs: Keys and values of one JSON object.
+
+        Returns:
+            The dict.
+
+        Raises:
+            DataError: A key is there twice.
+        """
         found = dict(pairs)
         if len(found) < len(pairs):
             names = [name for name, _ in pairs]
@@ -167,7 +198,7 @@ def _json(content: bytes) -> Any:
 
 
 def _check_part(part: str, tree: dict[str, Any], accepted: tuple[str, ...]) -> None:
-    """Refuses what is not of the accepted types; sequences are checked part by part."""
+    """Checks that a part is of the accepted types; sequences are checked element by element."""
     name = tree.get("type")
     if name == "Sequence" and part != "model":
         for inner in itertools.chain.from_iterable(value for value in tree.values() if isinstance(value, list)):
@@ -178,16 +209,16 @@ def _check_part(part: str, tree: dict[str, Any], accepted: tuple[str, ...]) -> N
 
 
 def _checked(tokenizer: Tokenizer) -> Tokenizer:
-    """The tokenizer, once it is known to encode and decode."""
+    """Checks that a tokenizer can encode and decode, and returns it."""
     _check_ids(tokenizer.get_vocab())
     special_tokens(tokenizer)
-    # What it lacks shows only when it is used.
+    # Missing parts show only when the tokenizer is used.
     tokenizer.decode(tokenizer.encode(_PROBE).ids)
     return tokenizer
 
 
 def _check_ids(vocabulary: Mapping[str, int]) -> None:
-    """Makes sure that the ids are 0 to the number of entries: each is a row of the model's table."""
+    """Checks that ids run from 0 without gaps, since each is a row of the model's embedding table."""
     entries: dict[int, str] = {}
     for entry, number in vocabulary.items():
         if number in entries:
@@ -214,5 +245,5 @@ def _sentence(beginning: str) -> Iterator[None]:
         raise DataError(f"{beginning}: {error}") from error
     except RecursionError:
         raise DataError(f"{beginning}: it is nested too deep") from None
-    except BaseException as error:  # the library raises bare Exception, and what aborts inside it is no Exception
+    except BaseException as error:  # Panics inside the library are no subclass of Exception.
         raise DataError(f"{beginning}: {reason(error)}") from error

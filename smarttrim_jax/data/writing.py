@@ -1,4 +1,4 @@
-"""Writes the records of a data set where training reads them, by TFDS and without TensorFlow."""
+"""Writes the records of a data set to disk, by TFDS and without TensorFlow."""
 
 import contextlib
 import io
@@ -18,18 +18,25 @@ from smarttrim_jax.progress import ProgressLine
 
 
 def folder_name(name: str) -> str:
-    """What the folder and the files of a data set are called, whose name may be `package.module:Name`."""
+    """Returns what the folder and the files of a data set are called.
+
+    Args:
+        name: Name of the data set, possibly `package.module:Name`.
+
+    Returns:
+        The name with every run of other characters replaced by "_".
+    """
     return re.sub(r"\W+", "_", name, flags=re.ASCII)
 
 
 def write(builder: DatasetBuilder, name: str, root: pathlib.Path, folder: pathlib.Path) -> None:
-    """Checks the records of a data set and writes them; the folder is there as a whole, or not at all.
+    """Checks the records of a data set and writes them; the folder appears as a whole, or not at all.
 
     Args:
-        builder: Of the data set.
-        name: Of the data set.
-        root: Where prepared data is kept.
-        folder: The data set's own, below the root.
+        builder: Builder of the data set.
+        name: Name of the data set.
+        root: Folder in which prepared data is kept.
+        folder: Folder of this data set, below the root.
 
     Raises:
         DataError: The data set has faults.
@@ -42,26 +49,26 @@ def write(builder: DatasetBuilder, name: str, root: pathlib.Path, folder: pathli
     writer = _writer_class(folder_name(name), builder)(builder, found, root, name)
     tfds.disable_progress_bar()
     try:
-        # TFDS says again what it does, with sizes that it does not know.
+        # TFDS would print progress of its own, with sizes that it does not know.
         with contextlib.redirect_stdout(io.StringIO()), writer.progress:
             writer.download_and_prepare()
     except OSError:
-        # Another process may have finished first: then its folder is in the way, and is what we want.
+        # If another process has finished first, its folder prevents the rename and is used instead.
         if not folder.is_dir():
             raise
 
 
 class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """TFDS's view of a data set; `_writer_class` gives it a name, a version and a configuration.
+    """TFDS builder of a data set; `_writer_class` gives it a name, a version and a configuration.
 
     Args:
-        builder: Of the data set.
-        found: What its survey found.
-        root: Where prepared data is kept.
-        name: What errors, and the line that shows how far it is, call the data set.
+        builder: Builder of the data set.
+        found: Result of its survey.
+        root: Folder in which prepared data is kept.
+        name: Name of the data set in error messages and progress lines.
     """
 
-    # Found by TFDS through importlib_resources, a package it no longer depends on; needed for checksums only.
+    # TFDS would look this up through importlib_resources, which may be missing; it is needed for checksums only.
     code_path = None
 
     def __init__(self, builder: DatasetBuilder, found: Survey, root: pathlib.Path, name: str) -> None:
@@ -88,7 +95,7 @@ class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
 
 def _writer_class(name: str, builder: DatasetBuilder) -> type[RecordWriter]:
-    """TFDS reads the folder's names from the class: `name/configuration/version`."""
+    """Creates a writer class; TFDS takes the names of folders from it: `name/configuration/version`."""
     attributes: dict[str, Any] = {"name": name, "VERSION": tfds.core.Version(builder.version)}
     contents = builder.contents()
     if contents:

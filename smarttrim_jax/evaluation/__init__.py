@@ -1,1 +1,1 @@
-"""One evaluator for every execution, the measurement of the speed dial, and reports."""
+"""One evaluator for padded and packed execution, the measurement of the speed dial, and reports."""

@@ -32,16 +32,16 @@ from smarttrim_jax.trimming.gates import Gates, Trim
 
 Report = dict[str, Any]
 Batches = EvalBatches | Sequence[Batch]
-"""Those of `Evaluator.batches`, read as they are evaluated or held in memory."""
+"""Batches of `Evaluator.batches`, read while they are evaluated, or held in memory as a list."""
 
 
 class Judged(NamedTuple):
-    """What is known of some examples once they were evaluated, on the host; fillers are left out.
+    """Results of some evaluated examples, on the host; fillers of a last batch are left out.
 
     Attributes:
-        indices: Places in the split, `[examples]`.
+        indices: Positions of the examples in the split, `[examples]`.
         outputs: What the model said, by name; see `Task.named_values`.
-        targets: What is right, by name.
+        targets: What is right, by name; see `Task.named_values`.
         macs: MACs of each example, `[examples]`.
     """
 
@@ -52,24 +52,25 @@ class Judged(NamedTuple):
 
 
 Listener = Callable[[Judged], None]
-"""Is told about every example; outputs on demand are computed for it."""
+"""Callback that receives every evaluated example. Where there is one, outputs on demand are computed too."""
 
 
 class Evaluator:
     """Evaluates a model by padded execution; its two programs are compiled once, whatever the offset.
 
-    All processes call it alike, read their own rows and get the results of all.
+    With several processes all must make the same calls. Each process reads its own rows of a batch and receives the
+    results of all.
 
     Args:
-        task: What the model was trained for.
-        params: Parameters of the model.
-        dataset: The data to evaluate on.
+        task: Task that the model was trained for.
+        params: The model's parameters.
+        dataset: Data to evaluate on.
 
     Attributes:
-        task: The same.
-        params: The same, placed on the mesh.
-        dataset: The same.
-        remarks: For the report, about how it was made.
+        task: Task that the model was trained for.
+        params: The model's parameters, placed on the mesh.
+        dataset: Data to evaluate on.
+        remarks: Entries that are added to the report, about how it was made.
     """
 
     def __init__(self, task: Task, params: Params, dataset: Dataset):
@@ -84,14 +85,20 @@ class Evaluator:
         self._more_rows = jax.jit(task.more_rows, out_shardings=replicated(self._mesh))
 
     def batches(self, split: str, limit: int | None = None) -> EvalBatches:
-        """This process's rows of the batches of a split; a batch is rounded up to what the devices can share.
+        """Prepares this process's rows of the batches of a split.
+
+        The batch size `evaluation.batch_size` is rounded up to a multiple of the parts into which the mesh divides a
+        batch.
 
         Args:
-            split: of the data.
-            limit: only the first examples.
+            split: Name of a split of the data.
+            limit: Only the first `limit` examples; None takes all.
+
+        Returns:
+            A sized iterable of batches. Fillers of the last batch have weight 0 and index -1.
 
         Raises:
-            DataError: no such split.
+            DataError: There is no such split.
         """
         config, parts = self.task.config, batch_parts(self._mesh)
         size = -(-config.evaluation.batch_size // parts) * parts
@@ -99,11 +106,14 @@ class Evaluator:
         return eval_batches(self.dataset, split, data, held_rows(self._mesh, size), limit)
 
     def full(self, batches: Batches, listener: Listener | None = None) -> Report:
-        """Metrics and mean MACs at full capacity.
+        """Evaluates at full capacity.
 
         Args:
-            batches: Of `batches`.
-            listener: Is told about every example.
+            batches: Result of `batches`.
+            listener: Receives every example; None for none.
+
+        Returns:
+            `metrics` by name, and `macs` with the `mean` per example.
 
         Raises:
             ConfigError: A metric fails.
@@ -112,12 +122,17 @@ class Evaluator:
         return {"metrics": scores, "macs": {"mean": float(np.mean(costs["full_macs"]))}}
 
     def trimmed(self, batches: Batches, offset: float, listener: Listener | None = None) -> Report:
-        """Metrics, MACs per example, their ratio to full, and the share of tokens and heads kept by layer.
+        """Evaluates with trimming at one offset.
 
         Args:
-            batches: Of `batches`.
-            offset: The speed dial's logit offset.
-            listener: Is told about every example.
+            batches: Result of `batches`.
+            offset: Logit offset of the speed dial.
+            listener: Receives every example; None for none.
+
+        Returns:
+            `metrics` by name; `macs` per example with `mean`, `p50` and `p90`; `macs_ratio`, mean trimmed MACs over
+            mean full MACs; `kept`, the share of tokens and heads that each layer keeps, by gate key and module;
+            `examples`, their number.
 
         Raises:
             ConfigError: A metric fails.
@@ -138,32 +153,47 @@ class Evaluator:
         }
 
     def macs_ratio(self, batches: Batches, offset: float, what: str) -> float:
-        """Mean MACs of the trimmed model over those of the full one, by the program that `trimmed` runs.
+        """Measures the mean MACs of the trimmed model divided by those of the full model.
+
+        It uses the program that `trimmed` runs, so nothing is compiled for it alone.
 
         Args:
-            batches: Of `batches`.
-            offset: The speed dial's logit offset.
-            what: What the line that shows how far it is begins with.
+            batches: Result of `batches`.
+            offset: Logit offset of the speed dial.
+            what: Text that the progress line begins with.
+
+        Returns:
+            The ratio, 1 where nothing is saved.
         """
         results = self._real(batches, Trim(offset=jnp.float32(offset)), what)
         costs = _end_to_end([result["costs"] for result in results])
         return float(np.mean(costs["macs"]) / np.mean(costs["full_macs"]))
 
     def results(self, batch: Batch, trim: Trim | None) -> dict[str, Any]:
-        """What `measure` says about a batch on the devices."""
+        """Runs the model on one batch and measures the result.
+
+        Args:
+            batch: Batch on the devices.
+            trim: How the trimmers decide; None for full capacity.
+
+        Returns:
+            The result of `measure`, on the devices.
+        """
         return self._program(self.params, batch, trim)
 
     def measure(self, params: Params, output: Any, batch: Batch, trim: Trim | None) -> dict[str, Any]:
-        """Of every example what the task's named values need, its MACs and, if trimmed, what its layers kept.
+        """Collects what metrics and report need of every example of a batch.
 
         Args:
-            params: of the model.
-            output: of the model's call on the batch.
-            batch: of `batches`.
-            trim: how the trimmers decided.
+            params: The model's parameters.
+            output: Result of the model's call on the batch.
+            batch: Batch of `batches`.
+            trim: How the trimmers decided; None for full capacity.
 
         Returns:
-            `rows` of the task, `costs`, and `weight` and `index` of the batch; all with a first axis of examples.
+            `rows`, those of `Task.judge`; `costs`, with `full_macs` `[batch]` and, if trimmed, `macs` `[batch]` and
+            `kept`, open and possible counts `[batch, layers, 2]` by gate key and module; `weight` and `index` of the
+            batch. All arrays have a first axis of examples.
         """
         rows, record = self.task.judge(params, output, batch, trim)
         model, full = self.task.model, record.opened()
@@ -181,7 +211,11 @@ class Evaluator:
     def _scored(
         self, batches: Batches, trim: Trim | None, what: str, listener: Listener | None
     ) -> tuple[dict[str, float | None], dict[str, Any]]:
-        """The scores of all real examples, and what each of them costs."""
+        """Scores all real examples.
+
+        Returns:
+            The metrics by name, and what each example costs: `costs` of `measure` over all examples.
+        """
         task, scores = self.task, Scores(self.task.metric_names)
         asks_more = bool(task.on_demand) and (listener is not None or not scores.needs.isdisjoint(task.on_demand))
         all_costs = []
@@ -197,22 +231,25 @@ class Evaluator:
     def _real(
         self, batches: Batches, trim: Trim | None, what: str, asks_more: bool = False
     ) -> Iterator[dict[str, Any]]:
-        """The results of the real examples of every batch, of all processes; fillers are left out.
+        """Yields the results of every batch over all processes, on the host, without fillers.
 
         Args:
-            batches: Of `batches`.
-            trim: How the trimmers decide.
-            what: What the line that shows how far it is begins with.
-            asks_more: Compute outputs on demand too.
+            batches: Result of `batches`.
+            trim: How the trimmers decide; None for full capacity.
+            what: Text that the progress line begins with.
+            asks_more: Whether to compute outputs on demand too.
+
+        Yields:
+            Results of `measure` as NumPy arrays; costs in float64.
         """
         for result in self._shown(batches, trim, what, asks_more):
             real = result.pop("weight") > 0
             result = jax.tree.map(lambda leaf, real=real: np.asarray(leaf)[real], result)
-            # Sums over a split are of more digits than float32 has.
+            # Sums of MACs over a split have more digits than float32 holds.
             yield result | {"costs": jax.tree.map(lambda leaf: leaf.astype(np.float64), result["costs"])}
 
     def _shown(self, batches: Batches, trim: Trim | None, what: str, asks_more: bool) -> Iterator[dict[str, Any]]:
-        """The results of every batch, on the host; says how far it is, and before it compiles that it does."""
+        """Yields the results of every batch on the host; shows progress, and announces each compilation."""
         program = ("at full capacity" if trim is None else "trimmed") + (" and what it writes" if asks_more else "")
         with ProgressLine(what, len(batches), "batches") as progress:
             for batch in progress.over(batches):
@@ -228,7 +265,11 @@ class Evaluator:
 
 
 def _on_mesh(params: Params, mesh: Mesh, is_stacked: Callable[[str], bool]) -> Params:
-    """Parameters, of training on the same mesh or in the memory of every process, sharded over a mesh."""
+    """Shards parameters over a mesh.
+
+    Parameters that span several processes come from training on the same mesh and stay where they are; others are in
+    the memory of every process.
+    """
     leaves = jax.tree.leaves(params)
     if all(isinstance(leaf, jax.Array) and not leaf.is_fully_addressable for leaf in leaves):
         return params
@@ -236,14 +277,23 @@ def _on_mesh(params: Params, mesh: Mesh, is_stacked: Callable[[str], bool]) -> P
 
 
 def _end_to_end(pieces: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Trees of arrays of some examples each as one tree of the arrays of all."""
+    """Concatenates trees of arrays along their first axis, that of the examples."""
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
 
 
 def _kept(gates: Gates, full: Gates, examples: int) -> dict[str, jax.Array]:
-    """Open and possible counts per example and layer: `[batch, layers, 2]`, rows of one example summed."""
+    """Counts open and possible gates per example and layer, `[batch, layers, 2]`; rows of one example are summed."""
 
     def counts(part: jax.Array, whole: jax.Array) -> jax.Array:
+        """Open and possible gates of one kind, `[batch, layers, 2]`.
+
+        Args:
+            part: Gates as decided, `[layers, rows, gates]`.
+            whole: The same gates at full capacity, `[layers, rows, gates]`; padding is 0.
+
+        Returns:
+            The counts (open, possible).
+        """
         both = jnp.stack([part.sum(-1), whole.sum(-1)], axis=-1)
         return both.reshape(both.shape[0], examples, -1, 2).sum(2).transpose(1, 0, 2)
 
@@ -252,6 +302,6 @@ def _kept(gates: Gates, full: Gates, examples: int) -> dict[str, jax.Array]:
 
 
 def _share(counts: np.ndarray) -> list[float]:
-    """`[examples, layers, 2]` to the share kept in every layer."""
+    """Share kept in every layer, over all examples, from counts `[examples, layers, 2]`."""
     total = counts.sum(axis=0)
     return [round(float(share), 4) for share in total[:, 0] / total[:, 1]]

@@ -1,4 +1,4 @@
-"""Evaluation as a trained model is served: by packed execution."""
+"""Evaluation by packed execution, as trained models are served."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ from smarttrim_jax.trimming.gates import Trim
 
 
 class PackedEvaluator(Evaluator):
-    """Evaluates a model whose closed tokens leave memory, in one process.
+    """Evaluates a model by packed execution, in which closed tokens leave memory; one process only.
 
     Args:
-        task: What the model was trained for.
-        params: Parameters of the model.
-        dataset: The data to evaluate on.
+        task: Task that the model was trained for.
+        params: The model's parameters.
+        dataset: Data to evaluate on.
 
     Raises:
         ConfigError: There are several processes.
@@ -34,11 +34,19 @@ class PackedEvaluator(Evaluator):
         self._measure = jax.jit(self.measure)
 
     def results(self, batch: Batch, trim: Trim | None) -> dict[str, Any]:
-        """What `measure` says about a batch."""
+        """Runs the model on one batch by packed execution and measures the result; see `Evaluator.results`.
+
+        Args:
+            batch: Batch on the devices.
+            trim: How the trimmers decide; None for full capacity.
+
+        Returns:
+            The result of `measure`. `remarks` then names the execution and the number of compiled programs.
+        """
         output = self._executor(*model_inputs(self.task.config, batch), trim=trim)
         self.remarks = {"execution": {"name": "packed", "programs": self._executor.compiled}}
         return self._measure(self.params, output, batch, trim)
 
 
 EVALUATORS: dict[str, type[Evaluator]] = {"padded": Evaluator, "packed": PackedEvaluator}
-"""By execution: closed tokens masked, as in training, or out of memory."""
+"""Evaluators by execution: "padded" masks closed tokens, as training does; "packed" removes them from memory."""

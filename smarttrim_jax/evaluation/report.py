@@ -8,17 +8,20 @@ from smarttrim_jax.tasks.base import Batch
 from smarttrim_jax.trimming.calibration import SpeedDial, calibrate
 
 ROUGHLY = 8
-"""The part of the calibration examples with which offsets are searched, before all of them measure what was found."""
+"""One in so many calibration batches is used to search offsets roughly; all batches then refine the result."""
 
 
 def measure_dial(evaluator: Evaluator) -> SpeedDial:
-    """Calibrates on held-out training examples; no test example is seen.
+    """Calibrates the speed dial on held-out training examples; no test example is used.
 
     Args:
-        evaluator: Of a trained model and its data.
+        evaluator: Evaluator of a trained model and its data.
 
     Returns:
-        The dial; of a policy without one a single point, the speed that the policy has.
+        The measured dial. For a policy without a dial it has a single point: the MAC ratio that the policy has.
+
+    Raises:
+        DataError: The data has no calibration split.
     """
     config = evaluator.task.config
     batches = list(evaluator.batches("calibration", limit=config.evaluation.calibration_examples))
@@ -34,11 +37,20 @@ def measure_dial(evaluator: Evaluator) -> SpeedDial:
 def _calibrated(
     evaluator: Evaluator, batches: Sequence[Batch], speedups: Sequence[float], near: SpeedDial | None
 ) -> SpeedDial:
+    """Calibrates on some batches, guided by a rougher dial `near` if there is one; shows how far it is."""
     passes = itertools.count(1)
-    # Both find where the dial ends, and then each speed-up: a near dial knows about where.
+    # Passes for the ends of the dial, and some for each speed-up: fewer where a rougher dial says where to look.
     about = 3 + 3 * len(speedups) if near is None else 2 + 2 * len(speedups)
 
     def ratio(offset: float) -> float:
+        """Measures the MAC ratio at an offset, under a progress line that counts the passes.
+
+        Args:
+            offset: Logit offset.
+
+        Returns:
+            Mean trimmed MACs over mean full MACs.
+        """
         what = f"calibrating {len(speedups)} speed-ups, pass {next(passes)} of about {about}"
         return evaluator.macs_ratio(batches, offset, what)
 
@@ -48,21 +60,23 @@ def _calibrated(
 def build_report(
     evaluator: Evaluator, dial: SpeedDial | None, split: str, speedup: float, listener: Listener | None = None
 ) -> Report:
-    """Full and, if there is a dial, trimmed evaluation of a split.
+    """Evaluates a split at full capacity and, if there is a dial, trimmed, and assembles the report.
 
     Args:
-        evaluator: Of a trained model and its data.
-        dial: The model's speed dial; None if it never trimmed.
+        evaluator: Evaluator of a trained model and its data.
+        dial: The model's speed dial; None if it was never trimmed.
         split: Name of a split of the data.
-        speedup: In MACs.
-        listener: Is told about every example of the trimmed evaluation, or of the full one where there is no other.
+        speedup: Full MACs over trimmed MACs that the trimmed evaluation aims at; ignored without a dial.
+        listener: Receives every example of the trimmed evaluation, or of the full one where there is no dial.
 
     Returns:
-        `metrics` of both passes by name, the primary one's name, MACs, speed-up, offset and what layers kept.
+        `dataset`, `split`, number of `examples`, name of the `primary` metric, `metrics` and `macs` of both passes by
+        name (`full`, `trimmed`), and, where trimmed, `speedup` (asked and realised in MACs), `offset` and `kept`, the
+        shares that each layer keeps; the evaluator's remarks.
 
     Raises:
-        ConfigError: A speed-up beyond the dial, or a metric that fails.
-        DataError: No such split.
+        ConfigError: The speed-up is beyond the dial, or a metric fails.
+        DataError: There is no such split.
     """
     config = evaluator.task.config
     offset = None if dial is None else dial.offset_for(speedup)

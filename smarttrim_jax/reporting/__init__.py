@@ -1,1 +1,1 @@
-"""Reports for people: tables, pictures, pages."""
+"""Reports for people: tables, pictures and pages."""

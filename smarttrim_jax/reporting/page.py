@@ -19,12 +19,15 @@ _HEAD = 1000
 
 
 def build_page(examples: Iterable[Any], title: str, scores: Mapping[str, float | None] | None = None) -> str:
-    """The page: distribution of MACs, and a card for every example, sortable by cost and by error.
+    """Builds the page: the distribution of MACs, and a card for every example, sortable by cost and by error.
 
     Args:
-        examples: of `inference.explanation`.
-        title: its heading.
-        scores: Of metrics over the examples, by name.
+        examples: Explanations of `serving.explanation.explain`.
+        title: Heading of the page.
+        scores: Metrics over the examples by name; None for none.
+
+    Returns:
+        The page as HTML.
     """
     records, names = [], {}
     for example in examples:
@@ -46,12 +49,19 @@ def build_page(examples: Iterable[Any], title: str, scores: Mapping[str, float |
         )
     shown = {name: shown_score(score) for name, score in (scores or {}).items()}
     data = json.dumps({"title": title, "scores": shown, **names, "examples": records}, separators=(",", ":"))
-    # "</script>" would end the element that holds the data, "<!--<script>" would begin one that never ends.
+    # "</script>" would end the element that holds the data, and "<!--<script>" would start one that never ends.
     return TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", data.replace("<", "\\u003c"))
 
 
 def is_page(file: pathlib.Path) -> bool:
-    """Whether a file is such a page, of this version or another."""
+    """Tells whether a file is a page of `build_page`, of any version.
+
+    Args:
+        file: Path of a file, which need not exist.
+
+    Returns:
+        True for such a page.
+    """
     if not file.is_file():
         return False
     with file.open("rb") as opened:
@@ -67,7 +77,7 @@ def _encoded(image: np.ndarray) -> str:
 
 
 def _bits(grid: np.ndarray) -> str:
-    """Which patches are kept, as hexadecimal digits of four patches each, row by row."""
+    """Encodes which patches are kept, as hexadecimal digits of four patches each, row by row."""
     flat = grid.reshape(-1)
     padded = np.concatenate([flat, np.zeros(-len(flat) % 4, bool)]).reshape(-1, 4)
     return "".join("0123456789abcdef"[int(four @ (8, 4, 2, 1))] for four in padded)

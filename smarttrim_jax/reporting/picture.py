@@ -1,4 +1,4 @@
-"""One example as a picture: the image as each layer sees it, the words with where they end, the heads."""
+"""One example as a picture: the image as each layer sees it, the words with where they were dropped, the heads."""
 
 from typing import Any
 
@@ -11,10 +11,16 @@ VEIL = np.array([255.0, 255.0, 255.0])
 
 
 def draw(example: Any) -> Image.Image:
-    """Draws an `inference.explanation.Explanation`.
+    """Draws an explanation.
 
-    The image stands once for every layer on its way, patches that the layer no longer reads veiled; below it the
-    words, each with the layer that dropped it, and the share of heads that each attention module kept.
+    The image appears once for every layer that it passes, with patches that the layer no longer reads veiled. Below
+    are the words, each with the layer that dropped it, and the share of heads that each attention module kept.
+
+    Args:
+        example: A `serving.explanation.Explanation`.
+
+    Returns:
+        The picture.
     """
     columns, images = len(example.layers), len(example.images)
     width = GAP + max(columns, 4) * (SIDE + GAP)
@@ -52,7 +58,15 @@ def draw(example: Any) -> Image.Image:
 
 
 def veil(image: np.ndarray, kept: np.ndarray) -> Image.Image:
-    """The image at the picture's size, patches that are not kept nearly white."""
+    """Draws an image with the patches that are not kept almost white.
+
+    Args:
+        image: Image uint8, `[size, size, 3]`.
+        kept: Which patches are kept, bool `[rows, columns]`.
+
+    Returns:
+        The image at the size of a tile.
+    """
     side = image.shape[0] // kept.shape[0]
     mask = np.kron(kept, np.ones((side, side), bool))[..., None]
     shown = np.where(mask, image, 0.12 * image + 0.88 * VEIL).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What a run would take on a TPU slice, as text."""
+"""What a run would need on a TPU slice, as text."""
 
 from smarttrim_jax.ahead_of_time.report import UTILISATION, SliceReport
 
@@ -6,7 +6,14 @@ GIB, MB, TERA = 2**30, 1e6, 1e12
 
 
 def format_slice(report: SliceReport) -> str:
-    """One fact a line, and one line for each kind of collective."""
+    """Formats a report with one fact per line, and one line for each kind of collective.
+
+    Args:
+        report: Report of a slice.
+
+    Returns:
+        Several lines of text.
+    """
     where, step, program, growth = report.where, report.step, report.step.program, report.growth
     chip, answer = where.chip, report.answer
     lines = [

@@ -1,9 +1,9 @@
-"""Tables for a terminal: the final report, the benchmark's rows, and what steps of training cost."""
+"""Tables for a terminal: the final report, the rows of benchmarks, and the cost of training steps."""
 
 from typing import Any
 
 PARTS = ("tokens", "heads", "cross_heads", "twin_heads")
-"""What a layer keeps shares of, as far as it has any."""
+"""Parts of a layer that can be trimmed, in the order of columns."""
 SPEED_COLUMNS = {
     "": 8,
     "batch": 5,
@@ -19,22 +19,36 @@ SPEED_COLUMNS = {
 
 
 def step_head() -> str:
-    """The line above all rows; costs are those of a plain step."""
+    """Returns the line above all rows; costs are relative to a plain step."""
     return "step       batch         ms     cost"
 
 
 def format_step(row: dict[str, Any]) -> str:
-    """One step's line."""
+    """Formats one kind of training step.
+
+    Args:
+        row: Row of `benchmarking.step_speed.step_rows`.
+
+    Returns:
+        One line.
+    """
     return f"{row['step']:9}  {row['batch_size']:5d}  {1e3 * row['seconds']:9.1f}  {row['cost']:6.2f}x"
 
 
 def speed_head() -> str:
-    """The line above all rows; speed-ups are against the faster of full and padded."""
+    """Returns the line above all rows; speed-ups are relative to the faster of full and padded."""
     return _speed_line(list(SPEED_COLUMNS))
 
 
 def format_speed(row: dict[str, Any]) -> str:
-    """One execution's line; "asked" is the share to keep or the speed-up of the dial."""
+    """Formats one execution; the column "asked" is the share to keep or the speed-up of the dial.
+
+    Args:
+        row: Row of `benchmarking.speed_report`.
+
+    Returns:
+        One line.
+    """
     return _speed_line(
         [
             row["execution"],
@@ -57,7 +71,14 @@ def _speed_line(cells: list[str]) -> str:
 
 
 def format_report(report: dict[str, Any]) -> str:
-    """Metrics and MACs of both passes, then what every layer kept."""
+    """Formats metrics and MACs of both passes, then what every layer kept.
+
+    Args:
+        report: Report of `evaluation.report.build_report`.
+
+    Returns:
+        Several lines of text.
+    """
     trimmed = "trimmed" in report["metrics"]
     passes = ["full", "trimmed"] if trimmed else ["full"]
     rows = [["", *passes]]
@@ -84,7 +105,14 @@ def format_report(report: dict[str, Any]) -> str:
 
 
 def shown_score(score: float | None) -> str:
-    """A metric's score; empty where it is not finite or was not computed."""
+    """Formats a metric's score.
+
+    Args:
+        score: The score; None where it is not finite or was not computed.
+
+    Returns:
+        The score with four digits; empty for None.
+    """
     return "" if score is None else f"{score:.4f}"
 
 
@@ -93,7 +121,14 @@ def _millions(macs: float) -> str:
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
-    """Rows of cells as lines with even columns, the first to the left."""
+    """Aligns cells in columns: the first column to the left, the others to the right.
+
+    Args:
+        rows: Rows of equally many cells.
+
+    Returns:
+        One line per row.
+    """
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])

@@ -1,4 +1,4 @@
-"""A trained model on its own: opened, asked, explained, saved and exported without its training data."""
+"""A trained model without its training data: opened, asked, explained, saved and exported."""
 
 from smarttrim_jax.serving.predictor import Answer
 from smarttrim_jax.serving.trained_model import TrainedModel, load_model

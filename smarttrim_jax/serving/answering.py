@@ -1,4 +1,4 @@
-"""What a trained model answers: a choice among few, or a text that it writes."""
+"""Answers of a trained model to a batch: a choice among a few names, or a text that it writes."""
 
 from typing import Any, NamedTuple
 
@@ -19,9 +19,11 @@ class Answered(NamedTuple):
     """The answers to a batch.
 
     Attributes:
-        texts: The answers.
-        confidences: The probability of a choice; of a text that of its words, on (geometric) average.
-        record: The gates of what was computed to choose; of a text, those of its image and of the words given.
+        texts: Answers as texts, one per example.
+        confidences: Probability of the choice, `[batch]`; for a written text the geometric mean of its words'
+            probabilities.
+        record: Gates of everything that was computed for the choice; for a written text, those of its image and
+            prompt.
     """
 
     texts: list[str]
@@ -30,14 +32,15 @@ class Answered(NamedTuple):
 
 
 class Answering:
-    """Answers by packed execution; captions are written greedily, from images whose closed tokens are masked.
+    """Answers batches by packed execution.
 
-    Programs are shared by all speed-ups.
+    Captions are written greedily, from images whose closed tokens are masked. All speed-ups share the compiled
+    programs.
 
     Args:
-        task: What the model was trained for.
-        params: Parameters of the model.
-        text: Encodes and writes the model's words.
+        task: Task that the model was trained for.
+        params: The model's parameters.
+        text: Tokenizer that decodes what the model writes.
     """
 
     def __init__(self, task: Task, params: Params, text: TextEncoder):
@@ -52,19 +55,41 @@ class Answering:
         """Answers a batch.
 
         Args:
-            images: Normalised, `[batch, images, size, size, 3]`.
+            images: Normalised images, `[batch, images, size, size, 3]`.
             ids: Token ids of the texts, `[batch, tokens]`.
             mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
             trim: How the trimmers decide; None runs at full capacity.
+
+        Returns:
+            Answers, confidences and the record.
         """
         return self.read(self.execute(images, ids, mask, trim), images, trim)
 
     def execute(self, images: Array, ids: Any, mask: Any, trim: Trim | None) -> Output:
-        """The model's output for a batch; arguments as in a call."""
+        """Runs the model on a batch by packed execution.
+
+        Args:
+            images: Normalised images, `[batch, images, size, size, 3]`.
+            ids: Token ids of the texts, `[batch, tokens]`.
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            trim: How the trimmers decide; None runs at full capacity.
+
+        Returns:
+            The model's output.
+        """
         return self._executor(images, ids, mask, trim=trim)
 
     def read(self, output: Output, images: Array, trim: Trim | None) -> Answered:
-        """The answers that an output holds, or captions of the images; arguments as in a call."""
+        """Reads the answers from an output, or writes captions of the images.
+
+        Args:
+            output: Result of `execute`.
+            images: Normalised images that the output is of, `[batch, images, size, size, 3]`.
+            trim: How the trimmers decide; the same as in `execute`.
+
+        Returns:
+            Answers, confidences and the record.
+        """
         task = self._task
         if isinstance(task, ChoosingTask):
             choice: Choice = self._finish(self._params, output, trim)

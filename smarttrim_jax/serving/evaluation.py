@@ -1,4 +1,4 @@
-"""A trained model judged on a split of its data, by either execution."""
+"""Evaluation of a trained model on a split of its data, by padded or packed execution."""
 
 import dataclasses
 
@@ -12,10 +12,16 @@ from smarttrim_jax.training.run_data import prepare_everywhere
 
 
 def open_data(trained: TrainedModel) -> Dataset:
-    """The data set that a model was trained on, on all processes.
+    """Opens the data set that a model was trained on, on all processes.
+
+    Args:
+        trained: The trained model, whose configuration names the data.
+
+    Returns:
+        The prepared data set.
 
     Raises:
-        ConfigError: The model was trained in a loop of its user's own, and names no data.
+        ConfigError: The model was trained in a user's own loop, and names no data.
         DataError: The data cannot be opened, or is not what the model was trained on.
     """
     config = trained.config.data
@@ -42,20 +48,20 @@ def evaluate(
     """Evaluates a trained model at full capacity and trimmed.
 
     Args:
-        trained: The model.
-        dataset: Its data, see `open_data`.
-        split: Name of a split; the configured one by default.
-        speedup: In MACs; by default the one that the model was trained for.
-        execution: One of `EVALUATORS`.
-        metrics: Names of what is computed, the primary metric first; the configured ones by default.
-        listener: Is told about every example, see `evaluation.report.build_report`.
+        trained: The trained model.
+        dataset: Its data; see `open_data`.
+        split: Name of a split; None for the configured one.
+        speedup: Speed-up in MACs; None for the one that the model was trained for.
+        execution: Name of an entry of `EVALUATORS`: "padded" or "packed".
+        metrics: Names of the metrics, the primary one first; empty for the configured ones.
+        listener: Receives every example; see `evaluation.report.build_report`.
 
     Returns:
-        The report, as training writes it at its end.
+        The report, as training writes it at its end; see `evaluation.report.build_report`.
 
     Raises:
-        ConfigError: A speed-up beyond the model's dial, or a metric that there is not or that fails.
-        DataError: No such split.
+        ConfigError: The speed-up is beyond the model's dial, or a metric does not exist or fails.
+        DataError: There is no such split.
     """
     if metrics:
         evaluation = dataclasses.replace(trained.config.evaluation, metrics=metrics)

@@ -17,26 +17,27 @@ from smarttrim_jax.tasks.base import model_inputs
 from smarttrim_jax.trimming.gates import GatesByKey
 
 BATCH_SIZE = 32
-"""Examples at a time."""
+"""Examples per batch."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """One example.
+    """What the model answered to one example, and which tokens and heads it kept.
 
     Attributes:
-        index: of the example in its split.
-        images: `[images, size, size, 3]` as the model saw them.
-        words: tokens of the text without padding.
-        answer: of the model.
+        index: Position of the example in its split.
+        images: Images as the model saw them, `[images, size, size, 3]`.
+        words: Tokens of the text, without padding.
+        answer: Answer of the model.
         label: The right answer; None where it is not known.
-        confidence: of the answer.
-        macs: share of the full model's MACs that was spent.
-        layers: names of the layers on the image's way, as "image 0", "fusion 1".
-        patches: which patches each of these layers reads, `[layers, images, rows, columns]`.
-        text_layers: names of the layers on the text's way.
-        dropped: for every word the index of the text layer that closed it; the number of text layers if none did.
-        heads: share of heads open by layer, with the modules' names: "image 0", "fusion image 1 cross".
+        confidence: Probability of the answer; see `Answered`.
+        macs: Share of the full model's MACs that was spent.
+        layers: Names of the layers that images pass, in order, for example "image 0" or "fusion 1".
+        patches: Which patches each of these layers reads, `[layers, images, rows, columns]`.
+        text_layers: Names of the layers that texts pass, in order.
+        dropped: For every word, the number of text layers that read it: the index of the layer that closed it, or the
+            number of text layers if none did.
+        heads: Share of open heads by attention module and layer, for example "image 0" or "fusion image 1 cross".
     """
 
     index: int
@@ -54,7 +55,7 @@ class Explanation:
 
     @property
     def correct(self) -> bool:
-        """Whether the answer is not known to be wrong."""
+        """Whether the answer equals the label; also true where no label is known."""
         return self.label in (None, self.answer)
 
 
@@ -64,16 +65,19 @@ def explain(
     speedup: float | None = None,
     scores: Scores | None = None,
 ) -> Iterator[Explanation]:
-    """Runs the model over batches and yields what it kept.
+    """Runs the model over batches and yields what it kept of every example.
 
     Args:
         trained: A model that trims.
-        batches: Of the model's data (`data.pipeline.eval_batches`), or of questions (`asked_batches`).
-        speedup: In MACs; by default the one that the model was trained for.
-        scores: Metrics that take the examples too, which then have labels.
+        batches: Batches of the model's data (`data.pipeline.eval_batches`), or of questions (`asked_batches`).
+        speedup: Speed-up in MACs; None for the one that the model was trained for.
+        scores: Metrics that receive the examples too, which then must have labels; None for none.
+
+    Yields:
+        The explanation of each example, in order, fillers left out.
 
     Raises:
-        ConfigError: A model that never trimmed, a speed-up beyond its dial, or a metric that fails.
+        ConfigError: The model has never been trimmed, the speed-up is beyond its dial, or a metric fails.
     """
     trim = trained.trim(speedup)
     if trim is None:
@@ -94,14 +98,18 @@ def explain(
 
 
 def asked_batches(trained: TrainedModel, questions: Sequence[Question]) -> Iterator[dict[str, Any]]:
-    """Questions as batches of data without labels.
+    """Converts questions to batches without labels.
 
     Args:
-        trained: The model that reads them.
-        questions: What is asked.
+        trained: The model that reads the questions.
+        questions: Questions to ask.
+
+    Yields:
+        Batches for `explain` of up to `BATCH_SIZE` questions: `image`, `text_ids`, `text_mask`, `weight` (1) and
+        `index`.
 
     Raises:
-        DataError: A question that cannot be asked.
+        DataError: A question cannot be asked.
     """
     for start in range(0, len(questions), BATCH_SIZE):
         prepared = [trained.reader(question) for question in questions[start : start + BATCH_SIZE]]
@@ -115,6 +123,7 @@ def asked_batches(trained: TrainedModel, questions: Sequence[Question]) -> Itera
 
 
 def _examples(trained: TrainedModel, batch: dict[str, Any], answered: Answered) -> Iterator[Explanation]:
+    """Yields the explanations of a batch's examples, fillers left out."""
     config, size = trained.config.model, len(batch["weight"])
     gates = jax.tree.map(np.asarray, answered.record).gates
     full = trained.model.macs(answered.record.opened(), trimmed=False)
@@ -149,23 +158,31 @@ def _examples(trained: TrainedModel, batch: dict[str, Any], answered: Answered) 
 def _read_by_layers(
     gates: GatesByKey, stages: Sequence[str], sides: Sequence[str], size: int
 ) -> tuple[list[str], np.ndarray]:
-    """What every layer reads of a modality.
+    """Finds out what every layer reads of a modality.
 
     Args:
-        gates: The gates of a record.
-        stages: The names of the model's stages in order; an encoder that is none of them comes first, a decoder last.
-        sides: The sides of the state that hold the modality; those of one run are images of one example.
-        size: Examples of the batch.
+        gates: Gates of a record.
+        stages: Names of the model's stages in order; an encoder that is none of them comes first, a decoder last.
+        sides: Sides of the state that hold the modality; several sides of one run are images of one example.
+        size: Number of examples of the batch.
 
     Returns:
-        Names of the layers in the order in which tokens pass them, and what each reads, `[layers, batch, images,
-        tokens]`.
+        Names of the layers in the order in which tokens pass them, and which tokens each reads, bool
+        `[layers, batch, images, tokens]`.
     """
     names = []
     parts = []
     runs = {key.run for key in gates if key.side in sides}
 
     def place(run: str) -> int:
+        """Sort key of a run of layers: its position among the stages.
+
+        Args:
+            run: Name of a run of layers.
+
+        Returns:
+            The position; -1 for an encoder, and behind all stages for a decoder.
+        """
         if run in stages:
             return stages.index(run)
         return -1 if run in sides else len(stages)
@@ -179,7 +196,7 @@ def _read_by_layers(
 
 
 def _heads(gates: GatesByKey, row: int, size: int) -> dict[str, float]:
-    """Share of open heads of every attention module that the example ran through."""
+    """Share of open heads of every attention module for one example, by the module's name."""
     shares: dict[str, float] = {}
     for key, gate in sorted(gates.items()):
         for part, opened in gate.modules.items():

@@ -1,4 +1,4 @@
-"""A trained model as one file: adaptive for every example, and read by jax alone."""
+"""A trained model as one file that decides per example what to drop and that JAX alone can run."""
 
 import pathlib
 from typing import Any
@@ -26,33 +26,44 @@ def export_model(
     config: AdaptiveConfig | None = None,
     platforms: tuple[str, ...] = PLATFORMS,
 ) -> int:
-    """Writes the program with its parameters.
+    """Writes the model's program together with its parameters.
 
-    `jax.export.deserialize(bytearray(file)).call(images, ids, mask)` runs it: images uint8
-    `[batch, images, size, size, 3]`, ids and mask int32 `[batch, text_length]`, to a dict of float32 logits
-    `[batch, outputs]` by head name, and `macs_ratio` `[batch]`, each example's share of the full model's MACs. Where
-    answers are ranked (BLIP's for questions), `answer` `[batch]`, the class, and its `probability` stand for logits.
+    `jax.export.deserialize(bytearray(file)).call(images, ids, mask)` runs it. It takes images uint8
+    `[batch, images, size, size, 3]` and ids and mask int32 `[batch, text_length]`, and returns a dict of float32
+    logits `[batch, outputs]` by head name, and `macs_ratio` `[batch]`, each example's share of the full model's MACs.
+    Where answers are ranked (BLIP's for questions), `answer` `[batch]`, the number of the class, and its
+    `probability` `[batch]` take the place of logits.
 
     Args:
         trained: A model that trims.
-        path: of the file.
-        batch_size: of every call.
-        speedup: in MACs; the one that the model was trained for by default.
-        config: of the program's branches.
-        platforms: on which it shall run.
+        path: File to write.
+        batch_size: Number of examples of every call.
+        speedup: Speed-up in MACs; None for the one that the model was trained for.
+        config: Settings of the program's branches; None for the defaults.
+        platforms: JAX platforms on which the program shall run.
 
     Returns:
-        Bytes written.
+        Number of bytes written.
 
     Raises:
-        ConfigError: a speed-up beyond the model's dial, or a model that never trimmed.
-        DataError: the file cannot be written.
+        ConfigError: The speed-up is beyond the model's dial, or the model has never been trimmed.
+        DataError: The file cannot be written.
     """
     trim, branches = trained.trim(speedup), config or AdaptiveConfig()
     if trim is None:
         raise ConfigError("this model never trimmed; there is no adaptive program to export")
 
     def program(images: jax.Array, ids: jax.Array, mask: jax.Array) -> dict[str, Any]:
+        """Answers a batch with the parameters as constants; see `answer`.
+
+        Args:
+            images: Images uint8, `[batch, images, size, size, 3]`.
+            ids: Token ids int32, `[batch, text_length]`.
+            mask: 1 for tokens, 0 for padding, int32 `[batch, text_length]`.
+
+        Returns:
+            Results by name, as `answer` returns them.
+        """
         return answer(trained.task, branches, trained.params, trim, images, ids, mask)
 
     data, images = trained.config.data, trained.config.model.images
@@ -76,16 +87,20 @@ def answer(
     ids: jax.Array,
     mask: jax.Array,
 ) -> dict[str, Any]:
-    """Logits by head name, or a choice where answers are ranked, and each example's share of the full MACs.
+    """Answers a batch inside one program that skips work for dropped tokens.
 
     Args:
-        task: of a run.
-        config: of the program's branches.
-        params: of the model.
-        trim: how the trimmers decide.
-        images: uint8, `[batch, images, size, size, 3]`.
-        ids: int32, `[batch, text_length]`.
-        mask: 1 for tokens, 0 for padding.
+        task: Task that the model was trained for.
+        config: Settings of the program's branches.
+        params: The model's parameters.
+        trim: How the trimmers decide.
+        images: Images uint8, `[batch, images, size, size, 3]`.
+        ids: Token ids int32, `[batch, text_length]`.
+        mask: 1 for tokens, 0 for padding, int32 `[batch, text_length]`.
+
+    Returns:
+        Logits float32 `[batch, outputs]` by head name, or, where answers are ranked, `answer` and `probability`
+        `[batch]`; and `macs_ratio` `[batch]`.
     """
     model, pixels = task.model, normalize(images, task.config.pixels)
     output = adaptive_apply(model, config, params, pixels, ids, mask, trim)

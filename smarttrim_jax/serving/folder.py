@@ -1,16 +1,12 @@
-"""The folder of a trained model: a run's own, or one that was saved to travel.
+"""The folder of a trained model: that of a run, or a saved model that can be copied to another machine.
 
-| file | what it holds |
-|---|---|
-| `config.json` | the configuration, all sizes resolved |
-| `model.safetensors` | the parameters, by "/"-joined path; a run has `checkpoints/` instead |
-| `tokenizer.json` | the words |
-| `answers.json` | the names of the answers, in the order of their numbers |
-| `speed_dial.json` | measured offsets and MAC ratios, of a model that trims |
-| `digests.json` | the SHA-256 of each of these files (a checkpoint has digests of its own) |
-| `README.md` | a model card, of a saved model |
+| file | content | |---|---| | `config.json` | the configuration, all sizes resolved | | `model.safetensors` | the
+parameters, by "/"-joined path; a run has `checkpoints/` instead | | `tokenizer.json` | the tokenizer | |
+`answers.json` | the names of the answers, in the order of their numbers | | `speed_dial.json` | measured offsets and
+MAC ratios, of a model that trims | | `digests.json` | the SHA-256 of each of these files (a checkpoint has digests of
+its own) | | `README.md` | a model card, of a saved model |
 
-Whatever comes from a folder is data: nothing is imported by a name in it, and no file outside it is opened.
+Everything in a folder is data: nothing is imported by a name in it, and no file outside it is opened.
 """
 
 import dataclasses
@@ -48,18 +44,18 @@ CARD = "README.md"
 SAVE_AGAIN = "copy or save the model again"
 
 ELSEWHERE = ("data.data_dir", "data.source", "data.tokenizer", "init_from")
-"""Keys of a configuration that name places on the machine it was trained on; a saved model names none."""
+"""Keys of a configuration that name paths of the machine it was trained on; a saved model has their defaults."""
 
 
 class Contents(NamedTuple):
-    """What a folder holds, in the order of `TrainedModel`'s fields.
+    """Content of a folder, in the order of `TrainedModel`'s fields.
 
     Attributes:
         config: Configuration with all sizes resolved.
-        params: Parameters of the model.
-        language: Its words and answers.
-        dial: Its speed dial; None if it never trimmed.
-        origin: The folder's path and the model's version.
+        params: The model's parameters.
+        language: Tokenizer and names of the answers.
+        dial: Speed dial; None if the model has never been trimmed.
+        origin: The folder's path and a short digest of the model, as "path@digest".
     """
 
     config: ExperimentConfig
@@ -70,14 +66,18 @@ class Contents(NamedTuple):
 
 
 def read_folder(path: str, unfinished: bool = False) -> Contents:
-    """Reads a run's folder or a saved model's.
+    """Reads the folder of a run or of a saved model, and checks it.
 
     Args:
-        path: Of the folder.
-        unfinished: Take a run's last checkpoint though it has not been trained to its end.
+        path: The folder.
+        unfinished: Whether to accept a run that has not been trained to its end, and use its last checkpoint.
+
+    Returns:
+        Configuration, parameters, words, dial and origin.
 
     Raises:
-        CheckpointError: There is no trained model, or its files are damaged, of other sizes or from elsewhere.
+        CheckpointError: There is no trained model, or its files are damaged, of other sizes, or links that leave the
+            folder.
     """
     folder = epath.Path(path).expanduser()
     if not (folder / CONFIG).exists():
@@ -113,28 +113,35 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
         raise CheckpointError(f"'{path}' holds {len(bad)} arrays that are not finite ({bad[0]}); train it again")
     has_dial = (folder / DIAL).exists() if saved or unfinished else bool(config.schedule.trim_steps)
     dial = Workdir(path).dial() if has_dial else None
-    # A short name of the model: other parameters, words or answers have another.
+    # A short identifier of the model, which differs for other parameters, words or answers.
     arrays_digests = {name: summary.digest for name, summary in summaries.items()}
     version = digest_json([arrays_digests, language.text.to_json(), language.answer_names])[:12]
     return Contents(config, jax.device_put(params), language, dial, f"{path}@{version}")
 
 
 def is_saved(path: str) -> bool:
-    """Whether a folder is that of a saved model, not of a run."""
+    """Tells whether a folder is that of a saved model, not of a run.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        True if the folder holds `model.safetensors`.
+    """
     return (epath.Path(path).expanduser() / WEIGHTS).exists()
 
 
 def write_folder(path: str | os.PathLike[str], contents: Contents) -> None:
     """Saves a model so that it answers on a machine that has never seen its data.
 
-    The folder appears under its name once it is whole.
+    The folder gets its name only when it is complete.
 
     Args:
-        path: Of the folder: new or empty, on a disk.
-        contents: The model.
+        path: New or empty folder on a disk.
+        contents: The model; `origin` is not saved.
 
     Raises:
-        CheckpointError: The folder holds something, cannot be written, or the weights are not finite.
+        CheckpointError: The folder is not empty or cannot be written, or the weights are not finite.
     """
     if in_bucket(path):
         raise CheckpointError(f"'{path}' is no folder on a disk; save the model there and copy it")
@@ -153,7 +160,7 @@ def write_folder(path: str | os.PathLike[str], contents: Contents) -> None:
         raise _unwritable(path, error) from None
     try:
         _write_files(part, weights, contents)
-        part.chmod(0o777 & ~_umask())  # mkdtemp's is for its owner alone
+        part.chmod(0o777 & ~_umask())  # mkdtemp gives permissions to the owner only.
         part.rename(folder)
     except OSError as error:
         raise _unwritable(path, error) from None
@@ -174,7 +181,7 @@ def _write_files(part: pathlib.Path, weights: dict[str, np.ndarray], contents: C
 
 
 def _without_places(config: ExperimentConfig) -> ExperimentConfig:
-    """The configuration without the places of the machine it was trained on."""
+    """The configuration without paths of the machine it was trained on."""
     data = dataclasses.replace(
         config.data, **{key: _default(f"data.{key}") for key in ("data_dir", "source", "tokenizer")}
     )
@@ -182,7 +189,7 @@ def _without_places(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def _default(key: str) -> Any:
-    """The default of one of the keys of `ELSEWHERE`."""
+    """Default value of one of the keys in `ELSEWHERE`."""
     owner: Any = ExperimentConfig
     *groups, name = key.split(".")
     for group in groups:
@@ -203,16 +210,16 @@ def _check_names_no_place(config: ExperimentConfig, path: str) -> None:
 
 
 def _check_contained(folder: pathlib.Path) -> None:
-    """Whether every file below a folder really lies there.
+    """Checks that every file below a folder really lies there.
 
     Raises:
-        CheckpointError: A link leads out of it.
+        CheckpointError: A link leads out of the folder.
     """
     root = os.path.realpath(folder)
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
             entry = pathlib.Path(parent, name)
-            # Not Path.resolve, which fails on links in a circle.
+            # Path.resolve would fail on circular links.
             if entry.is_symlink() and not pathlib.Path(os.path.realpath(entry)).is_relative_to(root):
                 raise CheckpointError(
                     f"'{entry}' is a link that leads out of the model's folder; replace it by a copy"
@@ -220,10 +227,10 @@ def _check_contained(folder: pathlib.Path) -> None:
 
 
 def _digests_of_saved(path: str) -> dict[str, Any]:
-    """The digest of each file of a saved model, by name; its speed dial may be absent.
+    """Reads the digest of each file of a saved model, by name; its speed dial may be absent.
 
     Raises:
-        CheckpointError: Files are missing, or are none of a saved model's.
+        CheckpointError: Files are missing, or are not files of a saved model.
     """
     if in_bucket(path):
         raise CheckpointError(f"'{path}' is a saved model in a bucket; copy the folder to a disk, and name that")
@@ -237,10 +244,10 @@ def _digests_of_saved(path: str) -> dict[str, Any]:
 
 
 def _check_finished(config: ExperimentConfig, path: str, unfinished: bool) -> None:
-    """Whether a run was trained to its end, or its user does not mind.
+    """Checks that a run was trained to its end, unless unfinished runs are accepted.
 
     Raises:
-        CheckpointError: It was not.
+        CheckpointError: The run is unfinished.
     """
     done, total = max(saved_steps(Workdir(path).checkpoints), default=0), config.schedule.total_steps
     if done < total and not unfinished:
@@ -251,12 +258,15 @@ def _check_finished(config: ExperimentConfig, path: str, unfinished: bool) -> No
 
 
 def _needed(config: ExperimentConfig) -> dict[str, Any]:
-    """Shape and type of each of the model's arrays, by its whole name."""
+    """Shape and dtype of each of the model's arrays, by its "/"-joined path."""
     return flatten_dict(jax.eval_shape(Functional(config.model).init, jax.random.key(0)), sep="/")
 
 
 def _check_sizes(path: str, needed: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
-    """Whether arrays by their whole names are those of a model; names in a file may clash or be endless as a tree."""
+    """Checks that arrays are those of a model.
+
+    Arrays are compared by "/"-joined path: names in an untrusted file may clash, or nest endlessly, as a tree.
+    """
     check_same_shapes(path, weights, needed)
     for name, leaf in weights.items():
         if leaf.dtype != needed[name].dtype:
@@ -264,7 +274,7 @@ def _check_sizes(path: str, needed: Mapping[str, Any], weights: Mapping[str, Any
 
 
 def _check_language(path: str, config: ExperimentConfig, language: Language) -> None:
-    """Whether a model's words and answers are as many as it has numbers for."""
+    """Checks that the numbers of words and answers are those of the model."""
     sizes = {TOKENIZER: (language.text.vocab_size, config.model.vocab_size, "words")}
     outputs = config.model.outputs(config.task)
     if outputs is not None:

@@ -1,4 +1,4 @@
-"""What a saved model says about itself to people."""
+"""The model card of a saved model."""
 
 import importlib.metadata
 
@@ -11,12 +11,15 @@ SHOWN_ANSWERS = 20
 
 
 def model_card(config: ExperimentConfig, language: Language, dial: SpeedDial | None) -> str:
-    """The model card, in Markdown.
+    """Writes the model card.
 
     Args:
         config: Configuration with all sizes resolved.
-        language: Its words and answers.
-        dial: Its speed dial; None if it never trimmed.
+        language: Tokenizer and names of the answers.
+        dial: Speed dial; None if the model has never been trimmed.
+
+    Returns:
+        The card as Markdown.
     """
     model, data = config.model, config.data
     names = language.answer_names

@@ -1,4 +1,4 @@
-"""What a model said about every example of a split, a JSON line each."""
+"""Writes what a model said about every example of a split, one JSON line each."""
 
 import json
 import os
@@ -12,19 +12,19 @@ from smarttrim_jax.evaluation.evaluator import Judged
 from smarttrim_jax.small_files import write_whole
 
 SAID = ("answer", "caption")
-"""Outputs that are texts, and the targets of the same names."""
+"""Names of outputs that are texts; targets have the same names."""
 
 
 class Predictions:
-    """Gathers the lines of an evaluation, whose listener it is, and writes them at its end, on process 0 only.
+    """Listener of an evaluation that collects one line per example and writes them at the end, on process 0 only.
 
     A line has the example's `id` in its data set, the `answer` or `caption` where the task has one, the `target` of
     the same kind, and the `macs` that were spent.
 
     Args:
-        dataset: The data of the evaluation.
-        split: Name of its split.
-        path: The file, on a disk or in a bucket; one that is there is replaced.
+        dataset: Data of the evaluation.
+        split: Name of the evaluated split.
+        path: File to write, on a disk or in a bucket; an existing one is replaced.
 
     Raises:
         DataError: The file's folder cannot be written, or there is no such split.
@@ -33,7 +33,7 @@ class Predictions:
     def __init__(self, dataset: Dataset, split: str, path: str):
         self._dataset = dataset
         self._split = split
-        dataset.records(split)  # whether there is such a split is known before the evaluation
+        dataset.records(split)  # Fails before the evaluation if there is no such split.
         self._path = epath.Path(path).expanduser()
         self._lines: dict[int, str] = {}
         if jax.process_index() == 0:
@@ -45,7 +45,11 @@ class Predictions:
                 raise self._unwritable(PermissionError("no permission"))
 
     def __call__(self, judged: Judged) -> None:
-        """Takes the examples of a batch."""
+        """Receives evaluated examples.
+
+        Args:
+            judged: Results of some examples.
+        """
         if jax.process_index() != 0:
             return
         texts = next((name for name in SAID if name in judged.outputs), None)
@@ -60,7 +64,7 @@ class Predictions:
         """Writes the file, in the order of the split.
 
         Raises:
-            DataError: It cannot be written.
+            DataError: The file cannot be written.
         """
         if jax.process_index() != 0:
             return

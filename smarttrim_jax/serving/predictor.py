@@ -1,4 +1,4 @@
-"""Answers to any number of questions, in their order, with what was saved on each."""
+"""Answers any number of questions in their order, with the share of MACs saved on each."""
 
 import dataclasses
 import math
@@ -15,19 +15,19 @@ from smarttrim_jax.tasks import Task
 from smarttrim_jax.trimming.gates import Trim
 
 MOST_WAITING = 8
-"""Batches of questions that may wait for one batch of readable ones."""
+"""Upper bound on the questions read to fill one batch with readable ones, as a multiple of the batch size."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What is answered.
+    """The answer to a question.
 
     Attributes:
-        answer: The class's name, or the text written.
-        confidence: Its probability; see `Answered`.
+        answer: Name of the class, or the text written.
+        confidence: Probability of the answer; see `Answered`.
         macs_saved: Share of the full model's MACs that was not spent.
-        seconds: Time of the batch it was in, per question.
-        text_cut: Whether the question has more tokens than the model reads, so that its end was not read.
+        seconds: Time of the batch divided by its number of questions.
+        text_cut: Whether the question has more tokens than the model reads, so that its end was ignored.
     """
 
     answer: str
@@ -39,23 +39,23 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """Why a question has no answer.
+    """The reason why a question has no answer.
 
     Attributes:
-        error: One sentence.
+        error: The reason in one sentence.
     """
 
     error: str
 
 
 class Predictor:
-    """Answers with packed execution.
+    """Answers questions with packed execution.
 
-    Every batch holds the same number of questions, fillers at its end, so that what could not be read changes no
-    shape and compiles nothing.
+    Every batch holds the same number of questions, with fillers at its end, so that unreadable questions change no
+    shape and trigger no compilation.
 
     Args:
-        task: What the model was trained for.
+        task: Task that the model was trained for.
         reader: Prepares questions.
         answering: Answers batches.
     """
@@ -68,16 +68,20 @@ class Predictor:
     def __call__(
         self, questions: Iterable[Question | Failure], trim: Trim | None, batch_size: int = 32
     ) -> Iterator[Answer | Failure]:
-        """Answers in the order of the questions; one that cannot be asked keeps no other from its answer.
+        """Answers questions in their order; a question that cannot be asked does not affect the others.
 
         Args:
-            questions: Read as they are answered, so that they may be many; a failure among them is passed on.
+            questions: Questions, read as they are answered, so that there may be arbitrarily many. A failure among
+                them is passed on.
             trim: How the trimmers decide; None runs at full capacity.
-            batch_size: Questions at a time.
+            batch_size: Number of questions computed at a time.
+
+        Yields:
+            The answer to each question, or the reason why it has none.
         """
         waiting: list[PreparedQuestion | Failure] = []
         readable = 0
-        least = 1  # a few questions alone need not be filled up to a whole batch
+        least = 1  # If all questions fit into one batch, it need not be filled up.
         for question in questions:
             waiting.append(self._prepared(question))
             readable += isinstance(waiting[-1], PreparedQuestion)

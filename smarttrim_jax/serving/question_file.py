@@ -1,4 +1,4 @@
-"""Many questions as lines of JSON, and their answers beside them, taken up again where they were left."""
+"""Questions as lines of JSON, and their answers as lines of another file, which can be continued."""
 
 import contextlib
 import fcntl
@@ -18,7 +18,7 @@ from smarttrim_jax.serving.questions import Question
 Record = dict[str, Any]
 
 LONGEST_LINE = 1 << 24
-"""Bytes of a line; a longer one is no question, and would be held in memory."""
+"""Maximum size of a line in bytes; a longer one is not a question, and would have to be held in memory."""
 IMAGE_KEYS = ("image", "images")
 TEXT_KEYS = ("text", "question")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -28,8 +28,8 @@ class Asked(NamedTuple):
     """One line of a file of questions.
 
     Attributes:
-        record: Its keys, which go through to its answer; of a line that could not be read its number.
-        question: What is asked, or why that cannot be told.
+        record: Keys of the line, which are copied to its answer; for an unreadable line its number.
+        question: The question, or the reason why there is none.
     """
 
     record: Record
@@ -37,17 +37,28 @@ class Asked(NamedTuple):
 
 
 def ask(images: list[str], text: str) -> Asked:
-    """A question that was given on the command line."""
+    """Makes a question of what was given on the command line.
+
+    Args:
+        images: Paths of the example's images.
+        text: Question or statement.
+
+    Returns:
+        The question with its record.
+    """
     return Asked({"image": images[0] if len(images) == 1 else images, "text": text}, Question(tuple(images), text))
 
 
 def read_questions(path: str) -> Iterator[Asked]:
-    """Reads questions one after the other; a bad line costs only itself, empty ones are left out.
+    """Reads questions one after the other; a bad line affects only itself, and empty lines are skipped.
 
-    A line is `{"image": FILE or [FILE, ...], "text": ...}`; `images` and `question` are taken for these too.
+    A line is `{"image": FILE or [FILE, ...], "text": ...}`; the keys `images` and `question` are accepted too.
 
     Args:
-        path: A JSONL file in UTF-8, or "-" for standard input.
+        path: JSONL file in UTF-8, or "-" for standard input.
+
+    Yields:
+        The question of each line, or the reason why it has none.
 
     Raises:
         DataError: The file cannot be read.
@@ -64,7 +75,7 @@ def read_questions(path: str) -> Iterator[Asked]:
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    r"""The lines of a file, which end at "\n" alone; of a line that is too long the beginning."""
+    r"""Yields the lines of a file, which end at "\n" only; of a line that is too long, its beginning."""
     while line := file.readline(LONGEST_LINE):
         yield line
         while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
@@ -95,17 +106,18 @@ def _question(record: Record) -> Question | Failure:
 
 
 class AnswerFile:
-    """A JSONL file of answers: one line for every question, in their order.
+    """A JSONL file of answers: one line per question, in the order of the questions.
 
-    A file that holds the first answers already is gone on with. It must be of the same model at the same speed-up,
-    and of the same questions; an end that was cut off is dropped.
+    An existing file that holds the first answers is continued. It must be of the same model at the same speed-up, and
+    of the same questions; an incomplete last line is dropped.
 
     Args:
-        path: Of the file, or "-" for standard output.
-        label: Keys that every line ends with: the model's folder and version, and its speed-up.
+        path: The file, or "-" for standard output.
+        label: Keys that every line ends with: the model's folder and version (`run`), and its `speedup`.
 
     Attributes:
-        done: Number of the first questions that it has answers to.
+        path: The file, or "-" for standard output.
+        done: Number of the first questions whose answers the file already holds.
 
     Raises:
         DataError: The file cannot be written, or another process is writing it.
@@ -114,7 +126,7 @@ class AnswerFile:
     def __init__(self, path: str, label: Record):
         self.path = path
         self.done = 0
-        self._whole = 0  # bytes of the lines that are there already
+        self._whole = 0  # Bytes of the complete lines that are there already.
         self._tail_is_cut = False
         self._label = label
         self._earlier: Iterator[bytes] = iter(())
@@ -134,21 +146,22 @@ class AnswerFile:
                 if kind is None:
                     self._drop_cut_tail()
         except OSError:
-            # What could not be written is said already; closing the file tries it once more.
+            # The failed write has been reported; closing the file only repeats it.
             if kind is None:
                 raise
 
     def check_next(self, record: Record) -> bool:
-        """Whether the next of the answers that are there already is that of a question.
+        """Checks that the next of the existing answers belongs to a question.
 
         Args:
-            record: The keys of the question.
+            record: Keys of the question.
 
         Returns:
-            Whether the question was answered, and not failed.
+            Whether the question was answered; False if it failed.
 
         Raises:
-            DataError: It is another's, or no answer.
+            DataError: The line is the answer to another question, by another model or at another speed-up, or no
+                answer.
         """
         try:
             answer = parse_json(next(self._earlier).decode())
@@ -166,12 +179,12 @@ class AnswerFile:
         """Adds a line.
 
         Args:
-            record: The keys of the question.
-            result: The keys of its answer.
+            record: Keys of the question.
+            result: Keys of its answer.
 
         Raises:
             DataError: The disk is full, or the file is gone.
-            BrokenPipeError: Whoever read the output is gone.
+            BrokenPipeError: The reader of the output has ended.
         """
         try:
             self._drop_cut_tail()
@@ -183,7 +196,7 @@ class AnswerFile:
             raise self._unwritable(error) from None
 
     def _drop_cut_tail(self) -> None:
-        """Drops half a line at the end; not before the lines above it are known to be answers of ours."""
+        """Drops an incomplete last line; called only when the lines above it are known to be answers of ours."""
         if self._tail_is_cut:
             self._file.truncate(self._whole)
             self._tail_is_cut = False
@@ -192,7 +205,7 @@ class AnswerFile:
         if self.path == "-":
             return sys.stdout.buffer
         if os.path.exists(self.path) and not stat.S_ISREG(os.stat(self.path).st_mode):
-            # A pipe or a terminal, which keeps nothing.
+            # A pipe or a terminal holds no earlier answers.
             return opened.enter_context(open(self.path, "wb"))
         file = opened.enter_context(open(self.path, "ab"))  # noqa: SIM115 (the stack closes it)
         try:
@@ -218,11 +231,14 @@ class AnswerFile:
 
 
 RESULT_KEYS = ("answer", "confidence", "macs_saved", "seconds", "text_cut", "error", "run", "speedup")
-"""What a line of answers adds to its question's keys."""
+"""Keys that a line of answers adds to those of its question."""
 
 
 def _passed_on(record: Record) -> Record:
-    """A question's keys, those that its answer has too under other names."""
+    """Keys of a question that its answer repeats.
+
+    Those that an answer uses itself are renamed to `given_...`.
+    """
     passed = {key: value for key, value in record.items() if key not in RESULT_KEYS}
     for key in RESULT_KEYS:
         if key in record:
@@ -234,6 +250,14 @@ def _passed_on(record: Record) -> Record:
 
 
 def same_file(first: str, second: str) -> bool:
-    """Whether two names are those of one file."""
+    """Tells whether two paths name the same existing file.
+
+    Args:
+        first: A path.
+        second: Another path.
+
+    Returns:
+        True if both exist and are one file.
+    """
     both = pathlib.Path(first), pathlib.Path(second)
     return all(path.exists() for path in both) and both[0].samefile(both[1])

@@ -1,4 +1,4 @@
-"""Questions as users ask them, made into what a model reads."""
+"""Questions as users ask them, and as the model reads them."""
 
 import dataclasses
 from typing import Any
@@ -14,11 +14,12 @@ from smarttrim_jax.tasks import Captions, Task
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What is asked.
+    """A question about images.
 
     Attributes:
-        images: As many as the model takes; each a file, a PIL image or a uint8 array, see `data.images.open_image`.
-        text: The question or statement; not read by a model that writes captions.
+        images: As many images as the model takes; each a file, a PIL image or a uint8 array, see
+            `data.images.open_image`.
+        text: Question or statement; ignored by a model that writes captions.
     """
 
     images: tuple[Any, ...]
@@ -30,10 +31,10 @@ class PreparedQuestion:
     """A question as the model reads it.
 
     Attributes:
-        images: Pixels, not yet normalised.
-        ids: Token ids of its text.
-        mask: 1 for tokens, 0 for padding.
-        text_cut: Whether its text goes on behind these tokens.
+        images: Pixels, not yet normalised, `[images, size, size, 3]`.
+        ids: Token ids of the text, `[tokens]`.
+        mask: 1 for tokens, 0 for padding, `[tokens]`.
+        text_cut: Whether the text was longer and its end was cut off.
     """
 
     images: UInt8[np.ndarray, "images size size 3"]
@@ -43,11 +44,11 @@ class PreparedQuestion:
 
 
 class QuestionReader:
-    """Reads the images of questions and encodes their texts, as the model's training data was.
+    """Reads the images of questions and encodes their texts in the same way as the model's training data.
 
     Args:
-        task: What the model was trained for.
-        text: Encodes the model's words.
+        task: Task that the model was trained for.
+        text: Tokenizer of the model.
     """
 
     def __init__(self, task: Task, text: TextEncoder):
@@ -57,9 +58,15 @@ class QuestionReader:
     def __call__(self, question: Question) -> PreparedQuestion:
         """Prepares one question.
 
+        Args:
+            question: The question.
+
+        Returns:
+            Pixels and token ids.
+
         Raises:
-            DataError: An image that cannot be read, another number of images than the model takes, or a text that is
-                empty or no text.
+            DataError: An image cannot be read, the number of images is not that of the model, or the text is empty or
+                not a string.
         """
         return PreparedQuestion(self._read(question), *self._encode(question.text))
 

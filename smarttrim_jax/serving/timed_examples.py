@@ -1,4 +1,4 @@
-"""Real examples for a benchmark of a trained model: a user's questions, or the first of a split of its data."""
+"""Real examples for benchmarks of a trained model: a user's questions, or the first examples of a split."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,14 +17,17 @@ from smarttrim_jax.serving.trained_model import TrainedModel
 
 
 def first_questions(trained: TrainedModel, questions: Iterable[Question | Failure]) -> Batch:
-    """Questions as one batch.
+    """Prepares questions as one batch.
 
     Args:
-        trained: The model that reads them.
-        questions: What is asked.
+        trained: The model that reads the questions.
+        questions: Questions to ask.
+
+    Returns:
+        Normalised images `[batch, images, size, size, 3]`, token ids and mask `[batch, tokens]`.
 
     Raises:
-        DataError: There are none, or one that cannot be asked.
+        DataError: There is no question, or one cannot be asked.
     """
     prepared = []
     for question in questions:
@@ -42,16 +45,19 @@ def first_questions(trained: TrainedModel, questions: Iterable[Question | Failur
 
 
 def first_examples(trained: TrainedModel, dataset: Dataset, split: str, count: int) -> Batch:
-    """The first examples of a split as one batch, as many as there are up to `count`.
+    """Reads the first examples of a split as one batch.
 
     Args:
-        trained: The model that reads them.
-        dataset: Its data.
+        trained: The model that reads the examples.
+        dataset: Data of the model.
         split: Name of the split.
-        count: How many at most.
+        count: Maximum number of examples.
+
+    Returns:
+        Normalised images `[batch, images, size, size, 3]`, token ids and mask `[batch, tokens]`.
 
     Raises:
-        DataError: No such split.
+        DataError: There is no such split.
     """
     examples = Examples(dataset, split, trained.config.data)
     first = [examples.get(index) for index in range(min(count, len(examples)))]

@@ -1,4 +1,4 @@
-"""A trained model on its own: what answering, explaining, converting and measuring need, and no data set."""
+"""A trained model without its data set: everything that answering, explaining, converting and measuring need."""
 
 import dataclasses
 import functools
@@ -28,14 +28,14 @@ from smarttrim_jax.trimming.gates import Trim
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A model with its words, its answers and its speed dial; `load_model` opens one, `from_params` makes one.
+    """A model with its tokenizer, its answers and its speed dial; see `load_model` and `from_params`.
 
     Attributes:
-        config: Configuration of its run, with all sizes resolved.
-        params: Parameters of the model.
-        language: The words it reads and the answers it gives.
-        dial: From speed-up to logit offset; None if it never trimmed.
-        origin: Where it comes from, for the lines that it answers.
+        config: Run configuration with all sizes resolved.
+        params: The model's parameters.
+        language: Tokenizer of the texts it reads and names of the answers it gives.
+        dial: Maps speed-ups to logit offsets; None if the model has never been trimmed.
+        origin: Folder and short digest of the model, which lines of answers repeat; "" for none.
     """
 
     config: ExperimentConfig
@@ -60,25 +60,27 @@ class TrainedModel:
         dial: SpeedDial | None = None,
         target_speedup: float = 2.0,
     ) -> "TrainedModel":
-        """A model that was trained in a loop of the user's own.
+        """Creates a model that was trained in a user's own loop.
 
         Args:
             model: Configuration of the model.
-            params: Its parameters.
-            tokenizer: The vocabulary that its texts were encoded with, see `TextEncoder.load`.
+            params: The model's parameters.
+            tokenizer: Path of the vocabulary that the texts were encoded with; see `TextEncoder.load`.
             answers: Names of the classes, in the order of their numbers.
             text_length: Tokens of every text, the start and end token included.
-            task: What it was trained for; by default the first of `model.tasks`.
-            pixels: How images are normalised.
+            task: Name of the task that the model was trained for; None for the first of `model.tasks`.
+            pixels: Name of the normalisation of images.
             resize: "resize" takes the whole image, "resize_crop" the centre of a photograph.
             prompt: Words that captions begin with.
-            dial: Measured by `trimming.calibration.calibrate`; None for a model that never trims.
-            target_speedup: The speed-up in MACs that is used unless another is asked for.
+            dial: Result of `trimming.calibration.calibrate`; None for a model that never trims.
+            target_speedup: Speed-up in MACs that is used unless another is asked for.
+
+        Returns:
+            The trained model.
 
         Raises:
-            ConfigError: Settings that do not fit each other.
-            DataError: A vocabulary that cannot be read.
-            CheckpointError: Parameters of another model.
+            ConfigError: Settings do not fit each other.
+            DataError: The vocabulary cannot be read.
         """
         start = model.text_start()
         data = DataConfig(
@@ -87,7 +89,7 @@ class TrainedModel:
             text_length=text_length,
             batch_size=1,
             resize=resize,
-            start=cast(Start, start),  # which DataConfig checks
+            start=cast(Start, start),  # DataConfig checks it.
             prompt=prompt,
         )
         config = ExperimentConfig(
@@ -96,24 +98,24 @@ class TrainedModel:
             task=next(iter(model.tasks)) if task is None else task,
             pixels=pixels,
             cost=CostConfig(target_speedup=target_speedup),
-            schedule=ScheduleConfig(full_steps=1, trim_steps=0),  # whatever the user's loop did
+            schedule=ScheduleConfig(full_steps=1, trim_steps=0),  # Placeholder: the user's loop is not known.
         )
         language = Language(TextEncoder.load(tokenizer, text_length, start), tuple(answers))
         return cls(config, params, language, dial)
 
     @property
     def model(self) -> Functional:
-        """The model as pure functions."""
+        """The model as pure functions of its parameters."""
         return self.task.model
 
     @functools.cached_property
     def task(self) -> Task:
-        """What was trained, and how it is judged."""
+        """Task that the model was trained for."""
         return make_task(self.config, self.language)
 
     @functools.cached_property
     def reader(self) -> QuestionReader:
-        """Prepares questions for it."""
+        """Prepares questions for the model."""
         return QuestionReader(self.task, self.language.text)
 
     @functools.cached_property
@@ -123,26 +125,34 @@ class TrainedModel:
 
     @functools.cached_property
     def predictor(self) -> Predictor:
-        """Answers any number of questions."""
+        """Answers any number of questions, in batches."""
         return Predictor(self.task, self.reader, self.answering)
 
     def speedup(self, asked: float | None = None) -> float:
-        """The speed-up in MACs that is meant: the asked one, or that which the model was trained for."""
+        """Resolves a speed-up that may be left out.
+
+        Args:
+            asked: Speed-up in MACs; None for the one that the model was trained for.
+
+        Returns:
+            The speed-up in MACs; 1 by default for a model without a dial.
+        """
         if asked is not None:
             return asked
         return 1.0 if self.dial is None else self.config.cost.target_speedup
 
     def trim(self, speedup: float | None = None) -> Trim | None:
-        """How the trimmers decide at a speed-up in MACs.
+        """Converts a speed-up to the trimmers' settings.
 
         Args:
-            speedup: By default the one that the model was trained for.
+            speedup: Speed-up in MACs; None for the one that the model was trained for.
 
         Returns:
-            None for a model that never trimmed: it runs at full capacity.
+            Settings with the dial's offset; None for a model that has never been trimmed, which runs at full
+            capacity.
 
         Raises:
-            ConfigError: A speed-up beyond the dial, or one asked of a model that never trimmed.
+            ConfigError: The speed-up is beyond the dial, or was asked of a model that has never been trimmed.
         """
         asked = self.speedup(speedup)
         if self.dial is not None:
@@ -165,16 +175,17 @@ class TrainedModel:
             images: One image, or one for each question; an image is a file, a PIL image or a uint8 array
                 `[height, width, 3]` (see `data.images.open_image`). For a model that reads several images, give a
                 sequence of them for each question.
-            texts: One question for all images, or one for each; one image may be asked many. None for captions.
-            speedup: In MACs; by default the one that the model was trained for.
-            batch_size: Questions computed at a time.
+            texts: One question for all images, or one for each; one image may also be asked many questions. None for
+                captions.
+            speedup: Speed-up in MACs; None for the one that the model was trained for.
+            batch_size: Number of questions computed at a time.
 
         Returns:
             An answer for each question, in order, with its confidence and the share of MACs that was saved.
 
         Raises:
-            ConfigError: A speed-up beyond the model's dial.
-            DataError: An image or a text that cannot be read, or as many images as texts do not fit.
+            ConfigError: The speed-up is beyond the model's dial.
+            DataError: An image or a text cannot be read, or the numbers of images and texts do not fit.
         """
         trim = self.trim(speedup)
         answers: list[Answer] = []
@@ -185,13 +196,13 @@ class TrainedModel:
         return answers
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes all that another machine needs to answer: see `serving.folder`.
+        """Writes everything that another machine needs to answer; see `serving.folder`.
 
         Args:
-            folder: On a disk; new or empty.
+            folder: New or empty folder on a disk.
 
         Raises:
-            CheckpointError: The folder holds something or cannot be written, or the weights are not finite.
+            CheckpointError: The folder is not empty or cannot be written, or the weights are not finite.
         """
         write_folder(folder, Contents(self.config, self.params, self.language, self.dial, self.origin))
 
@@ -210,22 +221,26 @@ class TrainedModel:
 
 
 def load_model(folder: str | os.PathLike[str], *, unfinished: bool = False) -> TrainedModel:
-    """Opens a trained run's folder, or one that `TrainedModel.save` wrote; its data set is not needed.
+    """Opens the folder of a trained run, or one that `TrainedModel.save` wrote; its data set is not needed.
 
     Nothing that the folder holds is imported or run, and no file outside it is opened.
 
     Args:
-        folder: On a disk, or a run's in a bucket.
-        unfinished: Take a run's last checkpoint though it has not been trained to its end.
+        folder: Folder on a disk, or that of a run in a bucket.
+        unfinished: Whether to accept a run that has not been trained to its end, and use its last checkpoint.
+
+    Returns:
+        The trained model.
 
     Raises:
-        CheckpointError: There is no trained model, or its files are damaged, of other sizes or from elsewhere.
+        CheckpointError: There is no trained model, or its files are damaged, of other sizes, or links that leave the
+            folder.
     """
     return TrainedModel(*read_folder(os.fspath(folder), unfinished))
 
 
 def _many(images: Any) -> Sequence[Any]:
-    """One image, or several along the first axis of an array or in a sequence, as a sequence."""
+    """Converts one image, or several in a sequence or along the first axis of an array, to a sequence."""
     if isinstance(images, str | os.PathLike | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
         return [images]
     return list(images)

@@ -1,1 +1,1 @@
-"""Several runs of one configuration with other settings each: planned, run at the same time, and gathered."""
+"""Sweeps: several runs of one configuration with different settings, planned, run in parallel, and tabulated."""

@@ -1,4 +1,4 @@
-"""Runs commands of a sweep, several at the same time, and passes signals on to them."""
+"""Runs the commands of a sweep, several at the same time, and passes signals on to them."""
 
 import contextlib
 import os
@@ -17,10 +17,17 @@ CANNOT_START = 127
 
 
 def slots(parallel: int, devices: str | None) -> list[dict[str, str]]:
-    """The environments of the places where runs take place at the same time.
+    """Builds the environments of the slots in which runs take place at the same time.
+
+    Args:
+        parallel: Number of slots.
+        devices: Comma-separated ids of GPUs, divided evenly among the slots; None leaves the environment as it is.
+
+    Returns:
+        Environment variables of each slot.
 
     Raises:
-        ConfigError: Numbers that do not go together.
+        ConfigError: `parallel` is below 1, or the devices cannot be divided evenly.
     """
     if parallel < 1:
         raise ConfigError(f"--parallel is {parallel}; it must be at least 1")
@@ -36,15 +43,15 @@ def slots(parallel: int, devices: str | None) -> list[dict[str, str]]:
 
 
 class Execution:
-    """Runs commands, each in a free place; while entered, signals to stop go to all of them.
+    """Runs commands, each in a free slot; while entered as a context, signals to stop are passed on to all of them.
 
     Args:
-        places: What the environment of each place has beside this process's.
+        places: Environment variables of each slot, in addition to those of this process.
     """
 
     def __init__(self, places: Sequence[Mapping[str, str]]) -> None:
         self.stopped = 0
-        """The exit status that a signal asks for, or 0."""
+        """Exit status that a received signal asks for, or 0."""
         self._free = list(places)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._before: dict[int, Any] = {}
@@ -63,11 +70,14 @@ class Execution:
             process.send_signal(number)
 
     def execute(self, command: list[str], log: epath.Path | None) -> int:
-        """Runs a command to its end, and returns its exit status.
+        """Runs a command to its end; may be called from as many threads as there are slots.
 
         Args:
-            command: Its words.
-            log: Takes its output; None leaves that to the terminal.
+            command: Words of the command.
+            log: File that its output is appended to; None leaves the output on the terminal.
+
+        Returns:
+            Its exit status: 128 + signal number if a signal ended it, `CANNOT_START` if it could not be started.
         """
         place = self._free.pop()
         try:
@@ -82,11 +92,11 @@ class Execution:
 
     @contextlib.contextmanager
     def _started(self, command: list[str], environment: dict[str, str], file: Any) -> Iterator[Any]:
-        # A process group of its own: what the terminal sends comes here alone, and is passed on once.
+        # With a process group of its own, a signal of the terminal reaches this process only, and is passed on once.
         process = subprocess.Popen(command, process_group=0, env=environment, stdout=file, stderr=file)
         self._running.add(process)
         try:
-            if self.stopped:  # the signal came between the look at it and the start
+            if self.stopped:  # The signal arrived before the process was registered.
                 process.send_signal(self.stopped - 128)
             yield process
         finally:
@@ -94,5 +104,5 @@ class Execution:
 
 
 def _output(log: epath.Path | None) -> contextlib.AbstractContextManager[Any]:
-    """An open log, which goes on where it ends, or None."""
+    """Context of an open log to append to, or of None."""
     return contextlib.nullcontext() if log is None else open(log, "ab")

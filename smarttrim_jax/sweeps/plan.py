@@ -1,4 +1,4 @@
-"""The runs of a sweep: what its config file yields, as commands whose configurations are known to be good."""
+"""The runs of a sweep: the settings that its config file yields, as commands with checked configurations."""
 
 import hashlib
 import re
@@ -23,13 +23,13 @@ Overrides = Mapping[str, Any]
 
 
 class PlannedRun(NamedTuple):
-    """One of the runs.
+    """One run of a sweep.
 
     Attributes:
         overrides: Values by dotted config key.
-        folder: Where it is run.
-        launcher: Words before the program's flags.
-        flags: Of the program.
+        folder: Folder of the run.
+        launcher: Words of the command before the program's flags.
+        flags: Flags of the program.
     """
 
     overrides: Overrides
@@ -39,16 +39,16 @@ class PlannedRun(NamedTuple):
 
     @property
     def command(self) -> list[str]:
-        """What runs it, as words."""
+        """Words of the command that runs it."""
         return [*self.launcher, *self.flags]
 
     @property
     def record(self) -> epath.Path:
-        """The file that holds the flags that the folder's report is of."""
+        """File that holds the flags with which the folder's report was made."""
         return self.folder / "flags.json"
 
     def finished(self) -> bool:
-        """Whether it has been run to its end with these very flags."""
+        """Tells whether the run has ended with exactly these flags."""
         try:
             return bool(read_report(self.folder)) and read_json(self.record) == self.flags
         except DamagedFileError:
@@ -56,16 +56,19 @@ class PlannedRun(NamedTuple):
 
 
 def plan(config: str, root: str, launcher: list[str], program: list[str]) -> list[PlannedRun]:
-    """The runs, none of which has been started.
+    """Plans the runs; none is started.
 
     Args:
         config: Name or path of the config file, with its argument.
-        root: Folder of the runs' folders.
-        launcher: Words before the program's flags.
-        program: More flags for the program.
+        root: Folder in which the runs' folders are.
+        launcher: Words of the command before the program's flags.
+        program: Further flags of the program.
+
+    Returns:
+        The runs, in the order that the file yields them.
 
     Raises:
-        ConfigError: No such file, or a file without a `sweep` that can be used.
+        ConfigError: There is no such file, or it has no function `sweep` that can be used.
     """
     path, argument = locate(config)
     runs: dict[str, PlannedRun] = {}
@@ -83,10 +86,10 @@ def plan(config: str, root: str, launcher: list[str], program: list[str]) -> lis
 
 
 def _load_sweep(path: str, argument: list[str]) -> list[Overrides]:
-    """What the config file's `sweep` yields.
+    """Reads the settings that the config file's `sweep` yields.
 
     Raises:
-        ConfigError: The file fails, or it yields anything but settings.
+        ConfigError: The file fails, or yields something other than settings.
     """
     module = load_module(path)
     if not hasattr(module, "sweep"):
@@ -105,12 +108,12 @@ def _load_sweep(path: str, argument: list[str]) -> list[Overrides]:
 
 
 def _flag_value(value: Any) -> str:
-    """A value as a flag takes it."""
+    """Formats a value as a flag takes it."""
     return str(tuple(value) if isinstance(value, list) else value)
 
 
 def _folder_name(overrides: Overrides) -> str:
-    """Settings as the name of a folder: cost.target_speedup=2.0,seed=1."""
+    """Formats settings as the name of a folder: cost.target_speedup=2.0,seed=1."""
     name = ",".join(f"{key}={value}" for key, value in overrides.items()) or "default"
     short = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", name)
     if len(short) <= LONGEST_NAME:
@@ -119,16 +122,16 @@ def _folder_name(overrides: Overrides) -> str:
 
 
 def check_all(runs: list[PlannedRun], config: str, program: list[str], checks_all: bool) -> None:
-    """Builds every configuration as the program would, before anything is run.
+    """Builds every configuration in the way the program would, before anything is run.
 
     Args:
-        runs: From `plan`.
+        runs: Result of `plan`.
         config: Name or path of the config file, with its argument.
         program: Flags of the program after those of the sweep.
-        checks_all: The program is the library's training, whose other flags are known too.
+        checks_all: Whether the program is the library's training, whose other flags are checked too.
 
     Raises:
-        ConfigError: All that is wrong, a line each.
+        ConfigError: Some configurations cannot be built; the message has one line per fault.
     """
     given = _given(program, checks_all)
     settings = change(load_settings(config), given)
@@ -144,12 +147,12 @@ def check_all(runs: list[PlannedRun], config: str, program: list[str], checks_al
         more = f" and {len(others)} more like it" if others else ""
         lines.append(f"sweep() of '{path}' yields {dict(first)}{more}: {problem}")
     if lines:
-        common = _problem(settings, {})  # what is wrong without sweep() too is not its fault
+        common = _problem(settings, {})  # A fault that exists without sweep() too is not sweep()'s.
         raise ConfigError(common if list(problems) == [common] else "\nerror: ".join(lines))
 
 
 def _problem(settings: Mapping[str, Any], overrides: Overrides) -> str:
-    """What is wrong with settings of which some are replaced; empty if nothing."""
+    """Describes what is wrong with settings after some are replaced; empty if nothing is."""
     try:
         build(ExperimentConfig, change(settings, overrides))
     except ConfigError as error:
@@ -158,10 +161,10 @@ def _problem(settings: Mapping[str, Any], overrides: Overrides) -> str:
 
 
 def _given(program: list[str], checks_all: bool) -> dict[str, Any]:
-    """The keys of the configuration that flags of the program set, and their values.
+    """Reads the configuration keys that flags of the program set, with their values.
 
     Raises:
-        ConfigError: A flag that cannot be read, or one that training does not have where that is the program.
+        ConfigError: A flag cannot be read, or, where the program is training, training does not have it.
     """
     from smarttrim_jax import train  # noqa: F401 (its flags)
 

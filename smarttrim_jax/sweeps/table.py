@@ -1,4 +1,4 @@
-"""What the runs of a sweep left in their folders, as a table: for a terminal, as JSON, Markdown and CSV."""
+"""Results of a sweep's runs as a table: for a terminal, as JSON, Markdown and CSV."""
 
 import csv
 import dataclasses
@@ -24,10 +24,10 @@ class Figure(NamedTuple):
     """A column of figures.
 
     Attributes:
-        head: What stands above it.
-        csv_head: The same in a CSV file.
-        path: Where it stands in a report.
-        show: Its text in a table.
+        head: Heading of the column.
+        csv_head: Heading of the column in a CSV file.
+        path: Keys that lead to the figure in a report.
+        show: Formats the figure for a table.
     """
 
     head: str
@@ -43,7 +43,7 @@ SPEED_UPS = (
 
 
 class DamagedFileError(ValueError):
-    """A file of a run that is there and does not hold what it should; the message is a sentence about it."""
+    """A file of a run exists and does not hold what it should; the message is a sentence about it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Entry:
     """One run of a sweep.
 
     Attributes:
-        overrides: Its settings, by dotted config key.
-        folder: Where it is run.
-        state: "done", or what it lacks.
-        report: Its final report; None unless it is done.
+        overrides: Settings of the run, by dotted config key.
+        folder: Folder of the run.
+        state: "done", or how far the run is.
+        report: Final report; None unless the run is done.
     """
 
     overrides: Mapping[str, Any]
@@ -64,11 +64,14 @@ class Entry:
 
 
 def look_at(overrides: Mapping[str, Any], folder: epath.Path) -> Entry:
-    """Finds out how far a run is; whatever lies in its folder, this is an answer and no error.
+    """Finds out how far a run is; damaged files are reported in the state and raise nothing.
 
     Args:
-        overrides: The run's settings.
-        folder: Its folder.
+        overrides: Settings of the run, by dotted config key.
+        folder: Folder of the run.
+
+    Returns:
+        The run with its state and report.
     """
     try:
         report = read_report(folder)
@@ -79,10 +82,16 @@ def look_at(overrides: Mapping[str, Any], folder: epath.Path) -> Entry:
 
 
 def read_report(folder: epath.Path) -> Mapping[str, Any] | None:
-    """A run's final report; None if it has not ended.
+    """Reads a run's final report.
+
+    Args:
+        folder: Folder of the run.
+
+    Returns:
+        The report; None if the run has not ended.
 
     Raises:
-        DamagedFileError: There is one that cannot be used.
+        DamagedFileError: There is a report that cannot be used.
     """
     report = read_json(folder / "report.json")
     if report is None:
@@ -96,10 +105,16 @@ def read_report(folder: epath.Path) -> Mapping[str, Any] | None:
 
 
 def read_json(file: epath.Path) -> Any:
-    """The content of a JSON file; None if there is no such file.
+    """Reads a JSON file.
+
+    Args:
+        file: Path of the file.
+
+    Returns:
+        The content; None if there is no such file.
 
     Raises:
-        DamagedFileError: It cannot be read.
+        DamagedFileError: The file cannot be read, or holds null.
     """
     try:
         if not file.exists():
@@ -114,10 +129,14 @@ def read_json(file: epath.Path) -> Any:
 
 
 def write_whole(file: epath.Path, text: str) -> None:
-    """Writes a file whole or not at all, beside other processes that do the same.
+    """Writes a file completely or not at all, safely beside other processes that do the same.
+
+    Args:
+        file: Path of the file; its folder is created if missing.
+        text: New content.
 
     Raises:
-        TrainingError: It cannot be written.
+        TrainingError: The file cannot be written.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -127,19 +146,26 @@ def write_whole(file: epath.Path, text: str) -> None:
 
 
 def lines_of(entries: Sequence[Entry]) -> list[str]:
-    """The table for a terminal."""
+    """Formats the table for a terminal.
+
+    Args:
+        entries: The runs.
+
+    Returns:
+        Lines of the table, the heading first.
+    """
     return aligned(_shown(entries))
 
 
 def write_tables(entries: Sequence[Entry], root: epath.Path) -> None:
-    """Saves sweep.json and sweep.md.
+    """Writes sweep.json and sweep.md.
 
     Args:
         entries: The runs.
-        root: The folder of their folders.
+        root: Folder in which the runs' folders are.
 
     Raises:
-        TrainingError: They cannot be written.
+        TrainingError: The files cannot be written.
     """
     content = [dataclasses.asdict(entry) | {"folder": str(entry.folder)} for entry in entries]
     write_whole(root / "sweep.json", json.dumps(content, indent=1) + "\n")
@@ -149,14 +175,14 @@ def write_tables(entries: Sequence[Entry], root: epath.Path) -> None:
 
 
 def write_csv(entries: Sequence[Entry], file: epath.Path) -> None:
-    """Saves the table for other programs, in plain numbers.
+    """Writes the table as CSV with plain numbers, for other programs.
 
     Args:
         entries: The runs.
-        file: Where to.
+        file: File to write.
 
     Raises:
-        TrainingError: It cannot be written.
+        TrainingError: The file cannot be written.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -170,20 +196,20 @@ def write_csv(entries: Sequence[Entry], file: epath.Path) -> None:
 
 
 def _keys(entries: Sequence[Entry]) -> list[str]:
-    """What the runs differ in, in the order it appears."""
+    """Keys in which the runs differ, in the order of their first appearance."""
     return list(dict.fromkeys(key for entry in entries for key in entry.overrides))
 
 
 def _figures(entries: Sequence[Entry]) -> list[Figure]:
-    """The columns of figures, the primary metric's first."""
+    """Columns of figures, those of the primary metric first."""
     return [*_scores([entry.report for entry in entries if entry.report is not None]), *SPEED_UPS]
 
 
 def _scores(reports: Sequence[Mapping[str, Any]]) -> list[Figure]:
-    """Columns for every metric that any of the reports has, those that are primary in one first.
+    """Columns for every metric in any of the reports, those that are primary in one of them first.
 
     Raises:
-        DamagedFileError: What stands in the place of the metrics are none.
+        DamagedFileError: The metrics of a report are not a group of figures.
     """
     names: dict[str, bool] = {}
     for report in reports:
@@ -198,7 +224,7 @@ def _scores(reports: Sequence[Mapping[str, Any]]) -> list[Figure]:
 
 
 def _shown(entries: Sequence[Entry]) -> list[list[str]]:
-    """Rows of cells, the first as their head."""
+    """Rows of formatted cells, the first as their heading."""
     keys, figures = _keys(entries), _figures(entries)
     rows = [[*keys, *(figure.head for figure in figures), "state"]]
     for entry in entries:
@@ -209,10 +235,10 @@ def _shown(entries: Sequence[Entry]) -> list[list[str]]:
 
 
 def _value(report: Mapping[str, Any], figure: Figure) -> float | None:
-    """A number of a report; None if it has none.
+    """Number in a report; None if it has none.
 
     Raises:
-        DamagedFileError: What stands there is no number.
+        DamagedFileError: The value is not a finite number.
     """
     *groups, name = figure.path
     value = _group(report, groups).get(name)
@@ -228,10 +254,10 @@ def _value(report: Mapping[str, Any], figure: Figure) -> float | None:
 
 
 def _group(report: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:
-    """A group of figures in a report; empty if it has none.
+    """Group of figures in a report; empty if it has none.
 
     Raises:
-        DamagedFileError: What stands there is no group.
+        DamagedFileError: The value is not a group.
     """
     group: Any = report
     for depth, name in enumerate(path):
@@ -246,10 +272,10 @@ def _damaged(path: Sequence[str], value: Any) -> DamagedFileError:
 
 
 def _progress(folder: epath.Path) -> str:
-    """How far a run without a report is.
+    """Describes how far a run without a report is.
 
     Raises:
-        DamagedFileError: What it has written cannot be read.
+        DamagedFileError: What the run has written cannot be read.
     """
     config = read_json(folder / "config.json")
     if config is None:

@@ -1,4 +1,4 @@
-"""What runs train, and how they are judged: one small class for every kind of task."""
+"""What is trained and how it is judged: one small class for every kind of task."""
 
 from smarttrim_jax.data.language import Language
 from smarttrim_jax.experiment import ExperimentConfig
@@ -12,19 +12,22 @@ from smarttrim_jax.tasks.retrieval import Pairs
 TASKS: Registry[type[Task]] = Registry(
     "kind of task", {"classes": Classes, "answers": Answers, "captions": Captions, "retrieval": Pairs}
 )
-"""The kinds of tasks, as `ModelConfig.tasks` calls them."""
+"""The classes of tasks, by the kind that `ModelConfig.tasks` names."""
 
 __all__ = ["TASKS", "Captions", "Choice", "ChoosingTask", "Task", "make_task"]
 
 
 def make_task(config: ExperimentConfig, language: Language) -> Task:
-    """The task of a run.
+    """Creates the task that a run trains.
 
     Args:
-        config: Run configuration, its sizes fitted to the data.
-        language: The words of its texts and its answers.
+        config: Run configuration; sizes that depend on the data must be resolved (see `ModelConfig.fit_to`).
+        language: Tokenizer of the texts and names of the answers.
+
+    Returns:
+        The task of the kind that the model's configuration names for `config.task`.
 
     Raises:
-        ConfigError: settings that the task cannot be trained with.
+        ConfigError: The task cannot be trained with these settings.
     """
     return TASKS.find(config.model.tasks[config.task])(config, language)

@@ -1,4 +1,4 @@
-"""Answers that a decoder writes: BLIP's visual question answering."""
+"""Answers that a decoder writes: visual question answering with BLIP."""
 
 from typing import Any
 
@@ -20,13 +20,15 @@ from smarttrim_jax.tasks.base import Batch, Choice, ChoosingTask, model_inputs
 from smarttrim_jax.trimming.gates import Trim
 
 RANKED = 128
-"""Answers of the list that are read to their end, the likeliest by their first word."""
+"""Number of answers scored in full, chosen by their first word; k_test of the official BLIP evaluation."""
 
 
 class Answers(ChoosingTask):
-    """The right answer is read word by word in training; in evaluation all answers of the data set are ranked.
+    """Visual question answering with a decoder: training scores the right answer, evaluation ranks all answers.
 
-    MACs are those of image, question and one answer: in training the right one, in evaluation the first in rank.
+    The decoder learns the right answer word by word. In evaluation every answer of the data set is a candidate. The
+    MACs of an example are those of image, question and one answer: the right answer in training, the best ranked one
+    in evaluation.
     """
 
     reads_answers = True
@@ -40,7 +42,16 @@ class Answers(ChoosingTask):
         self._ids, self._mask = ids[:, :longest], mask[:, :longest]
 
     def begin_pass(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> Prefix:
-        """What both passes have in common; see `Task.begin_pass`."""
+        """Encodes what both passes share of image and question; see `Task.begin_pass`.
+
+        Args:
+            params: The model's parameters.
+            batch: Batch of the data pipeline.
+            key: Random key of the full pass; None for a deterministic pass.
+
+        Returns:
+            The state behind the layers that never trim.
+        """
         return self._bind(params).prefix(*model_inputs(self.config, batch), key=split_key(key, 2)[0])
 
     def run(
@@ -53,29 +64,78 @@ class Answers(ChoosingTask):
         key: jax.Array | None = None,
         full: Any = None,
     ) -> Output:
-        """One pass over a batch; see `Task.run`."""
+        """Encodes the questions and decodes the right answers; see `Task.run`.
+
+        Args:
+            params: The model's parameters.
+            batch: Batch of the data pipeline; `label` `[batch]` selects the answers.
+            begun: Result of `begin_pass`.
+            trim: How the trimmers decide; None runs at full capacity.
+            key: Random key of this pass; None for a deterministic pass.
+            full: Ignored; the passes share no random choices.
+
+        Returns:
+            Output whose `logits["answer"]` are `[batch, 1, tokens, words]`: one answer per question.
+        """
         module, keys = self._bind(params), split_key(key, 2)
         questions = module.finish(begun, trim=trim, key=keys[0])
         return module.decode(questions, *self._texts(batch["label"]), trim=trim, key=keys[1])
 
     def loss(self, output: Output, batch: Batch, given: None) -> Float[Array, ""]:
-        """The task's loss of a pass; see `Task.loss`."""
+        """Computes BLIP's answer loss with one answer of weight 1 per question; see `Task.loss`.
+
+        Args:
+            output: A pass of `run`.
+            batch: The batch that the pass is of.
+            given: Always None.
+
+        Returns:
+            Scalar loss: the summed cross-entropy of the words of an answer, as weighted mean over the batch.
+        """
         ids, mask = self._texts(batch["label"])
         losses = answer_loss(output.logits["answer"], ids, mask, jnp.ones(ids.shape[:2], jnp.float32))
         return weighted_mean(losses, batch["weight"])
 
     def distance(self, full: Output, trimmed: Output, batch: Batch, given: None) -> Float[Array, ""]:
-        """How far the trimmed pass is from the full one; see `Task.distance`."""
+        """Compares both passes word by word over the right answer; see `Task.distance`.
+
+        Args:
+            full: The pass at full capacity, the teacher.
+            trimmed: The trimmed pass, the student.
+            batch: The batch that both passes are of.
+            given: Always None.
+
+        Returns:
+            Scalar distance: summed over the words of an answer, as weighted mean over the batch.
+        """
         teacher, student, (_, mask) = full.logits["answer"], trimmed.logits["answer"], self._texts(batch["label"])
         distances = sequence_distillation(teacher, student, mask, self.config.objective.temperature)
         return weighted_mean(distances[:, 0], batch["weight"])
 
     def accuracy(self, output: Output, batch: Batch) -> Float[Array, ""]:
-        """The share of answers that greedy search writes."""
+        """Measures how many answers greedy decoding would write without an error.
+
+        Args:
+            output: A pass of `run`.
+            batch: The batch that the pass is of.
+
+        Returns:
+            Scalar share of questions all of whose answer's words are the likeliest ones.
+        """
         return jnp.mean(word_accuracy(output.logits["answer"], *self._texts(batch["label"])) == 1)
 
     def choose(self, params: Params, output: Output, trim: Trim | None) -> Choice:
-        """The first in rank, and its probability among those that were read to their end."""
+        """Ranks all answers and chooses the best; see `ChoosingTask.choose`.
+
+        Args:
+            params: The model's parameters.
+            output: The encoded questions.
+            trim: How the trimmers decide in the decoder; None for full capacity.
+
+        Returns:
+            The best ranked answers. A probability is relative to the candidates that were scored in full (at most
+            `RANKED`).
+        """
         module, answers = self._bind(params), (jnp.asarray(self._ids), jnp.asarray(self._mask))
         order, likelihoods = module.rank(output, *answers, RANKED, trim=trim)
         best = order[:, 0]
@@ -86,5 +146,5 @@ class Answers(ChoosingTask):
         return self.model.bind(params)
 
     def _texts(self, labels: Int[Array, " batch"]) -> tuple[Array, Array]:
-        """Ids and mask of one answer to every question, `[batch, 1, tokens]`."""
+        """Looks up token ids and mask of the answers with these numbers, each `[batch, 1, tokens]`."""
         return jnp.asarray(self._ids)[labels][:, None], jnp.asarray(self._mask)[labels][:, None]

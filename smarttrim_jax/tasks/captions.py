@@ -1,4 +1,4 @@
-"""Texts that a decoder writes about images: BLIP's captions."""
+"""Texts that a decoder writes about images: captions with BLIP."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,11 +18,13 @@ from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 
 class Captions(Task):
-    """The text of every example, word by word; captions are written for the metrics that need them.
+    """Captioning: the text of every example is predicted word by word.
+
+    Captions are written only for metrics that need them (`caption` is computed on demand).
 
     Attributes:
-        text: encodes and writes texts.
-        prompt: ids that every text begins with.
+        text: Tokenizer that encodes texts and decodes ids.
+        prompt: Token ids that every text begins with, [DEC] first, `[prompt tokens]`.
     """
 
     metrics = ("word_accuracy",)
@@ -33,35 +35,90 @@ class Captions(Task):
         self.text, self.prompt = language.text, np.array([language.text.id_of("[DEC]")])
         if config.data.prompt:
             ids, mask = language.text.encode(config.data.prompt)
-            self.prompt = ids[: mask.sum() - 1]  # without the end
+            self.prompt = ids[: mask.sum() - 1]  # Without the end token.
 
     def loss(self, output: Output, batch: Batch, given: None) -> Float[Array, ""]:
-        """The task's loss of a pass; see `Task.loss`."""
+        """Computes BLIP's caption loss; see `Task.loss`.
+
+        Args:
+            output: A pass whose `logits["caption"]` are `[batch, tokens, words]`.
+            batch: The batch that the pass is of.
+            given: Always None.
+
+        Returns:
+            Scalar loss: mean cross-entropy over all words of the batch that follow the prompt.
+        """
         mask = batch["text_mask"] * batch["weight"][:, None]
         return caption_loss(output.logits["caption"], batch["text_ids"], mask, len(self.prompt))
 
     def distance(self, full: Output, trimmed: Output, batch: Batch, given: None) -> Float[Array, ""]:
-        """How far the trimmed pass is from the full one; see `Task.distance`."""
+        """Compares both passes word by word; see `Task.distance`.
+
+        Args:
+            full: The pass at full capacity, the teacher.
+            trimmed: The trimmed pass, the student.
+            batch: The batch that both passes are of.
+            given: Always None.
+
+        Returns:
+            Scalar distance: mean over all words of the batch that follow the prompt.
+        """
         scored = self._scored(batch) * batch["weight"][:, None]
         teacher, student = full.logits["caption"], trimmed.logits["caption"]
         distances = sequence_distillation(teacher, student, scored, self.config.objective.temperature)
         return jnp.sum(distances) / jnp.maximum(jnp.sum(scored), 1)
 
     def accuracy(self, output: Output, batch: Batch) -> Float[Array, ""]:
-        """How well a training pass does; see `Task.accuracy`."""
+        """Measures the share of words predicted right, averaged over the captions of the batch.
+
+        Args:
+            output: A pass whose `logits["caption"]` are `[batch, tokens, words]`.
+            batch: The batch that the pass is of.
+
+        Returns:
+            Scalar share in 0..1.
+        """
         return jnp.mean(self._right(output, batch))
 
     def judge(self, params: Params, output: Output, batch: Batch, trim: Trim | None) -> tuple[Rows, TrimRecord]:
-        """What the metrics need of every example; see `Task.judge`."""
+        """Measures the words predicted right of every example; see `Task.judge`.
+
+        Args:
+            params: The model's parameters.
+            output: Output whose `logits["caption"]` are `[batch, tokens, words]`.
+            batch: Batch of the data pipeline.
+            trim: How the trimmers decided; None for full capacity.
+
+        Returns:
+            Rows `right_words` `[batch]` and `text_ids` `[batch, tokens]`, and the record of the output.
+        """
         return {"right_words": self._right(output, batch), "text_ids": batch["text_ids"]}, output.record
 
     def more_rows(self, params: Params, batch: Batch, trim: Trim | None) -> Rows:
-        """What only some metrics need of every example; see `Task.more_rows`."""
+        """Writes captions; see `Task.more_rows`.
+
+        Args:
+            params: The model's parameters.
+            batch: Batch of the data pipeline; only `image` is read.
+            trim: How the trimmers decide; None for full capacity.
+
+        Returns:
+            Row `caption_ids`: token ids of the written captions, prompt included, `[batch, tokens]`.
+        """
         images, *_ = model_inputs(self.config, batch)
         return {"caption_ids": self.write(params, images, trim).ids}
 
     def named_values(self, rows: Rows) -> tuple[NamedValues, NamedValues]:
-        """Outputs `right_words` (their share) and, on demand, `caption`; target `caption`; without the prompt."""
+        """Decodes captions for the metrics, without the prompt; see `Task.named_values`.
+
+        Args:
+            rows: NumPy arrays `right_words` `[examples]`, `text_ids` `[examples, tokens]` and, if asked for,
+                `caption_ids` `[examples, tokens]`.
+
+        Returns:
+            Outputs `right_words` (share of words predicted right) and, on demand, `caption` (texts); target `caption`
+            (texts).
+        """
         outputs = {"right_words": rows["right_words"]}
         if "caption_ids" in rows:
             outputs["caption"] = self._behind_prompt(rows["caption_ids"])
@@ -69,12 +126,15 @@ class Captions(Task):
         return NamedValues("output", outputs, self.on_demand), NamedValues("target", targets)
 
     def write(self, params: Params, images: Float[Array, "batch images size size 3"], trim: Trim | None) -> Generated:
-        """Writes captions greedily, from images whose closed tokens are masked.
+        """Writes captions by greedy search, with padded execution: closed tokens are masked.
 
         Args:
-            params: of the model.
-            images: normalised.
-            trim: how the trimmers decide; None runs at full capacity.
+            params: The model's parameters.
+            images: Normalised images, `[batch, images, size, size, 3]`.
+            trim: How the trimmers decide; None runs at full capacity.
+
+        Returns:
+            The written token ids, at most `data.text_length` per caption including the prompt.
         """
         text, length = self.text, self.config.data.text_length
         wanted = GenerationConfig(eos_id=text.end_id, pad_id=text.pad_id, max_length=length)
@@ -82,7 +142,14 @@ class Captions(Task):
         return write_captions(self.model.bind(params), images, prompt, wanted, trim=trim)
 
     def right_answer(self, example: Batch) -> str:
-        """What should be answered to an example; see `Task.right_answer`."""
+        """Decodes the reference text of the example; see `Task.right_answer`.
+
+        Args:
+            example: Arrays of one example; `text_ids` is read.
+
+        Returns:
+            The text of the example.
+        """
         return self.text.written(np.asarray(example["text_ids"]))
 
     def _behind_prompt(self, ids: Int[np.ndarray, "examples tokens"]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Classes: METER's heads, and BLIP that judges statements."""
+"""Classification: METER's task heads, and BLIP's head for statements about two images (NLVR2)."""
 
 from typing import Any
 
@@ -16,9 +16,10 @@ from smarttrim_jax.trimming.gates import Trim
 
 
 class Classes(ChoosingTask):
-    """A label, or several that count differently, by the logits of the task's name.
+    """Classification by the logits of the head that has the task's name.
 
-    Accuracy is the share of right first choices.
+    Targets are one label per example, or several answers with weights (VQA's soft scores). Accuracy is the share of
+    examples whose likeliest class is the label.
     """
 
     reads_answers = True
@@ -28,7 +29,17 @@ class Classes(ChoosingTask):
         self.choices = language.answer_names
 
     def loss(self, output: Any, batch: Batch, given: None) -> Float[Array, ""]:
-        """The task's loss of a pass; see `Task.loss`."""
+        """Computes the loss `objective.loss` over the classes; see `Task.loss`.
+
+        Args:
+            output: A pass whose `logits[task]` are `[batch, classes]`.
+            batch: The batch that the pass is of. With `answer_ids` and `answer_weights` `[batch, answers]` the
+                targets are soft; otherwise `label` `[batch]` is the target.
+            given: Always None.
+
+        Returns:
+            Scalar loss, the weighted mean over the batch.
+        """
         kind = self.config.objective.loss
         logits = self._logits(output)
         if "answer_ids" in batch:
@@ -39,17 +50,44 @@ class Classes(ChoosingTask):
         return weighted_mean(losses, batch["weight"])
 
     def distance(self, full: Any, trimmed: Any, batch: Batch, given: None) -> Float[Array, ""]:
-        """How far the trimmed pass is from the full one; see `Task.distance`."""
+        """Distils the full pass's logits into the trimmed pass; see `Task.distance`.
+
+        Args:
+            full: The pass at full capacity, the teacher.
+            trimmed: The trimmed pass, the student.
+            batch: The batch that both passes are of.
+            given: Always None.
+
+        Returns:
+            Scalar distance at temperature `objective.temperature`, the weighted mean over the batch.
+        """
         objective = self.config.objective
         logits = self._logits(full), self._logits(trimmed)
         return weighted_mean(distillation_loss(objective.loss, *logits, objective.temperature), batch["weight"])
 
     def accuracy(self, output: Any, batch: Batch) -> Float[Array, ""]:
-        """How well a training pass does; see `Task.accuracy`."""
+        """Measures the share of examples whose likeliest class is the label.
+
+        Args:
+            output: A pass whose `logits[task]` are `[batch, classes]`.
+            batch: The batch that the pass is of.
+
+        Returns:
+            Scalar share in 0..1.
+        """
         return jnp.mean(jnp.argmax(self._logits(output), axis=-1) == batch["label"])
 
     def choose(self, params: Params, output: Any, trim: Trim | None) -> Choice:
-        """The choice for every example; see `ChoosingTask.choose`."""
+        """Chooses the likeliest class; see `ChoosingTask.choose`.
+
+        Args:
+            params: Ignored; the output has the logits.
+            output: Output whose `logits[task]` are `[batch, classes]`.
+            trim: Ignored; the output has been trimmed already.
+
+        Returns:
+            The likeliest classes with their softmax probabilities, and the record of the output.
+        """
         probabilities = jax.nn.softmax(self._logits(output))
         return Choice(jnp.argmax(probabilities, axis=-1), jnp.max(probabilities, axis=-1), output.record)
 

@@ -1,4 +1,4 @@
-"""Images and texts that belong together: BLIP's retrieval."""
+"""Image-text retrieval with BLIP: contrastive learning and matching of pairs."""
 
 import dataclasses
 from typing import Any
@@ -38,16 +38,16 @@ CHOICES = ("no match", "match")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PairsPass:
-    """What a training pass gives.
+    """Result of one training pass over the pairs of a batch.
 
     Attributes:
-        images: features, of length 1.
-        texts: features, of length 1.
-        matches: logits (no match, match) of the right pairs, every text with a wrong image, every image with a wrong
-            text.
-        negatives: the rows of the wrong images and of the wrong texts.
-        temperature: of the similarities.
-        record: of the right pairs alone: what finding a pair costs.
+        images: Image features, normalised to length 1, `[batch, features]`.
+        texts: Text features, normalised to length 1, `[batch, features]`.
+        matches: Logits (no match, match), `[3, batch, 2]`: of the right pairs, of every text with a wrong image, and
+            of every image with a wrong text.
+        negatives: Rows of the batch that hold the wrong images and the wrong texts, each `[batch]`.
+        temperature: Learned temperature of the similarities, a scalar.
+        record: Gates of the right pairs only, so that the cost is that of one pair per example.
     """
 
     images: Float[Array, "batch features"]
@@ -61,13 +61,13 @@ class PairsPass:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Momentum:
-    """What the momentum model says about a batch.
+    """What the momentum model gives for a batch.
 
     Attributes:
-        images: features, of length 1.
-        texts: features, of length 1.
-        queue: features of earlier batches.
-        alpha: its share of the targets.
+        images: Image features, normalised to length 1, `[batch, features]`.
+        texts: Text features, normalised to length 1, `[batch, features]`.
+        queue: Features of earlier batches.
+        alpha: Share of the momentum model's similarities in the contrastive targets, a scalar.
     """
 
     images: Float[Array, "batch features"]
@@ -77,10 +77,10 @@ class Momentum:
 
 
 class Pairs(ChoosingTask):
-    """Contrast between images and texts, and matching of pairs with hard negatives; labels say what belongs together.
+    """Image-text contrastive learning, and matching of pairs with hard negatives; equal labels belong together.
 
-    The training state carries the momentum model, which has no trimmers, and the queue. Recall is over the whole
-    split by the features' similarity; equal labels are right.
+    The training state carries the momentum model, which has no trimmers, and the queue of its features. Recall is
+    measured over the whole split by the similarity of features; every candidate of an equal label counts as right.
     """
 
     metrics = ("recall",)
@@ -92,17 +92,33 @@ class Pairs(ChoosingTask):
         self._start_alone = language.text.own_start_id
 
     def initial(self, params: Params) -> TaskState:
-        """What the training state carries for the task; see `Task.initial`."""
+        """Creates the momentum model and an empty queue; see `Task.initial`.
+
+        Args:
+            params: The model's initial parameters, which the momentum model starts from.
+
+        Returns:
+            Entries `momentum` (parameters without trimmers) and `queue` (of `retrieval.queue_size` features).
+        """
         key = jax.random.fold_in(jax.random.key(self.config.seed), 1)
         width = params["text_projection"]["kernel"].shape[-1]
         return {
-            # Copies: parameters and state are given away at every step, each once.
+            # Copies: every step donates the buffers of its state, and no buffer can be donated twice.
             "momentum": jax.tree.map(jnp.copy, _without_trimmers(params)),
             "queue": empty_queue(key, self.config.retrieval.queue_size, width),
         }
 
     def begin(self, state: TaskState, batch: Batch) -> tuple[Momentum, TaskState]:
-        """The momentum model a step further, its features of the batch, and the queue with them."""
+        """Updates the momentum model, computes its features of the batch and appends them to the queue.
+
+        Args:
+            state: Whole training state, with `params`, `step`, `momentum` and `queue`.
+            batch: Batch of the data pipeline.
+
+        Returns:
+            The momentum model's features of this batch with the queue before it, and the next entries `momentum` and
+            `queue`. `alpha` rises linearly over the first `retrieval.alpha_fraction` of all steps.
+        """
         wanted, params = self.config.retrieval, _without_trimmers(state["params"])
         momentum = momentum_update(state["momentum"], params, wanted.momentum)
         module: BlipRetrieval = self._plain.bind(momentum)
@@ -114,11 +130,27 @@ class Pairs(ChoosingTask):
         return Momentum(images, texts, state["queue"], alpha), {"momentum": momentum, "queue": queue}
 
     def bounded(self, params: Params) -> Params:
-        """The parameters with the temperature within its bounds."""
+        """Keeps the learned temperature within its bounds; see `objectives.retrieval.bounded_temperature`.
+
+        Args:
+            params: The model's updated parameters.
+
+        Returns:
+            The parameters with the temperature clipped.
+        """
         return params | {"temperature": bounded_temperature(params["temperature"])}
 
     def begin_pass(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> tuple[Prefix, Prefix]:
-        """The images' part and the texts'."""
+        """Computes the layers that never trim, for images and texts apart; see `Task.begin_pass`.
+
+        Args:
+            params: The model's parameters.
+            batch: Batch of the data pipeline.
+            key: Random key of the full pass; None for a deterministic pass.
+
+        Returns:
+            The state of the image encoder and that of the text encoder (texts read without an image).
+        """
         module, keys = self._bind(params), split_key(key, 4)
         images = module.image_prefix(self._images(batch), key=keys[0])
         return images, module.text_prefix(*self._texts_alone(batch), key=keys[1])
@@ -133,7 +165,19 @@ class Pairs(ChoosingTask):
         key: jax.Array | None = None,
         full: PairsPass | None = None,
     ) -> PairsPass:
-        """One pass over a batch; see `Task.run`."""
+        """Encodes images and texts, selects hard negatives and scores the pairs; see `Task.run`.
+
+        Args:
+            params: The model's parameters.
+            batch: Batch of the data pipeline.
+            begun: Result of `begin_pass`.
+            trim: How the trimmers decide; None runs at full capacity.
+            key: Random key of this pass (dropout, sampled gates, negatives); None for a deterministic pass.
+            full: The pass at full capacity whose negatives are reused; None draws negatives.
+
+        Returns:
+            Features, matching logits, negatives and record of the pass.
+        """
         module, keys, temperature = self._bind(params), split_key(key, 4), params["temperature"]
         ids, mask = batch["text_ids"], batch["text_mask"]
         image = module.finish_images(begun[0], trim=trim, key=keys[0])
@@ -152,7 +196,16 @@ class Pairs(ChoosingTask):
         return PairsPass(image.features, text.features, matches, negatives, temperature, record)
 
     def loss(self, output: PairsPass, batch: Batch, given: Momentum) -> Float[Array, ""]:
-        """The task's loss of a pass; see `Task.loss`."""
+        """Adds the contrastive loss and the matching loss, as BLIP does; see `Task.loss`.
+
+        Args:
+            output: A pass of `run`.
+            batch: The batch that the pass is of.
+            given: Features of the momentum model for this batch.
+
+        Returns:
+            Scalar loss, the weighted mean over the batch.
+        """
         contrast = itc_loss(
             output.images,
             output.texts,
@@ -166,7 +219,18 @@ class Pairs(ChoosingTask):
         return weighted_mean(contrast + itm_loss(*output.matches), batch["weight"])
 
     def distance(self, full: PairsPass, trimmed: PairsPass, batch: Batch, given: Momentum) -> Float[Array, ""]:
-        """How far the trimmed pass is from the full one; see `Task.distance`."""
+        """Distils similarity rows and matching probabilities of the full pass; see `Task.distance`.
+
+        Args:
+            full: The pass at full capacity, the teacher.
+            trimmed: The trimmed pass with the same negatives, the student.
+            batch: The batch that both passes are of.
+            given: Features of the momentum model for this batch, the candidates of the similarity rows.
+
+        Returns:
+            Scalar distance, the weighted mean over the batch; the matching part is averaged over the three kinds of
+            pairs.
+        """
         softness = self.config.objective.temperature
         rows = row_distillation(
             (full.images, full.texts),
@@ -181,12 +245,31 @@ class Pairs(ChoosingTask):
         return weighted_mean(rows + jnp.mean(matches, axis=0), batch["weight"])
 
     def accuracy(self, output: PairsPass, batch: Batch) -> Float[Array, ""]:
-        """The share of images whose likeliest text of the batch belongs to them."""
+        """Measures the share of images whose most similar text of the batch belongs to them.
+
+        Args:
+            output: A pass of `run`.
+            batch: The batch that the pass is of.
+
+        Returns:
+            Scalar share in 0..1.
+        """
         found = jnp.argmax(output.images @ output.texts.T, axis=1)
         return jnp.mean(batch["label"][found] == batch["label"])
 
     def judge(self, params: Params, output: Output, batch: Batch, trim: Trim | None) -> tuple[Rows, TrimRecord]:
-        """What the metrics need of every example; see `Task.judge`."""
+        """Computes the features that recall compares; see `Task.judge`.
+
+        Args:
+            params: The model's parameters.
+            output: Output of the model's call; the features of the image are read from its state.
+            batch: Batch of the data pipeline.
+            trim: How the trimmers decided; None for full capacity.
+
+        Returns:
+            Rows `images` and `texts` `[batch, features]` and `label` `[batch]`; the record of the pair and of the
+            text encoded without its image.
+        """
         module = self._bind(params)
         text = module.encode_texts(*self._texts_alone(batch), trim=trim)
         rows = {
@@ -197,17 +280,40 @@ class Pairs(ChoosingTask):
         return rows, output.record | text.record
 
     def named_values(self, rows: Rows) -> tuple[NamedValues, NamedValues]:
-        """Outputs `image_features` and `text_features`; target `label`."""
+        """Names the features for the metrics; see `Task.named_values`.
+
+        Args:
+            rows: NumPy arrays `images` and `texts` `[examples, features]` and `label` `[examples]`.
+
+        Returns:
+            Outputs `image_features` and `text_features`; target `label`.
+        """
         outputs = {"image_features": rows["images"], "text_features": rows["texts"]}
         return NamedValues("output", outputs, self.on_demand), NamedValues("target", {"label": rows["label"]})
 
     def choose(self, params: Params, output: Output, trim: Trim | None) -> Choice:
-        """Whether image and text match."""
+        """Decides whether image and text match; see `ChoosingTask.choose`.
+
+        Args:
+            params: Ignored; the output has the logits.
+            output: Output whose `logits["itm"]` are `[batch, 2]` (no match, match).
+            trim: Ignored; the output has been trimmed already.
+
+        Returns:
+            The likelier of the two choices with its probability, and the record of the output.
+        """
         probabilities = jax.nn.softmax(output.logits["itm"])
         return Choice(jnp.argmax(probabilities, axis=-1), jnp.max(probabilities, axis=-1), output.record)
 
     def right_answer(self, example: Batch) -> str:
-        """What should be answered to an example; see `Task.right_answer`."""
+        """Returns "match", since every example of the data is a right pair; see `Task.right_answer`.
+
+        Args:
+            example: Ignored.
+
+        Returns:
+            The second of the choices, "match".
+        """
         return CHOICES[1]
 
     def _bind(self, params: Params) -> BlipRetrieval:
@@ -217,15 +323,17 @@ class Pairs(ChoosingTask):
         return normalize(batch["image"], self.config.pixels)
 
     def _texts_alone(self, batch: Batch) -> tuple[Array, Array]:
-        """Ids and mask of the texts as they begin where no image is read."""
+        """Token ids and mask of the texts with the start token of the plain text encoder, each `[batch, tokens]`."""
         return batch["text_ids"].at[:, 0].set(self._start_alone), batch["text_mask"]
 
 
 def _without_trimmers(params: Params) -> Params:
+    """Parameters of the model without those of its trimmers, which the momentum model does not have."""
     return {name: part for name, part in params.items() if name != "trimmers"}
 
 
 def _first_rows(record: TrimRecord, rows: int) -> TrimRecord:
+    """The part of a record that belongs to the first rows of a batch."""
     gates: GatesByKey = jax.tree.map(lambda gate: gate[:, :rows], record.gates)
     present: dict[GateKey, Any] = jax.tree.map(lambda there: there[:rows], record.present)
     return TrimRecord(gates, present)

@@ -1,4 +1,4 @@
-"""A run's task and batches where its data is not: to compile or time its programs."""
+"""Task and batches of a run without its data, to compile or time its programs."""
 
 from typing import Any
 
@@ -15,7 +15,19 @@ from smarttrim_jax.tasks import Task, make_task
 def abstract_batch(
     config: ExperimentConfig, size: int, sharding: NamedSharding | None = None
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of a batch of `data.pipeline.train_iterator` with single answers, split as given."""
+    """Describes the arrays of a training batch without allocating them.
+
+    The batch is one of `data.pipeline.train_iterator` for a data set with a single answer per example.
+
+    Args:
+        config: Run configuration; gives the number of images, their size and the text length.
+        size: Number of examples of the batch.
+        sharding: Sharding of every array; None for the default.
+
+    Returns:
+        Shape and dtype by name: `image` uint8 `[size, images, side, side, 3]`, `text_ids` and `text_mask` int32
+        `[size, tokens]`, `label` and `index` int32 `[size]`, `weight` float32 `[size]`.
+    """
     images, side, length = config.model.images, config.data.image_size, config.data.text_length
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {
         "image": ((size, images, side, side, 3), jnp.uint8),
@@ -29,10 +41,16 @@ def abstract_batch(
 
 
 def task_without_data(config: ExperimentConfig) -> Task:
-    """The task of a run whose sizes are all given.
+    """Creates the task of a run with a synthetic vocabulary and synthetic answers.
+
+    Args:
+        config: Run configuration whose sizes are all given.
+
+    Returns:
+        The task, with numbers as its words and as the names of its answers.
 
     Raises:
-        ConfigError: a size is left to the data.
+        ConfigError: The vocabulary size or the number of outputs is 0, which leaves it to the data.
     """
     outputs = config.model.outputs(config.task)
     answers = 2 if outputs is None else outputs

@@ -1,1 +1,1 @@
-"""Runs: tasks, steps, the loop, sharding, checkpoints, a run's folder, and its evaluation."""
+"""Training: steps, the loop, the optimizer, checkpoints, a run's folder, and the run from start to report."""

@@ -1,8 +1,8 @@
-"""The list of a checkpoint's files on a disk: whether all are there, as they were written.
+"""The list of a checkpoint's files on a disk, by which missing and changed files are found.
 
-The list is written when the files are complete and before the checkpoint gets its name, so that it is there whenever
-the checkpoint is. Buckets check their own objects, and reading these again would cost as much as loading them:
-checkpoints in buckets have no list.
+The list is written when the files are complete and before the checkpoint gets its final name, so that it exists
+whenever the checkpoint does. Buckets check their own objects, and reading these again would cost as much as loading
+them: checkpoints in buckets have no list.
 """
 
 import os
@@ -18,48 +18,59 @@ CHECKPOINT_METADATA = "_CHECKPOINT_METADATA"
 COMMITTED = "commit_success.txt"
 
 _KEY = "size and crc32"
-# Orbax writes these after the list; the first holds a digest of its own.
+# Orbax writes these after the list. The first holds a digest of its own content.
 _UNLISTED = (CHECKPOINT_METADATA, COMMITTED, LIST)
 _BLOCK = 2**20
 
 
 def list_files(folder: str) -> None:
-    """Adds the list to a checkpoint on a disk that is complete but for its name.
+    """Writes the list of files into a checkpoint on a disk that is complete except for its final name.
+
+    Args:
+        folder: Folder of the checkpoint under its temporary name.
 
     Raises:
-        OSError: The checkpoint cannot be read, or the list not be written.
+        OSError: The checkpoint cannot be read, or the list cannot be written.
     """
     write_json(os.path.join(folder, LIST), {_KEY: dict(_measured(folder))})
 
 
 def has_list(path: str) -> bool:
-    """Whether a checkpoint lists its files."""
+    """Tells whether a checkpoint has a list of its files.
+
+    Args:
+        path: Folder of one checkpoint, on a disk or in a bucket.
+
+    Returns:
+        True if there is a list; never in a bucket.
+    """
     return not in_bucket(path) and os.path.exists(os.path.join(path, LIST))
 
 
 def misfits(path: str, part: str = "") -> list[str]:
-    """The listed files that a checkpoint lacks, or that have another size; their content is not read.
+    """Finds listed files that are missing or have another size; contents are not read.
 
     Args:
-        path: One checkpoint with a list.
-        part: Folder in it that is looked at; all by default.
+        path: Folder of one checkpoint with a list.
+        part: Subfolder to look at; "" for the whole checkpoint.
 
     Returns:
-        Their names. None where the list itself is damaged: arrays have digests too.
+        Names of the files, relative to the checkpoint. Empty where the list itself is damaged, since the arrays are
+        checked by digests of their own.
     """
     listed = _listed(path).items()
     return [name for name, known in listed if known and name.startswith(part) and not _has_size(path, name, known[0])]
 
 
 def changed_files(path: str, part: str = "") -> list[str]:
-    """The files of a checkpoint that are missing, added, or not as they were written.
+    """Finds files of a checkpoint that are missing, added, or different from what was written.
 
     Args:
-        path: One checkpoint with a list.
-        part: Folder in it that is looked at; all by default.
+        path: Folder of one checkpoint with a list.
+        part: Subfolder to look at; "" for the whole checkpoint.
 
     Returns:
-        Their names.
+        Sorted names of the files, relative to the checkpoint; the list's own name where the list is damaged.
     """
     known, have = _listed(path), dict(_measured(path, part))
     names = {name for name in known if name.startswith(part)} | have.keys()
@@ -67,7 +78,7 @@ def changed_files(path: str, part: str = "") -> list[str]:
 
 
 def _listed(path: str) -> dict[str, Any]:
-    """The list; of itself alone where it is damaged."""
+    """Reads the list: size and checksum by file name. Where it is damaged, its only entry is its own name."""
     try:
         listed = read_json(os.path.join(path, LIST), "")[_KEY]
         is_list = all(isinstance(known, list) and len(known) == 2 for known in listed.values())
@@ -82,7 +93,7 @@ def _has_size(path: str, name: str, size: int) -> bool:
 
 
 def _measured(path: str, part: str = "") -> Iterator[tuple[str, list[int]]]:
-    """Size and checksum of every file of a checkpoint by its name."""
+    """Yields the name of every file of a checkpoint, with its size in bytes and its CRC-32."""
     for parent, _, names in os.walk(os.path.join(path, part)):
         for name in sorted(names):
             file = os.path.join(parent, name)

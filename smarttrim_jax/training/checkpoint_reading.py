@@ -1,4 +1,4 @@
-"""Reading checkpoints: which there are, what they hold, and whether it fits."""
+"""Reading checkpoints: which exist, what they hold, and whether they fit a model."""
 
 import contextlib
 import logging
@@ -23,37 +23,65 @@ _BESIDE = ("data_state", "metadata")
 
 
 class DamagedCheckpointError(CheckpointError):
-    """A checkpoint whose files cannot be read, or do not hold what was saved."""
+    """The files of a checkpoint cannot be read, or do not hold what was saved."""
 
 
 def absolute_path(directory: str | os.PathLike[str]) -> ocp.path.Path:
-    """The directory as Orbax wants it: absolute on a disk, untouched in a bucket (`gs://...`)."""
+    """Converts a directory to the form that Orbax expects.
+
+    Args:
+        directory: Folder on a disk, or address in a bucket (`gs://...`).
+
+    Returns:
+        The absolute path on a disk; the unchanged address in a bucket.
+    """
     name = os.fspath(directory)
     return ocp.path.Path(name if "://" in name else os.path.abspath(name))
 
 
 def saved_steps(directory: str | os.PathLike[str]) -> dict[int, str]:
-    """The path of each complete checkpoint by its step, the earliest first."""
+    """Lists the complete checkpoints of a folder.
+
+    Args:
+        directory: Folder of the checkpoints; it need not exist.
+
+    Returns:
+        Path of each complete checkpoint by its step, the earliest first.
+    """
     root = absolute_path(directory)
     if not root.exists():
         return {}
-    # Orbax's own listing reads every checkpoint's metadata, and fails on the first that is damaged.
+    # Orbax's own listing reads the metadata of every checkpoint, and fails on the first damaged one.
     paths = {int(entry.name): entry for entry in root.iterdir() if is_step_name(entry.name) and entry.is_dir()}
-    # In a bucket nothing can be renamed: there a file says that a checkpoint is complete.
+    # Nothing can be renamed in a bucket. There a file marks a checkpoint as complete.
     complete = {step: path for step, path in paths.items() if not in_bucket(path) or (path / COMMITTED).exists()}
     return {step: str(complete[step]) for step in sorted(complete)}
 
 
 def is_step_name(name: str) -> bool:
-    """Whether a checkpoint of some step has this name."""
+    """Tells whether a name is that of a checkpoint: a step number without leading zeros.
+
+    Args:
+        name: Name of a folder entry.
+
+    Returns:
+        True for the name of a checkpoint.
+    """
     return name.isascii() and name.isdigit() and name == str(int(name))
 
 
 def checkpoint_path(directory: str | os.PathLike[str], step: int | None = None) -> str:
-    """The path of the checkpoint of `step`, or of the latest.
+    """Finds a checkpoint.
+
+    Args:
+        directory: Folder of the checkpoints.
+        step: Step of the checkpoint; None for the latest.
+
+    Returns:
+        Path of the checkpoint.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: There is no such checkpoint.
     """
     paths = saved_steps(directory)
     if not paths:
@@ -67,25 +95,25 @@ def checkpoint_path(directory: str | os.PathLike[str], step: int | None = None) 
 
 
 def restore(directory: str | os.PathLike[str], step: int | None = None, params_only: bool = True) -> dict[str, Any]:
-    """Reads a checkpoint into host memory, to start another run from or to evaluate.
+    """Reads a checkpoint into host memory, to initialise another run or to evaluate.
 
     Args:
-        directory: the checkpoints' folder.
-        step: which one; the latest by default.
-        params_only: read only the parameters, a third of what is on the disk.
+        directory: Folder of the checkpoints.
+        step: Step of the checkpoint; None for the latest.
+        params_only: Whether to read the parameters only, about a third of the bytes on disk.
 
     Returns:
-        The parameters, or with `params_only=False` the whole state, as nested dicts of numpy arrays.
+        The parameters, or with `params_only=False` the whole training state, as nested dicts of NumPy arrays.
 
     Raises:
-        CheckpointError: there is no such checkpoint, it cannot be read, or its arrays are not those that were saved.
+        CheckpointError: There is no such checkpoint, it cannot be read, or its arrays are not those that were saved.
     """
     path, part = checkpoint_path(directory, step), "params" if params_only else ""
     with _alone(), _remedied():
         shapes, beside = contents(path, part)
         if params_only:
             shapes = {"params": shapes["params"]}
-        # Numpy targets, so that a checkpoint of eight devices opens on one.
+        # NumPy targets, so that a checkpoint written by eight devices can be read on one.
         state = load(path, jax.tree.map(lambda a: np.broadcast_to(np.zeros((), a.dtype), a.shape), shapes))
         check_arrays(path, summarize(state), beside["digests"])
     warn_of_changed_files(path, part)
@@ -93,10 +121,17 @@ def restore(directory: str | os.PathLike[str], step: int | None = None, params_o
 
 
 def metadata(directory: str | os.PathLike[str], step: int | None = None) -> dict[str, Any]:
-    """The metadata saved with a checkpoint: the resolved config, versions, and so on.
+    """Reads the metadata saved with a checkpoint: the resolved configuration and the versions that wrote it.
+
+    Args:
+        directory: Folder of the checkpoints.
+        step: Step of the checkpoint; None for the latest.
+
+    Returns:
+        The dict that `training.workdir.describe` made.
 
     Raises:
-        CheckpointError: there is no such checkpoint, or it cannot be read.
+        CheckpointError: There is no such checkpoint, or it cannot be read.
     """
     path = checkpoint_path(directory, step)
     with _alone(), _remedied():
@@ -104,20 +139,20 @@ def metadata(directory: str | os.PathLike[str], step: int | None = None) -> dict
 
 
 def contents(path: str, part: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the checkpoint at `path` holds, without reading its arrays.
+    """Describes what a checkpoint holds, without reading its arrays.
 
     Args:
-        path: one checkpoint.
-        part: folder in it whose files must be there, in their sizes; all by default.
+        path: Folder of one checkpoint.
+        part: Subfolder whose files must be present with their sizes; "" for all files.
 
     Returns:
-        The tree of its arrays' shapes and types, and what was saved beside: `data_state`, `metadata` and `digests`,
-        the digest of each array by its name, which is None in checkpoints of before there were digests.
+        The tree of the arrays' shapes and dtypes, and what was saved beside them: `data_state`, `metadata` and
+        `digests`, the digest of each array by name (None in checkpoints that predate digests).
 
     Raises:
-        DamagedCheckpointError: it cannot be read.
+        DamagedCheckpointError: The checkpoint cannot be read.
     """
-    # Known before Orbax opens anything: it says in many lines what it cannot open.
+    # Checked before Orbax opens anything, since it reports a file that it cannot open in many lines.
     bad = misfits(path, part) if has_list(path) else []
     if not ocp.path.Path(path, CHECKPOINT_METADATA).exists():
         bad.append(CHECKPOINT_METADATA)
@@ -125,23 +160,33 @@ def contents(path: str, part: str = "") -> tuple[dict[str, Any], dict[str, Any]]
         raise DamagedCheckpointError(f"checkpoint '{path}' is damaged: files are missing or cut: {listing(bad)}")
     try:
         saved = ocp.checkpointables_metadata(path)
-        # None stands for a part whose files could not be opened.
+        # Orbax gives None for a part whose files could not be opened.
         if "params" not in saved.metadata or None in saved.metadata.values():
             raise ValueError("its arrays cannot be listed")
         shapes = {"params": saved.metadata["params"], **saved.metadata.get("training", {})}
         return shapes, _unsealed(saved.custom_metadata)
-    except Exception as error:  # Orbax passes on whatever its file readers raise.
+    except Exception as error:  # Orbax passes on any exception of its file readers.
         raise _damaged(path, error) from error
 
 
 def sealed(data_state: Any, metadata: Any, summaries: Mapping[str, Summary]) -> dict[str, Any]:
-    """What is saved beside the arrays: with their digests, and a digest of all that."""
+    """Assembles what is saved beside the arrays, with a digest over it.
+
+    Args:
+        data_state: JSON-ready position of the data.
+        metadata: JSON-ready description of the run.
+        summaries: Summary of each array by name.
+
+    Returns:
+        Dict with `data_state`, `metadata`, `digests` (of each array) and `digest` (of these three entries).
+    """
     digests = {name: summary.digest for name, summary in summaries.items()}
     content = {"data_state": data_state, "metadata": metadata, "digests": digests}
     return content | {"digest": digest_json(content)}
 
 
 def _unsealed(custom: Any) -> dict[str, Any]:
+    """Reverses `sealed`: checks the digest and removes it."""
     if custom.keys() == set(_BESIDE):
         return {**custom, "digests": None}
     content = {name: custom[name] for name in (*_BESIDE, "digests")}
@@ -151,15 +196,15 @@ def _unsealed(custom: Any) -> dict[str, Any]:
 
 
 def check_arrays(path: str, summaries: Mapping[str, Summary], digests: Mapping[str, str] | None) -> None:
-    """Whether the arrays that were read are those that were saved, and finite.
+    """Checks that the arrays that were read are those that were saved, and finite.
 
     Args:
-        path: the checkpoint, for the message.
-        summaries: of the arrays that were read.
-        digests: of those that were saved; None where none were.
+        path: Path of the checkpoint, for the message.
+        summaries: Summary of each array that was read, by name.
+        digests: Digest of each array that was saved, by name; None where the checkpoint has none.
 
     Raises:
-        DamagedCheckpointError: names the arrays that are not.
+        DamagedCheckpointError: Some arrays differ from what was saved or are not finite; the message names them.
     """
     if digests is None:
         _log.warning("checkpoint '%s' was saved without digests; its arrays are taken as they are", path)
@@ -174,11 +219,11 @@ def check_arrays(path: str, summaries: Mapping[str, Summary], digests: Mapping[s
 
 
 def warn_of_changed_files(path: str, part: str = "") -> None:
-    """Says which files of a checkpoint on a disk changed since they were written, although its arrays are good.
+    """Warns of changed files in a checkpoint on a disk whose arrays are nevertheless intact.
 
     Args:
-        path: one checkpoint, whose arrays were checked.
-        part: folder in it that is looked at; all by default.
+        path: Folder of one checkpoint, whose arrays have been checked.
+        part: Subfolder to look at; "" for the whole checkpoint.
     """
     if has_list(path) and (changed := changed_files(path, part)):
         _log.warning(
@@ -189,38 +234,50 @@ def warn_of_changed_files(path: str, part: str = "") -> None:
 
 
 def load(path: str, targets: dict[str, Any]) -> dict[str, Any]:
-    """Reads the arrays of the checkpoint at `path`.
+    """Reads arrays of a checkpoint; they are not checked.
 
     Args:
-        path: one checkpoint.
-        targets: state, or its `params` alone, of the types, shapes and places wanted.
+        path: Folder of one checkpoint.
+        targets: Whole state, or its `params` only: arrays or `jax.ShapeDtypeStruct`s of the wanted dtypes, shapes and
+            shardings.
+
+    Returns:
+        The arrays in the structure of `targets`.
 
     Raises:
-        DamagedCheckpointError: it cannot be read.
+        DamagedCheckpointError: The checkpoint cannot be read.
     """
     try:
         loaded = ocp.load_checkpointables(path, split_params(targets))
-    except Exception as error:  # as in `contents`
+    except Exception as error:  # Orbax passes on any exception of its file readers.
         raise _damaged(path, error) from error
     return {"params": loaded["params"], **loaded.get("training", {})}
 
 
 def split_params(state: dict[str, Any]) -> dict[str, Any]:
-    """The state as it is saved: parameters apart from the rest, so that they can be read alone."""
+    """Splits a state into the two parts that are saved, so that parameters can be read alone.
+
+    Args:
+        state: Training state, or `params` only.
+
+    Returns:
+        `params`, and `training` with all other entries if there are any.
+    """
     rest = {name: value for name, value in state.items() if name != "params"}
     return {"params": state["params"], **({"training": rest} if rest else {})}
 
 
 def check_same_shapes(path: str, saved: Any, needed: Any) -> None:
-    """Compares names, shapes and types of two trees of arrays, or of their shapes.
+    """Compares names, shapes and dtypes of two trees of arrays.
 
     Args:
-        path: the checkpoint, for the message.
-        saved: what the checkpoint holds.
-        needed: what the run needs.
+        path: Path of the checkpoint, for the message.
+        saved: Arrays, or their shapes, that the checkpoint holds.
+        needed: Arrays, or their shapes, that the model or the run needs.
 
     Raises:
-        CheckpointError: names all differences: missing, unexpected and of another shape.
+        CheckpointError: The trees differ; the message names arrays that are missing, unexpected, or of another shape
+            or dtype.
     """
     have = _described(saved)
     need = _described(needed)
@@ -240,7 +297,15 @@ def check_same_shapes(path: str, saved: Any, needed: Any) -> None:
 
 
 def listing(names: Sequence[str], separator: str = ", ") -> str:
-    """Names for a sentence: the first ones, and how many more there are."""
+    """Joins names for a sentence: the first ten, and how many more there are.
+
+    Args:
+        names: Names in the order to be shown.
+        separator: Text between two names.
+
+    Returns:
+        The joined names.
+    """
     more = len(names) - _MOST_LISTED
     return separator.join(names[:_MOST_LISTED]) + (f"{separator}and {more} more" if more > 0 else "")
 
@@ -255,7 +320,7 @@ def _shape(array: jax.ShapeDtypeStruct) -> str:
 
 @contextlib.contextmanager
 def _remedied() -> Iterator[None]:
-    """Adds to what is damaged how it is mended; only for those who do not go back to an earlier checkpoint."""
+    """Adds to a "damaged" error how to recover, for callers that do not fall back to an earlier checkpoint."""
     try:
         yield
     except DamagedCheckpointError as error:
@@ -265,7 +330,7 @@ def _remedied() -> Iterator[None]:
 
 
 def _alone() -> ocp.Context:
-    """Orbax without waiting for other processes, which may not read at all."""
+    """Orbax context of this process only, since other processes may not read at all."""
     context, own = ocp.Context(), jax.process_index()
     context.multiprocessing.primary_host = own
     context.multiprocessing.active_processes = {own}

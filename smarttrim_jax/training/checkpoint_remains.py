@@ -1,4 +1,4 @@
-"""What a killed process leaves between its checkpoints: saves that were not completed, and half-deleted old ones."""
+"""What a killed process leaves among its checkpoints: saves that were not completed, and half-deleted old ones."""
 
 import logging
 
@@ -20,27 +20,30 @@ _PARTS = {CHECKPOINT_METADATA, COMMITTED, LIST, "params", "training"}
 
 
 def incomplete_saves(directory: str, step: int | None = None) -> list[ocp.path.Path]:
-    """The folders of saves that were interrupted, or are being written.
+    """Lists the temporary folders of saves that were interrupted or are in progress.
 
     Args:
         directory: Folder of the checkpoints.
-        step: Saves of this step alone.
+        step: Only saves of this step; None for all.
+
+    Returns:
+        The temporary folders.
     """
     entries = [entry for entry in absolute_path(directory).iterdir() if _TEMPORARY in entry.name]
     return [entry for entry in entries if step is None or entry.name.startswith(f"{step}{_TEMPORARY}")]
 
 
 def remove_half_deleted(directory: str) -> None:
-    """Removes what is left of old checkpoints that were being deleted.
+    """Removes the remains of old checkpoints whose deletion was interrupted.
 
-    Only what lies before the latest complete checkpoint is removed, and nothing that is not a checkpoint of this
+    Only entries older than the latest complete checkpoint are removed, and nothing that is not a checkpoint of this
     library.
 
     Args:
-        directory: Folder of the checkpoints, in which nobody else writes.
+        directory: Folder of the checkpoints, to which no other process writes.
 
     Raises:
-        OSError: It cannot be removed.
+        OSError: The remains cannot be removed.
     """
     found = {int(entry.name): entry for entry in absolute_path(directory).iterdir() if _is_checkpoint(entry)}
     complete = [step for step, path in found.items() if _is_complete(str(path))]
@@ -52,17 +55,17 @@ def remove_half_deleted(directory: str) -> None:
 
 
 def _is_checkpoint(entry: ocp.path.Path) -> bool:
-    """Whether an entry is a checkpoint of this library, or a part of one."""
+    """Tells whether an entry is a checkpoint of this library, or what is left of one."""
     return is_step_name(entry.name) and entry.is_dir() and {inside.name for inside in entry.iterdir()} <= _PARTS
 
 
 def _is_complete(path: str) -> bool:
-    """Whether a checkpoint has all its files; their content is not read."""
+    """Tells whether a checkpoint has all its files; their contents are not read."""
     try:
         _, beside = contents(path)
     except DamagedCheckpointError:
         return False
     if not ocp.path.Path(path, COMMITTED).exists():
         return False
-    # Since there are digests every checkpoint on a disk has a list, whose files were looked for.
+    # Checkpoints with digests have a list on a disk, and `contents` has looked for the listed files.
     return has_list(path) or in_bucket(path) or beside["digests"] is None

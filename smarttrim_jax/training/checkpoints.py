@@ -1,4 +1,4 @@
-"""A run's checkpoints on Orbax: saved in the background, taken up again exactly where they were left."""
+"""A run's checkpoints on Orbax: saved in the background, and restored exactly as they were saved."""
 
 import contextlib
 import errno
@@ -39,17 +39,21 @@ _log = logging.getLogger(__name__)
 class Checkpoints:
     """The checkpoints of one run.
 
-    A checkpoint is written under a temporary name and renamed when complete, so that an interrupted save is
-    never taken for a good one.
+    A checkpoint is written under a temporary name and renamed when it is complete, so that an interrupted save is
+    never mistaken for a complete one.
 
     Args:
-        directory: where they lie; created if missing.
-        every: steps between two saves.
-        keep: how many of the latest to keep.
-        before_save: called before every save; raises what forbids it.
+        directory: Folder of the checkpoints; created if missing.
+        every: Steps between two saves.
+        keep: Number of latest checkpoints to keep.
+        before_save: Called before every save; an exception that it raises prevents the save.
+
+    Attributes:
+        directory: Absolute path of the folder.
+        every: Steps between two saves.
 
     Raises:
-        CheckpointError: the directory cannot be written.
+        CheckpointError: The directory cannot be written.
         ConfigError: `every` or `keep` is below 1.
     """
 
@@ -73,7 +77,7 @@ class Checkpoints:
             root.mkdir(parents=True, exist_ok=True)
             probe = root / f".writable-{jax.process_index()}"
             probe.write_text("")
-            # Buckets have no empty folders: it is listed while it holds the probe.
+            # Buckets have no empty folders, so the folder is listed while it holds the probe.
             remains = [entry.name for entry in incomplete_saves(self.directory)]
             probe.unlink()
             if remains:
@@ -95,7 +99,7 @@ class Checkpoints:
 
     @property
     def latest(self) -> str | None:
-        """The path of the last good checkpoint: complete, finite, and read without fault where it was read."""
+        """Path of the last good checkpoint: complete, finite, and not known to be damaged. None if there is none."""
         good = [path for step, path in saved_steps(self.directory).items() if step not in self._damaged]
         return good[-1] if good else None
 
@@ -103,14 +107,14 @@ class Checkpoints:
         """Starts to save in the background; `state` may be donated or changed as soon as this returns.
 
         Args:
-            step: steps done.
-            state: dict of trees of arrays, among them `params`.
-            data_state: JSON-ready position of the data, from an iterator's `get_state()`; processes read in
-                step, so that the position of process 0 serves all.
+            step: Number of steps done.
+            state: Dict of trees of arrays, with an entry `params`.
+            data_state: JSON-ready position of the data, from an iterator's `get_state()`. All processes read the same
+                number of batches, so the position of process 0 is valid for all.
             metadata: JSON-ready description of the run.
 
         Raises:
-            TrainingError: the state is not finite, or this save or the one before it failed, for example on a full
+            TrainingError: The state is not finite, or this save or the previous one failed, for example on a full
                 disk.
         """
         self._before_save()
@@ -126,7 +130,7 @@ class Checkpoints:
             self._orbax.wait()
             self._saving = step
             self._damaged.discard(step)
-            # A step already there is one that `restore_latest` could not read.
+            # A checkpoint of this step exists only if `restore_latest` could not read it; it is overwritten.
             self._orbax.save_checkpointables_async(
                 step,
                 split_params(state),
@@ -136,16 +140,17 @@ class Checkpoints:
             )
 
     def restore_latest(self, abstract_state: dict[str, Any]) -> tuple[int, dict[str, Any], Any] | None:
-        """The latest checkpoint that can be read.
+        """Restores the latest checkpoint that can be read.
 
         Args:
-            abstract_state: the state's arrays, or `jax.ShapeDtypeStruct`s; their shardings are followed.
+            abstract_state: Arrays of the state, or `jax.ShapeDtypeStruct`s; the restored arrays get their shardings.
 
         Returns:
-            The step, the state (bit for bit) and the data's position; None where nothing has been saved.
+            The step, the state (bit for bit as saved) and the position of the data; None where nothing has been
+            saved.
 
         Raises:
-            CheckpointError: shapes or names differ, or every checkpoint is damaged.
+            CheckpointError: Names, shapes or dtypes differ from those of the state, or every checkpoint is damaged.
         """
         self.wait()
         first_error: DamagedCheckpointError | None = None
@@ -168,37 +173,37 @@ class Checkpoints:
         """Waits for the save in progress.
 
         Raises:
-            TrainingError: it failed.
+            TrainingError: The save failed.
         """
         with self._explained():
             self._orbax.wait()
 
     def close(self) -> None:
-        """Waits for the save in progress and lets go of the directory.
+        """Waits for the save in progress and releases the directory.
 
         Raises:
-            TrainingError: the save failed.
+            TrainingError: The save failed.
         """
         with self._explained():
             self._orbax.close()
 
     def _check_room(self, state: dict[str, Any]) -> None:
-        """Whether the disk holds another checkpoint, judged by process 0 for all.
+        """Checks that the disk has room for another checkpoint; process 0 decides for all.
 
-        Where one process alone meets a full disk while it writes, the others wait for it for many minutes.
+        If one process alone met a full disk while writing, the others would wait for it for many minutes.
         """
         if jax.process_count() == 1 or in_bucket(self.directory):
             return
-        self._orbax.wait()  # for the save before, whose bytes count
+        self._orbax.wait()  # The previous save must be on disk before its bytes can be counted.
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         has_room = shutil.disk_usage(self.directory).free >= needed
         if not multihost_utils.broadcast_one_to_all(np.bool_(has_room)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _context(self) -> ocp.Context:
-        """Orbax's settings: files are listed once they are complete, before they are given their name."""
+        """Orbax's settings, with a callback that lists the files once they are complete, before the final rename."""
         context = ocp.Context()
-        # Options are copied deeply: a bound method would be of a copy of this object.
+        # Orbax copies its options deeply: a bound method would belong to a copy of this object.
         context.async_options.post_finalization_callback = lambda: self._list_files()
         return context
 
@@ -209,10 +214,10 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Says which checkpoint is still good when a save fails."""
+        """Adds to the error of a failed save which checkpoint is still good."""
         try:
             yield
-        except Exception as error:  # whatever the background writer met: Orbax raises many types here
+        except Exception as error:  # Orbax passes on any exception of its background writer.
             raise TrainingError(
                 f"a checkpoint could not be written to '{self.directory}' ({reason(error)}); "
                 f"the last good one is {self.latest or 'none'}; mend this and run the same command again"
@@ -220,32 +225,57 @@ class Checkpoints:
 
 
 class _ReadableSteps(ocp.path.step.NameFormat):
-    """How Orbax names and finds checkpoints, without those whose times it cannot read, at which it would fail."""
+    """Orbax's standard names of checkpoints; checkpoints whose timestamps cannot be read are left out of listings.
+
+    Orbax's own listing would fail on them.
+    """
 
     def __init__(self) -> None:
         self._standard = ocp.path.step.standard_name_format()
 
     def build_name(self, step: int) -> str:
-        """The name of a step's checkpoint."""
+        """Returns the name of a step's checkpoint.
+
+        Args:
+            step: Number of steps done.
+
+        Returns:
+            Name of the checkpoint's folder.
+        """
         return self._standard.build_name(step)
 
     def find_step(self, base_path: Any, step: int) -> Any:
-        """Where a step's checkpoint lies, and its times."""
+        """Finds a step's checkpoint.
+
+        Args:
+            base_path: Folder of the checkpoints.
+            step: Number of steps done.
+
+        Returns:
+            Orbax's metadata of the checkpoint: its path and timestamps.
+        """
         return self._standard.find_step(base_path, step)
 
     def find_all(self, base_path: Any) -> Iterator[Any]:
-        """The same of all checkpoints."""
+        """Finds all checkpoints.
+
+        Args:
+            base_path: Folder of the checkpoints.
+
+        Yields:
+            Orbax's metadata of each checkpoint that can be read, the earliest first.
+        """
         for step in saved_steps(base_path):
-            with contextlib.suppress(Exception):  # Orbax passes on whatever its file readers raise
+            with contextlib.suppress(Exception):  # Orbax passes on any exception of its file readers.
                 yield self.find_step(base_path, step)
 
 
 class _LatestGood:
-    """Keeps the latest checkpoints; those that could not be read do not count, and go with the next save.
+    """Preservation policy that keeps the latest good checkpoints; damaged ones do not count and are deleted.
 
     Args:
-        keep: how many.
-        damaged: steps of checkpoints that could not be read, as they become known.
+        keep: Number of good checkpoints to keep.
+        damaged: Steps of checkpoints that could not be read; the caller adds to this set.
     """
 
     def __init__(self, keep: int, damaged: Set[int]) -> None:
@@ -253,17 +283,26 @@ class _LatestGood:
         self._damaged = damaged
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        """Orbax's question: which of the checkpoints, the earliest first, are to be kept."""
+        """Tells Orbax which checkpoints to keep.
+
+        Args:
+            checkpoints: Orbax's metadata of the checkpoints, the earliest first.
+            context: Context that Orbax passes; ignored.
+
+        Returns:
+            For each checkpoint, whether it is kept.
+        """
         good = [checkpoint.step for checkpoint in checkpoints if checkpoint.step not in self._damaged]
         return [checkpoint.step in good[-self._keep :] for checkpoint in checkpoints]
 
 
 def _read(path: str, abstract_state: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """The state in a checkpoint, checked, and the position of its data; the same on all processes.
+    """Reads and checks the state in a checkpoint and the position of its data; all processes get the same.
 
     Raises:
-        CheckpointError: shapes or names differ.
-        DamagedCheckpointError: it cannot be read, on this process or another, or holds other values than were saved.
+        CheckpointError: Names, shapes or dtypes differ.
+        DamagedCheckpointError: The checkpoint cannot be read, on this process or another, or its arrays are not those
+            that were saved.
     """
     damage: DamagedCheckpointError | None = None
     try:
@@ -272,7 +311,7 @@ def _read(path: str, abstract_state: dict[str, Any]) -> tuple[dict[str, Any], An
         state = load(path, jax.tree.map(_target, abstract_state))
     except DamagedCheckpointError as error:
         damage = error
-    # Digests are computed by all together.
+    # All processes compute the digests together, so none may leave before.
     if not on_all(damage is None):
         raise damage or DamagedCheckpointError(f"checkpoint '{path}' cannot be read by another process")
     check_arrays(path, summarize(state), beside["digests"])
@@ -280,6 +319,6 @@ def _read(path: str, abstract_state: dict[str, Any]) -> tuple[dict[str, Any], An
 
 
 def _target(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Shape, type and place of an array; the default device where none is given."""
+    """Shape, dtype and sharding of an array; the first device where it has no sharding."""
     sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

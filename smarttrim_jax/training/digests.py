@@ -1,13 +1,13 @@
 """Digests of arrays: 64 bits that change with every single bit of an array, and whether all of it is finite.
 
-An array is taken as 32-bit words. A digest is two sums of these words modulo 2^32, each word times a weight that
-depends on its place: a product of one odd number per axis. A product of odd numbers is odd, so one flipped bit, which
-changes a word by plus or minus 2^k with k < 32, always changes both sums. Integer sums do not depend on their order:
-the digest is the same however an array is split over devices and processes.
+An array is read as 32-bit words. A digest consists of two sums of these words modulo 2^32, each word times a weight
+that depends on its position: a product of one odd number per axis. A product of odd numbers is odd, so one flipped
+bit, which changes a word by plus or minus 2^k with k < 32, always changes both sums. Integer sums do not depend on
+their order: the digest is the same however an array is split over devices and processes.
 
-Every shard is summed where it lies: on accelerators by a program, in host memory by numpy, which neither compiles nor
-copies it. Processes then exchange sums once, for all arrays. A program that sums a whole array would let devices talk
-once per array, and hundreds of such programs under way at once can wait for each other for ever.
+Every shard is summed where it lies: on accelerators by a program, in host memory by NumPy, which neither compiles nor
+copies it. Processes then exchange sums once, for all arrays. A program that sums a whole array would need a
+collective operation per array, and hundreds of such programs in flight can deadlock.
 """
 
 import functools
@@ -33,7 +33,7 @@ class Summary(NamedTuple):
 
     Attributes:
         digest: 16 hexadecimal digits.
-        finite: Whether it holds neither NaN nor infinity.
+        finite: Whether the array holds neither NaN nor infinity.
     """
 
     digest: str
@@ -41,13 +41,15 @@ class Summary(NamedTuple):
 
 
 def summarize(tree: Any) -> dict[str, Summary]:
-    """The summary of every array of a tree by its name; all processes call it alike and get the same.
+    """Computes the summary of every array of a tree.
+
+    All processes must call it with their shards of the same arrays, and all get the same result.
 
     Args:
-        tree: Arrays of JAX or numpy, of booleans, integers or real numbers.
+        tree: Arrays of JAX or NumPy: booleans, integers or real numbers.
 
     Returns:
-        Summaries in the order of the tree.
+        Summary of each array by its name (its path in the tree), in the order of the tree.
     """
     leaves = named_leaves(tree)
     parts = jax.device_get([_sums_of_parts(leaf) for leaf in leaves.values()])
@@ -60,13 +62,27 @@ def summarize(tree: Any) -> dict[str, Summary]:
 
 
 def not_finite(summaries: Mapping[str, Summary]) -> list[str]:
-    """The names of the arrays that are not finite."""
+    """Lists the arrays that are not finite.
+
+    Args:
+        summaries: Summary of each array by name.
+
+    Returns:
+        Names of arrays that hold NaN or infinity.
+    """
     return [name for name, summary in summaries.items() if not summary.finite]
 
 
 def digest_json(content: Any) -> str:
-    """16 hexadecimal digits of what can be written as JSON, whatever the order of its keys."""
-    # Read back first, since JSON knows no tuples and its keys are strings.
+    """Computes a digest of JSON-ready content; the order of keys does not matter.
+
+    Args:
+        content: Anything that can be written as JSON.
+
+    Returns:
+        16 hexadecimal digits (BLAKE2b of 64 bits).
+    """
+    # Written and read back first, since JSON turns tuples into lists and keys into strings.
     text = json.dumps(json.loads(json.dumps(content)), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -77,10 +93,13 @@ def _summary(values: np.ndarray) -> Summary:
 
 
 def _sums_of_parts(leaf: Any) -> list[Any]:
-    """Of every part of an array that this process answers for: the sums of its words, and whether it is not finite.
+    """Sums the words of every shard that this process answers for, and finds out whether it is finite.
+
+    Each shard is counted once over all processes: replicas other than the first are left out.
 
     Returns:
-        uint32 [3] for each part. No parts at all are sums of 0.
+        Arrays uint32 `[3]`, one per shard: two weighted sums, and 1 if the shard is not finite. One array of zeros
+        comes first for JAX arrays.
     """
     if not isinstance(leaf, jax.Array):
         return [_sum_words(np, np.asarray(leaf), (0,) * np.ndim(leaf))]
@@ -94,15 +113,15 @@ def _sums_of_parts(leaf: Any) -> list[Any]:
 
 
 def _sum_words(xp: Any, array: Any, first: Sequence[Any]) -> Any:
-    """The sums of an array's words, and whether it is not finite, by numpy or inside a program.
+    """Sums an array's words and finds out whether it is finite, by NumPy or inside a program.
 
     Args:
-        xp: The module of array functions, numpy or jax.numpy.
-        array: Any shape.
-        first: The place of its first element in the whole array, an integer per axis.
+        xp: Module of array functions, `numpy` or `jax.numpy`.
+        array: Array of any shape.
+        first: Position of its first element in the whole array, one integer per axis.
 
     Returns:
-        uint32 [3].
+        uint32 `[3]`: two weighted sums, and 1 if the array is not finite.
     """
     words = _words(xp, array)
     inexact = jnp.issubdtype(array.dtype, jnp.inexact)
@@ -114,7 +133,7 @@ _program = jax.jit(functools.partial(_sum_words, jnp))
 
 
 def _words(xp: Any, array: Any) -> Any:
-    """The array's bits as uint32; numbers of 64 bits get a last axis of two."""
+    """Reinterprets an array's bits as uint32; 64-bit numbers become two words along a new last axis."""
     if array.dtype == bool:
         return array.astype(xp.uint32)
     if xp is np:
@@ -122,14 +141,14 @@ def _words(xp: Any, array: Any) -> Any:
         if array.dtype.itemsize == 8:
             return bits.view(np.uint32).reshape(*array.shape, 2) if array.ndim else bits[None].view(np.uint32)
         return bits.astype(np.uint32, copy=False)
-    # XLA gives 64 bits as two words itself, in the same order.
+    # XLA's bitcast gives 64-bit numbers as two words itself, in the same order.
     return jax.lax.bitcast_convert_type(array, _UNSIGNED[min(array.dtype.itemsize, 4)]).astype(jnp.uint32)
 
 
 def _weighted_sum(xp: Any, words: Any, first: Sequence[Any], number: int) -> Any:
-    """The sum of words times the weights of sum `number`, first axis first: so rows are added as wholes."""
+    """Sums words times the weights number `number`, the first axis first, so that whole rows are added."""
     for axis in range(words.ndim):
-        start = first[axis] if axis < len(first) else 0  # numbers of 64 bits have one axis more
+        start = first[axis] if axis < len(first) else 0  # 64-bit numbers have one axis more.
         weights = _weights(xp, start, words.shape[0], number * 32 + axis)
         if xp is np:
             shape = words.shape[1:]
@@ -141,7 +160,7 @@ def _weighted_sum(xp: Any, words: Any, first: Sequence[Any], number: int) -> Any
 
 
 def _weights(xp: Any, start: Any, size: int, seed: int) -> Any:
-    """`size` odd numbers below 2^32 without a pattern, from number `start` on.
+    """Computes `size` odd pseudo-random numbers below 2^32, for the positions from `start` on.
 
     The steps are those of a multiplicative hash.
     """
@@ -153,7 +172,7 @@ def _weights(xp: Any, start: Any, size: int, seed: int) -> Any:
 
 
 def _all(xp: Any, flags: Any) -> Any:
-    """Whether all flags are set, first axis first, which XLA's CPU code does much faster than all axes at once."""
+    """Tells whether all flags are set; reduces axis by axis, which XLA compiles to much faster code on CPUs."""
     if xp is np:
         return np.asarray(flags.all())
     for _ in range(flags.ndim):

@@ -1,4 +1,4 @@
-"""Where a run's first parameters come from: chance, another run, an official weight file, or installed packages."""
+"""Initial parameters of a run: random, from another run, from an official weight file, or from installed packages."""
 
 import dataclasses
 import logging
@@ -17,13 +17,19 @@ PACKAGES = "packages"
 
 
 def with_vocabulary(config: ExperimentConfig) -> ExperimentConfig:
-    """The configuration with the vocabulary that its start was trained with, unless it asks for another.
+    """Chooses the vocabulary that the initial parameters were trained with, unless the configuration names another.
 
-    Where the packages are absent, the run starts from random weights and the data's own vocabulary, which one line
-    says.
+    Where `init_from` is "packages" and these are not installed, a warning says so, and the run starts from random
+    weights with a vocabulary trained on its data.
+
+    Args:
+        config: Run configuration.
+
+    Returns:
+        The configuration with `data.tokenizer` resolved.
 
     Raises:
-        CheckpointError: `init_from` is no run.
+        CheckpointError: `init_from` names a folder that holds no run.
     """
     if config.init_from == PACKAGES and not packages_installed():
         _log.warning("pretrained packages are not installed; starting from random weights (%s)", INSTALL)
@@ -38,14 +44,18 @@ def with_vocabulary(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def starting_params(config: ExperimentConfig, fresh: Params) -> Params:
-    """What `init_from` says, in the place of fresh parameters.
+    """Replaces freshly drawn parameters by those that `init_from` names.
 
     Args:
-        config: of the run, with all sizes resolved.
-        fresh: the model's, drawn from its seed; what the source does not hold (trimmers, new heads) stays.
+        config: Run configuration; sizes that depend on the data must be resolved.
+        fresh: Parameters drawn from the run's seed. What the source does not hold (trimmers, heads of other tasks)
+            stays.
+
+    Returns:
+        Parameters of the same structure as `fresh`.
 
     Raises:
-        CheckpointError: a source that cannot be read, of another task or of another model.
+        CheckpointError: The source cannot be read, or is of another task or model.
     """
     source, model = config.init_from, config.model
     if not source:
@@ -58,7 +68,7 @@ def starting_params(config: ExperimentConfig, fresh: Params) -> Params:
 
 
 def _from_run(path: str, fresh: Params) -> Params:
-    """Another run's parameters; trimmers that it lacks start fresh (and open)."""
+    """Reads another run's parameters; trimmers that it lacks are taken from `fresh` (initially open)."""
     source = Workdir(path).checkpoints
     params = restore(source)
     if "trimmers" in fresh:

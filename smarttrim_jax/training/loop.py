@@ -1,4 +1,4 @@
-"""The training loop: whatever the step computes, it is logged, checked, saved and taken up again."""
+"""The training loop: runs steps, logs and checks their metrics, and saves checkpoints."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +17,12 @@ TrainStep = Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]]
 
 
 class DataIterator(Protocol):
-    """Batches, already on the devices, and the position after the last one given."""
+    """Iterator over batches that are already on the devices, with a position that can be saved."""
 
     def __next__(self) -> Any: ...
 
     def get_state(self) -> Any:
-        """Where the data stands, to be saved and set again."""
+        """Returns the JSON-ready position after the last batch given, to be saved with a checkpoint."""
 
 
 def fit(
@@ -39,29 +39,30 @@ def fit(
     save_metadata: Mapping[str, Any],
     finite_terms: Sequence[str],
 ) -> TrainState:
-    """Trains from `start_step` to `total_steps`, saving on the way and at the end.
+    """Trains from `start_step` to `total_steps`; saves checkpoints on the way and at the end.
 
     Args:
-        state: parameters, optimizer state and whatever else the step carries, as a dict of trees of arrays.
-        step_fn: gives the compiled function to run after so many steps; the function takes (state, batch),
-            may be given their memory, and returns (state, metrics), metrics being scalars by name.
-        iterator: batches; its `get_state()` is saved with the state.
-        start_step: steps already done.
-        total_steps: steps after which to stop.
-        checkpoints: where to save, and how often.
-        writer: takes the metrics every `log_every` steps and those of the last step.
-        progress: takes every step's metrics.
-        log_every: steps between two written lines.
+        state: Training state as a dict of trees of arrays: parameters, optimizer state and whatever else the step
+            carries.
+        step_fn: Returns the compiled function for the step that follows a number of done steps. The function takes
+            (state, batch), may donate their buffers, and returns (state, metrics) with metrics as scalars by name.
+        iterator: Batches; its `get_state()` is saved with the state.
+        start_step: Number of steps already done.
+        total_steps: Number of steps after which training stops.
+        checkpoints: Saves the state, and says how often.
+        writer: Receives the metrics every `log_every` steps and those of the last step.
+        progress: Receives the metrics of every step.
+        log_every: Steps between two written lines.
         save_metadata: JSON-ready description of the run, saved with each checkpoint.
-        finite_terms: metrics that must be finite wherever a step gives them; put the gradients' norm among
-            them, since parameters can turn bad while the loss still looks good.
+        finite_terms: Names of metrics that must be finite wherever a step returns them. Include the gradient norm:
+            parameters can become bad while the loss still looks good.
 
     Returns:
         The state after `total_steps`.
 
     Raises:
-        TrainingError: a term is not finite, the data ended, or the disk is full.
-        Preempted: SIGTERM or Ctrl-C; the state is saved.
+        TrainingError: A term is not finite, the data ended, or a checkpoint cannot be written.
+        Preempted: SIGTERM or Ctrl-C was received; the state is saved.
     """
     report = _Report(checkpoints, writer, progress, log_every, total_steps, tuple(finite_terms))
     compiled: set[TrainStep] = set()
@@ -80,7 +81,7 @@ def fit(
             report.add(step, metrics)
             signal_number = guard.requested(step)
             if signal_number or step % checkpoints.every == 0 or step == total_steps:
-                # Metrics of this very step first: a state that is not finite is never saved.
+                # This step's metrics are checked first, so that a state that is not finite is never saved.
                 report.flush()
                 writer.flush()
                 checkpoints.save(step, state, iterator.get_state(), dict(save_metadata))
@@ -92,7 +93,7 @@ def fit(
 
 
 class _Report:
-    """Hands metrics on one step late, so that the device always has its next step before the host waits."""
+    """Reports metrics one step late, so that the device has its next step before the host waits for results."""
 
     def __init__(
         self,
@@ -108,12 +109,21 @@ class _Report:
         self._pending: tuple[int, dict[str, Any]] | None = None
 
     def add(self, step: int, metrics: dict[str, Any]) -> None:
-        """Takes the metrics of `step`, still being computed, and reports those of the step before."""
+        """Takes the metrics of a step, which are still being computed, and reports those of the step before.
+
+        Args:
+            step: Number of steps done.
+            metrics: Scalars on the device, by name.
+        """
         self.flush()
         self._pending = (step, metrics)
 
     def flush(self) -> None:
-        """Waits for the pending metrics, checks and reports them."""
+        """Waits for the pending metrics, reports and checks them.
+
+        Raises:
+            TrainingError: A term is not finite.
+        """
         if self._pending is None:
             return
         (step, on_device), self._pending = self._pending, None

@@ -1,17 +1,17 @@
-"""What earlier versions wrote into a run's folder, as today's has it."""
+"""Converts files that earlier versions wrote into a run's folder to today's form."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def report_of_today(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report whose scores are metrics by name; earlier ones have the accuracy of each pass alone.
+    """Converts a report to metrics by name; earlier reports have only the accuracy of each pass.
 
     Args:
-        report: Content of a `report.json`; what it holds may be anything.
+        report: Content of a `report.json`, of any version.
 
     Returns:
-        The report, with `metrics` and `primary` in the place of `accuracy`.
+        The report with `metrics` and `primary` in place of `accuracy`.
     """
     if "accuracy" not in report:
         return dict(report)
@@ -23,13 +23,13 @@ def report_of_today(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_of_today(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration by today's keys; earlier ones say by `schedule.tensorboard` whether there is that writer.
+    """Converts a configuration to today's keys; earlier ones have a flag `schedule.tensorboard` instead of writers.
 
     Args:
-        settings: Content of a `config.json`; what it holds may be anything.
+        settings: Content of a `config.json`, of any version.
 
     Returns:
-        The settings, with `schedule.writers` in the place of `schedule.tensorboard`.
+        The settings with `schedule.writers` in place of `schedule.tensorboard`.
     """
     schedule = settings.get("schedule")
     if not isinstance(schedule, dict) or not isinstance(schedule.get("tensorboard"), bool):

@@ -11,16 +11,19 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.experiment import OptimizerConfig
 from smarttrim_jax.tree_paths import map_with_names
 
-# METER spares biases and the BERT-style norms; here no norm's scale decays. Embeddings do, as in METER.
+# METER exempts biases and the BERT-style norms from decay; here all norms are exempt. Embeddings decay, as in METER.
 NO_DECAY = r"(^|/)(bias|scale)$"
 
 
 def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
-    """The backbone's learning rate as a function of the training step.
+    """Builds the schedule of the backbone's learning rate: linear warm-up, then the configured course.
 
     Args:
-        config: peak rate, warm-up and schedule.
-        total_steps: steps of the whole run, counted in batches (not in accumulated updates).
+        config: Settings with peak rate, warm-up and schedule.
+        total_steps: Steps of the whole run, counted in batches (not in accumulated updates).
+
+    Returns:
+        The learning rate as a function of the training step.
     """
     warmup = round(config.warmup_fraction * total_steps)
     remaining = max(total_steps - warmup, 1)
@@ -36,19 +39,20 @@ def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
 def make_optimizer(
     config: OptimizerConfig, params: Any, total_steps: int, group_of: Callable[[str], str]
 ) -> optax.GradientTransformation:
-    """AdamW whose updates and weight decay follow each parameter group's own rate.
+    """Builds AdamW whose updates and weight decay are scaled by each parameter group's multiplier.
 
     Args:
-        config: the optimizer's settings.
-        params: nested dict of arrays, or of their shapes.
-        total_steps: steps of the whole run, counted in batches; a multiple of `config.accumulate`.
-        group_of: The group of a parameter by its "/"-joined path (`ModelConfig.parameter_group`).
+        config: Settings of the optimizer.
+        params: Nested dict of arrays, or of their shapes.
+        total_steps: Steps of the whole run, counted in batches; a multiple of `config.accumulate`.
+        group_of: Returns the group of a parameter from its "/"-joined path (`ModelConfig.parameter_group`).
 
     Returns:
-        A transformation to be used with `optax.apply_updates`.
+        A gradient transformation to be used with `optax.apply_updates`.
 
     Raises:
-        ConfigError: `total_steps` would leave gradients that reach no update.
+        ConfigError: `total_steps` is no positive multiple of `config.accumulate`, so the last gradients would reach
+            no update.
     """
     if total_steps < 1 or total_steps % config.accumulate:
         raise ConfigError(
@@ -56,7 +60,7 @@ def make_optimizer(
         )
     rate = learning_rate(config, total_steps)
     decayed = map_with_names(lambda name, _: not re.search(NO_DECAY, name), params)
-    # As torch's AdamW with parameter groups: moments first, then decay, then the group's rate on both.
+    # The order of PyTorch's AdamW with parameter groups: moments, then decay, then the group's rate on both.
     chain = [
         optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps),
         optax.add_decayed_weights(config.weight_decay, mask=decayed),
@@ -74,7 +78,7 @@ def make_optimizer(
 def _scale_groups(
     config: OptimizerConfig, params: Any, group_of: Callable[[str], str]
 ) -> optax.GradientTransformation:
-    """Multiplies each update by its group's multiplier; groups at 1 cost nothing."""
+    """Multiplies each update by its group's multiplier; groups whose multiplier is 1 cost nothing."""
     multipliers = {
         "trimmer": config.trimmer,
         "head": config.head,

@@ -1,4 +1,4 @@
-"""Leaving in good order when the machine is taken away (SIGTERM) or the user asks (Ctrl-C)."""
+"""Stopping in an orderly way on SIGTERM (the machine is taken away) or Ctrl-C."""
 
 import contextlib
 import os
@@ -16,8 +16,12 @@ class Preempted(Exception):  # noqa: N818 (no error: the run stops as asked)
     """The run was asked to stop and has saved its state.
 
     Args:
-        signal_number: the signal received.
-        step: the step saved.
+        signal_number: Number of the signal that was received.
+        step: Step of the checkpoint that was saved.
+
+    Attributes:
+        step: Step of the checkpoint that was saved.
+        exit_code: Exit status of the process by convention: 128 + signal number.
     """
 
     def __init__(self, signal_number: int, step: int) -> None:
@@ -31,15 +35,22 @@ class Preempted(Exception):  # noqa: N818 (no error: the run stops as asked)
 
 @contextlib.contextmanager
 def leaving_on_sigterm() -> Iterator[None]:
-    """While entered, SIGTERM ends the process as an exception does, so that what it holds is let go.
+    """Context in which SIGTERM raises SystemExit, so that locks and files are released.
 
-    Of several processes JAX holds SIGTERM itself, and only the main thread can take it: nothing is done there.
+    With several processes JAX handles SIGTERM itself, and only the main thread can install handlers: in these cases
+    nothing is done.
     """
     if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, frame: FrameType | None) -> None:
+        """Raises SystemExit with the exit status of the signal.
+
+        Args:
+            number: Number of the signal.
+            frame: Current stack frame; ignored.
+        """
         raise SystemExit(128 + number)
 
     previous = signal.signal(signal.SIGTERM, leave)
@@ -50,21 +61,28 @@ def leaving_on_sigterm() -> Iterator[None]:
 
 
 class PreemptionGuard:
-    """While entered, SIGTERM and the first Ctrl-C set a flag; a second Ctrl-C interrupts at once."""
+    """Context in which SIGTERM and the first Ctrl-C set a flag; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self._received: int | None = None
         self._previous: dict[int, Any] = {}
 
     def requested(self, step: int) -> int | None:
-        """The signal to obey after `step`, the same answer on every process, or None."""
-        # With several processes JAX holds SIGTERM itself and finds a step that all of them reach.
+        """Returns the signal to obey after a step; the answer is the same on every process.
+
+        Args:
+            step: Number of steps done.
+
+        Returns:
+            Number of the signal, or None to go on.
+        """
+        # With several processes JAX handles SIGTERM itself and finds a step that all of them reach.
         if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
             return signal.SIGTERM
         return self._received
 
     def __enter__(self) -> "PreemptionGuard":
-        # Of several processes one alone obeying would leave the others waiting in a collective.
+        # If one of several processes stopped alone, the others would wait for it in a collective operation.
         alone = jax.process_count() == 1
         for number in (signal.SIGTERM, signal.SIGINT) if alone else (signal.SIGINT,):
             self._previous[number] = signal.signal(number, self._receive if alone else self._tell)
@@ -81,6 +99,6 @@ class PreemptionGuard:
         signal.signal(signal.SIGINT, self._previous[signal.SIGINT])
 
     def _tell(self, number: int, frame: FrameType | None) -> None:
-        """Asks all processes to leave, as JAX does after a SIGTERM to any."""
+        """Asks all processes to stop: JAX does so after a SIGTERM to any of them."""
         os.kill(os.getpid(), signal.SIGTERM)
         signal.signal(signal.SIGINT, self._previous[signal.SIGINT])

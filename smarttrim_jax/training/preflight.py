@@ -1,4 +1,4 @@
-"""What can be known of a run before anything is paid for: its configuration, folder, data and mesh."""
+"""Checks a run before it starts: configuration, folder, data and mesh."""
 
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import TrainingError
@@ -12,21 +12,21 @@ PROBE = ".check"
 
 
 def preflight(config: ExperimentConfig, path: str, devices: int, slices: int = 1) -> str:
-    """Goes through everything that `training.run.train` needs before its first step, and leaves the folder as it was.
+    """Checks everything that `training.run.train` needs before its first step; the folder stays as it was.
 
-    Data that is not prepared yet is prepared, which no later start has to repeat on this machine.
+    Data that is not prepared yet is prepared; later starts on this machine find it.
 
     Args:
         config: Run configuration.
         path: Folder of the run.
-        devices: How many devices the run will have.
-        slices: TPU slices that these devices belong to.
+        devices: Number of devices that the run will have.
+        slices: Number of TPU slices that these devices belong to.
 
     Returns:
-        One line that says what was found.
+        One line for people that says what was found.
 
     Raises:
-        SmartTrimError: what `training.run.train` would refuse.
+        SmartTrimError: Something that `training.run.train` would refuse.
     """
     data, fsdp, tensor = axis_sizes(config.mesh, devices, slices)
     check_batch_size(config.data.batch_size, data * fsdp)
@@ -46,10 +46,10 @@ def preflight(config: ExperimentConfig, path: str, devices: int, slices: int = 1
 
 
 def _check_writable(workdir: Workdir) -> None:
-    """Writes a file and takes it away again, with the folder if that is new.
+    """Writes a file and removes it again, with the folder if that is new.
 
     Raises:
-        TrainingError: it cannot be written.
+        TrainingError: The folder cannot be written.
     """
     new = not workdir.path.exists()
     workdir.create()
@@ -57,9 +57,9 @@ def _check_writable(workdir: Workdir) -> None:
     try:
         probe.write_text("")
         probe.unlink()
-        if new and workdir.path.exists():  # a bucket has no empty folders
+        if new and workdir.path.exists():  # Buckets have no empty folders.
             workdir.path.rmdir()
-    except Exception as error:  # what reaches a bucket raises errors of its own
+    except Exception as error:  # Libraries that access buckets raise exceptions of their own.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TrainingError(
             f"cannot write to workdir '{workdir.path}': {reason}; choose a writable --workdir"

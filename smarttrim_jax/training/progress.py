@@ -1,4 +1,4 @@
-"""How far a run is: one rewritten line on a terminal, plain lines every so often elsewhere."""
+"""Progress of training: one rewritten line on a terminal, a plain line every so many steps elsewhere."""
 
 import contextlib
 import time
@@ -9,13 +9,13 @@ from smarttrim_jax.progress import REDRAW_SECONDS, StatusLine, clock, waiting
 
 
 class Progress:
-    """Prints step, milliseconds a step, time left and chosen metrics, on process 0 only.
+    """Prints step, milliseconds per step, time left and chosen metrics, on process 0 only.
 
     Args:
-        total_steps: steps of the whole run.
-        shown: names of the metrics to print, in this order; names a step lacks are left out.
-        every: steps between two lines where the stream is no terminal.
-        stream: where to print; standard error by default.
+        total_steps: Steps of the whole run.
+        shown: Names of the metrics to print, in this order; names that a step lacks are left out.
+        every: Steps between two lines where the stream is not a terminal.
+        stream: Stream to print to; None for standard error.
     """
 
     def __init__(
@@ -29,18 +29,30 @@ class Progress:
 
     @contextlib.contextmanager
     def compiling(self, step: int) -> Iterator[None]:
-        """Says that a step compiles its program before it is taken; its time counts in no average."""
+        """Context that announces a step's compilation; its time counts in no average.
+
+        Args:
+            step: Number of the step whose program is compiled.
+
+        Yields:
+            Nothing.
+        """
         self._display.close()
         with waiting(f"compiling step {step}", self._stream):
             yield
         self._mark = None
 
     def update(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Reports a finished step and its metrics."""
+        """Shows a finished step and its metrics.
+
+        Args:
+            step: Number of steps done.
+            metrics: Values by name.
+        """
         now = time.perf_counter()
         if self._mark is not None:
             self._timed_steps += 1
-            # An average over the last hundred steps or so follows a change of phase.
+            # An average over about a hundred steps adapts when a phase with slower or faster steps begins.
             self._seconds += (now - self._mark - self._seconds) / min(self._timed_steps, 100)
         self._mark = now
         last = step >= self._total

@@ -1,4 +1,4 @@
-"""What a run was made by, one entry for each of its starts: git commits, versions, devices and the command line."""
+"""Records what made a run, with one entry per start: git commits, versions, devices and the command line."""
 
 import datetime
 import importlib.metadata
@@ -31,14 +31,14 @@ _LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
 def record_start(folder: str | os.PathLike[str], start_step: int, config_file: str | None = None) -> None:
-    """Adds an entry about this start to a run's `environment.json`, on process 0 only; whatever fails is a warning.
+    """Adds an entry about this start to a run's `environment.json`, on process 0 only; a failure is only a warning.
 
-    The file is for people: nothing is decided by what it holds, so that it has no digest that a reader would check.
+    The file is for people. Nothing is decided by its content, so it has no digest.
 
     Args:
-        folder: The run's folder, on a disk or in a bucket.
-        start_step: The step the run starts or resumes from.
-        config_file: The file that its configuration came from.
+        folder: Folder of the run, on a disk or in a bucket.
+        start_step: Step that the run starts or resumes from.
+        config_file: File that the configuration came from; None if there is none.
     """
     if jax.process_index() != 0:
         return
@@ -46,7 +46,7 @@ def record_start(folder: str | os.PathLike[str], start_step: int, config_file: s
         path = epath.Path(folder) / ENVIRONMENT
         try:
             earlier = read_json(path, "").get("starts")
-        except CheckpointError:  # there is none yet, or it is damaged and begun anew
+        except CheckpointError:  # There is no file yet, or it is damaged and is replaced.
             earlier = None
         starts = earlier if isinstance(earlier, list) else []
         write_json(path, {"starts": [*starts, describe_start(start_step, config_file)]})
@@ -55,7 +55,15 @@ def record_start(folder: str | os.PathLike[str], start_step: int, config_file: s
 
 
 def describe_start(start_step: int, config_file: str | None = None) -> dict[str, Any]:
-    """What this process runs on; see `record_start` for the arguments."""
+    """Describes this process: time, command line, git commits, versions and devices.
+
+    Args:
+        start_step: Step that the run starts or resumes from.
+        config_file: File that the configuration came from, whose git commit is recorded; None if there is none.
+
+    Returns:
+        JSON-ready dict with `time`, `step`, `command`, `git`, `versions` and `devices`.
+    """
     sources = {"smarttrim_jax": version.__file__, "config": config_file}
     devices = jax.devices()
     return {
@@ -78,13 +86,13 @@ def describe_start(start_step: int, config_file: str | None = None) -> dict[str,
 
 
 def git_state(file: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The commit of the repository that a file belongs to, and whether tracked files differ from it.
+    """Finds the commit of the repository that a file belongs to, and whether tracked files differ from it.
 
     Args:
         file: Any file.
 
     Returns:
-        `commit` and `dirty`; None where git does not know the file, or there is no git.
+        `commit` (hash) and `dirty` (bool); None where git does not track the file or is not installed.
     """
     path = pathlib.Path(file).expanduser().absolute()
     if _git(path.parent, "ls-files", "--error-unmatch", "--", path.name) is None:
@@ -95,10 +103,13 @@ def git_state(file: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def without_secrets(words: Sequence[str]) -> list[str]:
-    """A command line in which values of flags like --api_key, and logins in addresses, are hidden.
+    """Hides values of flags like --api_key, and logins in addresses, in a command line.
 
     Args:
         words: The command line, the program first.
+
+    Returns:
+        The command line with secrets replaced by `HIDDEN`.
     """
     shown: list[str] = []
     is_secret = False
@@ -115,8 +126,8 @@ def without_secrets(words: Sequence[str]) -> list[str]:
 
 
 def _git(folder: pathlib.Path, *words: str) -> str | None:
-    """What git prints; None where it fails or is missing."""
-    # Without the lock that `status` would take from a user who works in the repository.
+    """Runs git in a folder; returns its output, or None where it fails or is not installed."""
+    # `git status` would otherwise lock the index, and disturb a user who works in the repository.
     environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(

@@ -40,19 +40,19 @@ SHOWN = (
 
 
 def train(config: ExperimentConfig, path: str, config_file: str | None = None) -> Report:
-    """Prepares the data if absent, trains (or goes on where the folder's run stopped), calibrates, evaluates.
+    """Prepares the data if needed, trains (or resumes), calibrates the speed dial, and evaluates.
 
     Args:
-        config: of the run.
-        path: its folder; see `training.workdir`.
-        config_file: the file that the configuration came from; its git commit is recorded.
+        config: Run configuration.
+        path: Folder of the run; see `training.workdir`. A run found there is resumed.
+        config_file: File that the configuration came from, whose git commit is recorded; None if there is none.
 
     Returns:
-        The final report, also written as `report.json`.
+        The final report, which is also written as `report.json`; see `evaluation.report.build_report`.
 
     Raises:
-        SmartTrimError: a configuration, data set, checkpoint or disk that cannot be used.
-        Preempted: SIGTERM or Ctrl-C; everything is saved.
+        SmartTrimError: The configuration, data set, checkpoint or disk cannot be used.
+        Preempted: SIGTERM or Ctrl-C was received; the state is saved.
     """
     workdir = Workdir(path)
     workdir.create()
@@ -60,7 +60,7 @@ def train(config: ExperimentConfig, path: str, config_file: str | None = None) -
         config = with_vocabulary(config)
         dataset = prepare_everywhere(config.data)
         config = fit_to_data(config, dataset)
-        held_rows(make_mesh(config.mesh), config.data.batch_size)  # the devices can share a batch
+        held_rows(make_mesh(config.mesh), config.data.batch_size)  # Fails if the devices cannot share a batch.
         check_run(config, dataset)
         workdir.check_same_run(config)
         return _train_locked(config, workdir, dataset, check_lock, config_file)
@@ -91,18 +91,23 @@ def trained_params(
     check_lock: Callable[[], None] = lambda: None,
     config_file: str | None = None,
 ) -> Params:
-    """Trains to the last step, from where the folder's run stopped, and returns the parameters.
+    """Trains to the last step, from the latest checkpoint of the folder if there is one.
 
     Args:
-        task: of the run.
-        workdir: its folder, which is claimed once the first step can be taken.
-        dataset: of the run.
-        check_lock: raises if the folder is no longer this training's; called before each save.
-        config_file: the file that the configuration came from.
+        task: Task that is trained.
+        workdir: Folder of the run, which gets the run's configuration once the first step can be taken.
+        dataset: Data set of the run.
+        check_lock: Called before each save; raises if another training has taken over the folder.
+        config_file: File that the configuration came from; None if there is none.
+
+    Returns:
+        The trained parameters, sharded over the run's mesh.
 
     Raises:
-        TrainingError: as `training.loop.fit`.
-        Preempted: SIGTERM or Ctrl-C; everything is saved.
+        CheckpointError: No checkpoint of the folder can be read, or they are of another model.
+        ConfigError: The folder holds a run of another configuration.
+        TrainingError: Training failed; see `training.loop.fit`.
+        Preempted: SIGTERM or Ctrl-C was received; the state is saved.
     """
     config = task.config
     mesh, schedule = make_mesh(config.mesh), config.schedule
@@ -152,10 +157,10 @@ def trained_params(
 
 
 def _initial_state(steps: Steps, shardings: Any) -> TrainState:
-    """The state of fresh parameters, or of those of `init_from`."""
+    """Training state of freshly drawn parameters, or of those that `init_from` names."""
     config = steps.config
     key = jax.random.key(config.seed)
-    # It runs once: CPUs would take longer to optimise hundreds of random draws than to train some steps.
+    # The program runs once: full optimisation of its many random draws would cost more on a CPU than some steps.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     init = functools.partial(jax.jit, steps.task.model.init, compiler_options=options)
     if config.init_from:
@@ -166,15 +171,15 @@ def _initial_state(steps: Steps, shardings: Any) -> TrainState:
 
 
 class _Batches:
-    """The train split as batches on the devices, one a step.
+    """The train split as batches on the devices, one per step.
 
-    The position is a number, so that a run goes on with another number of `data.workers`.
+    The saved position is a number of batches, so that a run can be resumed with another number of `data.workers`.
 
     Args:
-        dataset: of the run.
-        config: of the run.
-        mesh: the devices.
-        start: batches that were given before.
+        dataset: Data set of the run.
+        config: Run configuration.
+        mesh: Mesh over which batches are sharded.
+        start: Number of batches given before.
     """
 
     def __init__(self, dataset: Dataset, config: ExperimentConfig, mesh: jax.sharding.Mesh, start: int) -> None:
@@ -188,9 +193,9 @@ class _Batches:
         return batch
 
     def get_state(self) -> dict[str, int]:
-        """The position after the last batch."""
+        """Returns the number of batches given so far, the position to save."""
         return {"batches": self._given}
 
     def close(self) -> None:
-        """Ends the reading threads and processes."""
+        """Stops the reading threads and processes."""
         self._iterator.close()

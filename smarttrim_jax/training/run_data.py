@@ -1,4 +1,4 @@
-"""The data of a run: prepared once for all its processes, and the settings that are left to it."""
+"""The data of a run: prepared once for all processes, and the settings that depend on it."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def prepare_everywhere(config: DataConfig) -> Dataset:
         The data set, the same on all processes.
 
     Raises:
-        DataError: It cannot be prepared (see `prepare`), or the machines have different data.
+        DataError: The data cannot be prepared (see `data.dataset.prepare`), or the machines have different data.
     """
     dataset = first_alone(lambda: prepare(config))
     if not same_everywhere(int(dataset.fingerprint[:8], base=16)):
@@ -41,13 +41,14 @@ def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
 
     Args:
         config: Run configuration.
-        dataset: The data set that it names, prepared.
+        dataset: Prepared data set that the configuration names.
 
     Returns:
-        The configuration with its vocabulary, number of answers and images of an example as the data has them.
+        The configuration with vocabulary size, number of answers, images per example and fingerprint taken from the
+        data.
 
     Raises:
-        ConfigError: The model's vocabulary, answers or images do not fit the data.
+        ConfigError: The task, or the model's vocabulary, answers or images, do not fit the data.
     """
     kind = TASKS.find(config.model.tasks[config.task])
     if kind.reads_answers and not dataset.answer_names:
@@ -77,14 +78,14 @@ def fit_to_data(config: ExperimentConfig, dataset: Dataset) -> ExperimentConfig:
 
 
 def check_run(config: ExperimentConfig, dataset: Dataset) -> None:
-    """Whether training, calibration and evaluation can all be done, whatever the devices.
+    """Checks that training, calibration and evaluation can all be done, whatever the devices.
 
     Args:
         config: Run configuration, all sizes resolved.
-        dataset: Its data set, prepared.
+        dataset: Prepared data set of the run.
 
     Raises:
-        ConfigError: Names the first setting that cannot work, and what would.
+        ConfigError: A setting cannot work; the message names the first, and what would work.
     """
     _check_splits(config, dataset)
     check_writers(config.schedule.writers)

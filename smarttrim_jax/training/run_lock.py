@@ -1,13 +1,13 @@
 """A lock on a run's folder, so that two trainings never share one.
 
-The lock is a file, `run.lock`, that says who holds it: host, process and since when. Its holder renews it every half
-minute. A lock is stale, and taken over, where
+The lock is a file, `run.lock`, that names its holder: host, process and start time. The holder renews it every half
+minute. A lock is stale, and is taken over, where
 
-- its process is gone from this very machine: at once, as after a kill;
-- it was not renewed for three minutes: as by a machine that was taken away and came back under another name.
+- its process no longer runs on this very machine, for example after a kill: at once;
+- it has not been renewed for three minutes, for example by a machine that was taken away.
 
-The lock of another machine that was renewed lately is watched until it is renewed again, which shows that its holder
-is alive, or is stale. So a start is refused, or goes on, but does not fail because its predecessor was lost just now.
+A recently renewed lock of another machine is watched until it is renewed again, which shows that its holder is alive,
+or becomes stale. So a start does not fail merely because its predecessor was lost a moment ago.
 """
 
 import contextlib
@@ -38,26 +38,26 @@ _log = logging.getLogger(__name__)
 FILE_NAME = "run.lock"
 RENEWED_EVERY = 30.0
 STALE_AFTER = 180.0
-# What is no JSON was left by a process that was killed while it wrote its first lock.
+# A file that is not JSON was left by a process that was killed while it wrote its first lock.
 _HALF_WRITTEN_STALE_AFTER = 5.0
 _LOOK_EVERY = 1.0
-# Of two that take over a stale lock at once the later one has it, which the other sees after this time.
+# If two processes take over a stale lock at once, the later writer has it, which the other sees after this time.
 _SETTLED_AFTER = 0.5
 _SETTLED_IN_BUCKET_AFTER = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    """Who holds a lock.
+    """The process that holds a lock.
 
     Attributes:
         host: Name of the machine.
-        machine: Tells machines, their starts and their containers apart; "" where the system does not say.
-        process: Number of the process.
-        process_start: When the process started, as the system counts; "" where it does not say.
-        since: When the lock was taken, for people.
-        lock: Of this lock alone.
-        renewed: When it was last renewed, in seconds since 1970.
+        machine: Identifies the machine's boot and the container; "" where the system does not tell.
+        process: Process id.
+        process_start: Start time of the process, as the system counts it; "" where the system does not tell.
+        since: Time at which the lock was taken, for people.
+        lock: Random identifier of this lock.
+        renewed: Time of the last renewal, in seconds since 1970.
     """
 
     host: str
@@ -73,23 +73,23 @@ class Holder:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is a process of this very machine, started as it is, or container."""
+        """Whether the holder belongs to this machine since its last boot, and to the same container."""
         return (self.host, self.machine) == (socket.gethostname(), _machine())
 
     @property
     def is_running(self) -> bool:
-        """Whether a process that is here still runs; its number may have been given to another one."""
+        """Whether the holder, a process of this machine, still runs; its id may have been given to another one."""
         return _process_start(self.process) == self.process_start
 
 
 class RunLock:
-    """Holds the lock of a folder while entered.
+    """Holds the lock of a folder while entered as a context.
 
     Args:
-        folder: Folder of a run, on a disk or in a bucket; it exists.
+        folder: Existing folder of a run, on a disk or in a bucket.
 
     Raises:
-        TrainingError: On entering: another training holds it, or the folder cannot be written.
+        TrainingError: On entering: another training holds the lock, or the folder cannot be written.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -118,12 +118,12 @@ class RunLock:
                 self._path.unlink(missing_ok=True)
 
     def check(self) -> None:
-        """Makes sure that nobody took the lock over.
+        """Checks that no other process has taken over the lock.
 
         Raises:
-            TrainingError: Somebody did: this process had stood still for so long that it looked lost.
+            TrainingError: Another process has: this one had not renewed the lock for so long that it looked lost.
         """
-        # A folder that cannot be read now is for whoever writes there next to say.
+        # A folder that cannot be read is reported by the next write to it.
         with contextlib.suppress(OSError):
             if not self._is_mine():
                 raise TrainingError(
@@ -133,7 +133,7 @@ class RunLock:
                 )
 
     def _acquire(self) -> None:
-        """Takes the lock, once it is free or stale."""
+        """Takes the lock as soon as it is free or stale."""
         watched: _Lock | None = None
         while True:
             lock = _read(self._path)
@@ -165,7 +165,7 @@ class RunLock:
             time.sleep(_LOOK_EVERY)
 
     def _create(self) -> bool:
-        """Writes the lock where there is none; False where another one was faster."""
+        """Writes the lock where there is none; returns False where another process was faster."""
         if in_bucket(self._path):
             return self._write_and_settle()
         try:
@@ -176,7 +176,7 @@ class RunLock:
         return True
 
     def _take_over(self, stale: "_Lock") -> bool:
-        """Writes the lock over a stale one; False where another one was faster."""
+        """Writes the lock over a stale one; returns False where another process was faster."""
         lock = _read(self._path)
         return (lock is None or lock.content == stale.content) and self._write_and_settle()
 
@@ -194,7 +194,7 @@ class RunLock:
 
     def _renew_until_ended(self) -> None:
         while not self._ended.wait(RENEWED_EVERY):
-            # A disk that is full for a moment is no reason to end; `check` sees what comes of it.
+            # A full disk may be temporary and does not end training; `check` notices a lost lock.
             with contextlib.suppress(OSError):
                 if self._is_mine():
                     write_json(self._path, self._content())
@@ -202,16 +202,16 @@ class RunLock:
 
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike[str]) -> Iterator[Callable[[], None]]:
-    """Holds the lock of a run's folder for all its processes; where it cannot be had, all are told.
+    """Context that holds the lock of a run's folder for all its processes; an error reaches all of them.
 
     Args:
         folder: Folder of the run.
 
     Yields:
-        A function that raises TrainingError if another training took the lock over.
+        A function that raises TrainingError if another training has taken over the lock.
 
     Raises:
-        TrainingError: Another training holds it, or the folder cannot be written.
+        TrainingError: Another training holds the lock, or the folder cannot be written.
     """
     lock = RunLock(folder)
     with contextlib.ExitStack() as held:
@@ -220,12 +220,12 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[Callable[[], None]]:
 
 
 class _Lock:
-    """A lock as it was read.
+    """A lock as it was read from its file.
 
     Attributes:
-        content: Of its file.
-        holder: What that says; None where it says nothing sensible.
-        stale_after: Seconds without change from now on after which it is stale.
+        content: Bytes of the file.
+        holder: Holder that the file names; None where it names none that can be understood.
+        stale_after: Seconds after reading at which the lock is stale if it has not changed by then.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -238,11 +238,11 @@ class _Lock:
         except (ValueError, RecursionError):
             self.stale_after = _HALF_WRITTEN_STALE_AFTER
             return
-        # A lock of another version is watched like one of another machine.
+        # A lock written by another version is watched like one of another machine.
         with contextlib.suppress(ConfigError):
             self.holder = build(Holder, settings if isinstance(settings, dict) else {}, "lock")
             age = time.time() - self.holder.renewed
-            # The clocks of machines differ: an age below 0 says nothing.
+            # Clocks of machines differ, so a negative age tells nothing.
             if age >= 0:
                 self.stale_after = max(STALE_AFTER - age, 0.0)
 
@@ -251,12 +251,12 @@ class _Lock:
 
     @property
     def is_surely_held(self) -> bool:
-        """Whether its process runs on this machine."""
+        """Whether the holder's process runs on this machine."""
         return self.holder is not None and self.holder.is_here and self.holder.is_running
 
     @property
     def is_stale(self) -> bool:
-        """Whether its process is gone, or had not renewed it for too long if it still is as it was read."""
+        """Whether the holder's process is gone, or the lock, if unchanged, has not been renewed for too long."""
         if self.holder is not None and self.holder.is_here:
             return not self.holder.is_running
         return time.monotonic() - self._read_at >= self.stale_after
@@ -282,7 +282,7 @@ def _this_process() -> Holder:
 
 
 def _machine() -> str:
-    """This start of this machine, and the container in it; "" where the system does not say."""
+    """Identifies this machine's boot and the container this process runs in; "" where the system does not tell."""
     try:
         boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -291,7 +291,11 @@ def _machine() -> str:
 
 
 def _process_start(process: int) -> str | None:
-    """When a process of this machine started, as the system counts: "" if it does not say, None without a process."""
+    """Start time of a process of this machine, as the system counts it.
+
+    Returns:
+        The time; "" where the system does not tell; None where there is no such process.
+    """
     if not os.path.exists("/proc/self/stat"):
         try:
             os.kill(process, 0)
@@ -301,7 +305,7 @@ def _process_start(process: int) -> str | None:
             pass
         return ""
     try:
-        # The name, in parentheses, may hold anything.
+        # The process name, in parentheses, may contain spaces and parentheses.
         state, *fields = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""The pure training steps: plain fine-tuning, and trim-tuning with the model's own full pass as teacher."""
+"""Pure training steps: plain fine-tuning, and trim-tuning with the model's own full pass as teacher."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,14 +25,17 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 def jit_step(step: Step, shardings: Any) -> jax.stages.Wrapped:
-    """A step as a program that writes the next state over the last.
+    """Compiles a step as a program that donates its state to the next one.
 
     Args:
-        step: of `Steps`.
-        shardings: of the state.
+        step: One of the steps of `Steps`.
+        shardings: Sharding of every array of the state.
+
+    Returns:
+        The jitted step: (state, batch) to (state, metrics).
     """
     device = jax.tree.leaves(shardings)[0].mesh.devices.flat[0]
-    # Without it every device of a TPU draws the random numbers of all, and holds them.
+    # Without this option every device of a TPU draws and holds the random numbers of all devices.
     options = {"xla_tpu_spmd_rng_bit_generator_unsafe": True} if device.platform == "tpu" else None
     return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None), compiler_options=options)
 
@@ -42,8 +45,8 @@ class Steps:
     """The steps of one experiment, as pure functions of `(state, batch)`.
 
     Attributes:
-        task: of the run.
-        optimizer: as `training.optimizer` makes it.
+        task: Task that is trained.
+        optimizer: Gradient transformation; see `training.optimizer.make_optimizer`.
     """
 
     task: Task
@@ -51,11 +54,14 @@ class Steps:
 
     @classmethod
     def of(cls, task: Task, params: Any) -> "Steps":
-        """The steps of a task with the optimizer that its run asks for.
+        """Creates the steps of a task with the optimizer that its configuration asks for.
 
         Args:
-            task: What is trained.
+            task: Task that is trained.
             params: The model's parameters, or their shapes.
+
+        Returns:
+            The steps.
         """
         config = task.config
         groups = config.model.parameter_group
@@ -63,11 +69,18 @@ class Steps:
 
     @property
     def config(self) -> ExperimentConfig:
-        """Of the run."""
+        """Run configuration."""
         return self.task.config
 
     def initial_state(self, params: Params) -> TrainState:
-        """The state before the first step: parameters, optimizer, step counter, cost multiplier, the task's own."""
+        """Creates the state before the first step.
+
+        Args:
+            params: The model's initial parameters.
+
+        Returns:
+            `params`, `opt_state`, `step` (int32 scalar), `multiplier` (of the cost) and the task's own entries.
+        """
         return {
             "params": params,
             "opt_state": self.optimizer.init(params),
@@ -77,7 +90,15 @@ class Steps:
         }
 
     def after(self, done: int) -> Step:
-        """The step that follows so many."""
+        """Selects the step that follows a number of done steps.
+
+        Args:
+            done: Number of steps done.
+
+        Returns:
+            `full` in the first phase; then `trim`, or `trim_shortened` once the curriculum stands still and
+            capacities are set.
+        """
         schedule, curriculum = self.config.schedule, self.config.curriculum
         if done < schedule.full_steps:
             return self.full
@@ -85,7 +106,15 @@ class Steps:
         return self.trim_shortened if stands_still and self.config.capacity.sides else self.trim
 
     def full(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """One step of plain fine-tuning at full capacity."""
+        """Takes one step of plain fine-tuning at full capacity.
+
+        Args:
+            state: Training state.
+            batch: Batch of the data pipeline.
+
+        Returns:
+            The next state, and scalars by name: the weighted loss terms, `accuracy`, `loss` and `gradient_norm`.
+        """
         task = self.task
         given, carried = task.begin(state, batch)
 
@@ -101,11 +130,30 @@ class Steps:
         )
 
     def trim(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """One step of trim-tuning: full and trimmed pass, distillation between them, and the cost."""
+        """Takes one step of trim-tuning: a full and a trimmed pass, distillation between them, and the cost.
+
+        Args:
+            state: Training state.
+            batch: Batch of the data pipeline.
+
+        Returns:
+            The next state, and scalars by name: the weighted loss terms, `accuracy` of the trimmed pass,
+            `macs_ratio`, `target_ratio`, `loss`, `multiplier` and `gradient_norm`.
+        """
         return self._trim(state, batch, CapacityConfig())
 
     def trim_shortened(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """The same at less cost, once most tokens are closed: equal in expectation, see `tokens.shortened`."""
+        """Takes a step of trim-tuning whose trimmed pass holds fewer tokens, for use once most tokens are closed.
+
+        It equals `trim` in expectation; see `tokens.shortened`.
+
+        Args:
+            state: Training state.
+            batch: Batch of the data pipeline.
+
+        Returns:
+            As `trim`, with a further scalar `overflow`: the share of open tokens that found no place.
+        """
         return self._trim(state, batch, self.config.capacity)
 
     def _trim(self, state: TrainState, batch: Batch, capacity: CapacityConfig) -> tuple[TrainState, Metrics]:
@@ -146,7 +194,7 @@ class Steps:
         return self._update(state, gradients, carried | {"multiplier": multiplier}, metrics)
 
     def _key(self, state: TrainState, number: int) -> jax.Array:
-        """A pure function of seed and step, so that a resumed run draws what the unbroken one would."""
+        """Random key that depends on seed, step and `number` only: a resumed run draws what an unbroken one would."""
         seed = jax.random.key(self.config.seed, impl=self.config.generator)
         return jax.random.fold_in(jax.random.fold_in(seed, state["step"]), number)
 

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder beside checkpoints and metrics: its configuration, words, speed dial and report."""
+"""Files that a run keeps in its folder beside checkpoints and metrics: configuration, words, dial and report."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ from smarttrim_jax.version import __version__
 
 _log = logging.getLogger(__name__)
 
-# Keys, and groups of keys, that may change between two starts of a run: the saved state does not depend on them.
+# Keys and groups of keys that may change between two starts of a run, since the saved state does not depend on them.
 FREE = (
     "data.data_dir",
     "data.source",
@@ -36,7 +36,7 @@ FREE = (
     "init_from",
     "mesh",
 )
-# Keys that the data decides; runs of before these were saved do not know them.
+# Keys that the data decides. Runs of earlier versions have these values for them.
 FROM_DATA = {"data.fingerprint": "", "data.example_images": 0}
 
 CONFIG = "config.json"
@@ -46,13 +46,16 @@ RENEW = "run the same train command again, which writes it anew and trains nothi
 
 
 class Workdir:
-    """The files of one run, on a disk or in a bucket (`gs://...`); process 0 writes them.
+    """The files of one run, on a disk or in a bucket (`gs://...`); only process 0 writes them.
 
     Args:
         path: Folder of the run.
 
+    Attributes:
+        path: Folder of the run.
+
     Raises:
-        ConfigError: It is in a bucket, and what reaches buckets is not installed.
+        ConfigError: The folder is in a bucket, and the package that accesses buckets is not installed.
     """
 
     def __init__(self, path: str) -> None:
@@ -65,14 +68,14 @@ class Workdir:
 
     @property
     def checkpoints(self) -> str:
-        """The folder of the checkpoints."""
+        """Path of the folder of the checkpoints."""
         return str(self.path / "checkpoints")
 
     def create(self) -> None:
-        """Makes the folder, before anything takes time.
+        """Creates the folder, before anything takes time.
 
         Raises:
-            TrainingError: It cannot be written.
+            TrainingError: The folder cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -80,7 +83,7 @@ class Workdir:
             raise self._unwritable(error) from None
 
     def check_same_run(self, config: ExperimentConfig) -> None:
-        """Makes sure that a run with this configuration can go on from what the folder holds.
+        """Checks that a run with this configuration can be resumed from what the folder holds.
 
         Until a run has saved a checkpoint, nothing in its folder depends on its configuration.
 
@@ -88,7 +91,7 @@ class Workdir:
             config: Run configuration, all sizes resolved.
 
         Raises:
-            CheckpointError: The folder's configuration is of another version.
+            CheckpointError: The folder's configuration was written by another version and cannot be understood.
             ConfigError: The folder holds a run of another configuration.
         """
         steps = saved_steps(self.checkpoints)
@@ -107,14 +110,14 @@ class Workdir:
                 raise self._another_run(key, old, new)
 
     def claim(self, config: ExperimentConfig) -> None:
-        """Makes the folder the run's: called once nothing but training itself can fail.
+        """Writes the run's configuration into the folder; called once nothing but training itself can fail.
 
         Args:
             config: Run configuration, all sizes resolved.
 
         Raises:
-            CheckpointError: As `check_same_run`.
-            ConfigError: As `check_same_run`.
+            CheckpointError: See `check_same_run`.
+            ConfigError: See `check_same_run`.
             TrainingError: The folder cannot be written.
         """
         self.check_same_run(config)
@@ -124,7 +127,7 @@ class Workdir:
             if not in_bucket(self.path):
                 remove_halves(self.path)
             if max(saved_steps(self.checkpoints), default=0) < config.schedule.total_steps:
-                # Of a run that had ended and is given more steps: they are of other parameters.
+                # The run had ended and gets more steps: its dial and report belong to other parameters.
                 for name in (DIAL, REPORT):
                     (self.path / name).unlink(missing_ok=True)
         except OSError as error:
@@ -132,7 +135,7 @@ class Workdir:
         self._write(CONFIG, to_dict(config))
 
     def config(self) -> ExperimentConfig:
-        """The run's configuration, with all sizes resolved.
+        """Reads the run's configuration, with all sizes resolved.
 
         Raises:
             CheckpointError: The folder holds no run, or its configuration is damaged or of another version.
@@ -142,10 +145,10 @@ class Workdir:
         return self._build(ExperimentConfig, CONFIG, settings_of_today)
 
     def dial(self) -> SpeedDial:
-        """The run's speed dial.
+        """Reads the run's speed dial.
 
         Raises:
-            CheckpointError: The run has none, because its trim-tuning has not ended, or it is damaged.
+            CheckpointError: The run has none because its trim-tuning has not ended, or the file is damaged.
         """
         if not (self.path / DIAL).exists():
             raise CheckpointError(
@@ -154,7 +157,14 @@ class Workdir:
         return self._build(SpeedDial, DIAL)
 
     def write_language(self, language: Language) -> None:
-        """Saves the words and answers, so that the run is served without its data."""
+        """Saves tokenizer and answers, so that the run can be served without its data.
+
+        Args:
+            language: Tokenizer and names of the answers.
+
+        Raises:
+            TrainingError: The folder cannot be written.
+        """
         if jax.process_index() == 0:
             try:
                 write_language(self.path, language)
@@ -163,15 +173,29 @@ class Workdir:
                 raise self._unwritable(error) from None
 
     def write_dial(self, dial: SpeedDial) -> None:
-        """Saves the speed dial."""
+        """Saves the speed dial.
+
+        Args:
+            dial: Speed dial measured after training.
+
+        Raises:
+            TrainingError: The folder cannot be written.
+        """
         self._write(DIAL, to_dict(dial))
 
     def write_report(self, report: dict[str, Any]) -> None:
-        """Saves the final report."""
+        """Saves the final report.
+
+        Args:
+            report: JSON-ready report; see `evaluation.report.build_report`.
+
+        Raises:
+            TrainingError: The folder cannot be written.
+        """
         self._write(REPORT, report)
 
     def _known_config(self) -> ExperimentConfig | None:
-        """The configuration of the folder's run, from its last checkpoint if `config.json` is gone or damaged."""
+        """Configuration of the folder's run, from its last checkpoint if `config.json` is missing or damaged."""
         try:
             return self.config()
         except CheckpointError as error:
@@ -183,7 +207,7 @@ class Workdir:
             try:
                 known = build(ExperimentConfig, settings_of_today(settings))
             except (ConfigError, AttributeError, TypeError):
-                # Where even the checkpoint's is not understood, it is of another version.
+                # The checkpoint's configuration is not understood either, so another version wrote it.
                 raise error from None
             _log.warning("%s; that of the last checkpoint is taken", error)
             return known
@@ -199,10 +223,10 @@ class Workdir:
             ) from None
 
     def _check_more_steps(self, key: str, old: int, new: int, done: int) -> None:
-        """Steps may be added; the learning rate and the curriculum then follow the new length from here on.
+        """Checks a changed number of steps. Steps may be added; schedules then follow the new length from here on.
 
         Raises:
-            ConfigError: Steps were taken away, or a phase is to grow that has passed.
+            ConfigError: Steps were taken away, or a phase that has passed is to grow.
         """
         if new < old:
             raise ConfigError(
@@ -250,5 +274,12 @@ def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def describe(config: ExperimentConfig) -> dict[str, Any]:
-    """What is saved with every checkpoint: the resolved configuration and the versions that wrote it."""
+    """Describes a run for its checkpoints: the resolved configuration and the versions that wrote it.
+
+    Args:
+        config: Run configuration, all sizes resolved.
+
+    Returns:
+        JSON-ready dict with `config` and `versions`.
+    """
     return {"config": to_dict(config), "versions": {"smarttrim_jax": __version__, "jax": jax.__version__}}

@@ -1,4 +1,4 @@
-"""Figures from one accelerator within a budget of minutes: `benchmarks/accelerator.sh` runs the plan.
+"""Measurements on one accelerator within a time budget of minutes; `benchmarks/accelerator.sh` runs the plan.
 
-Programs of a stage are compiled side by side, then everything is timed alone; see `stages`.
+The programs of a stage are compiled in parallel; then everything is timed alone (see `stages`).
 """

@@ -1,4 +1,4 @@
-"""One model at one batch size, computed in several ways, timed by turns."""
+"""Compares several executions of one model at one batch size, timed in alternation."""
 
 import functools
 import threading
@@ -23,13 +23,15 @@ class Subject:
     """A model that is measured.
 
     Args:
-        name: As rows call it.
+        name: Name of the model in rows.
         config: Model configuration with trimmers.
         text_length: Tokens of every text.
-        params: Parameters of the model; random ones by default.
+        params: The model's parameters; None for random ones.
 
     Attributes:
-        full_macs: MACs of an example at full capacity, once a comparison has found them.
+        name: Name of the model in rows.
+        config: Model configuration with trimmers.
+        full_macs: MACs of an example at full capacity; None until a comparison has computed them.
     """
 
     def __init__(self, name: str, config: ModelConfig, text_length: int, params: Params | None = None):
@@ -38,26 +40,33 @@ class Subject:
         self._lock = threading.Lock()
 
     def load(self, batch_size: int) -> ForcedLoad:
-        """Random inputs and forced gates for a batch size."""
-        with self._lock:  # studies are set up side by side
+        """Builds random inputs and forced gates; safe to call from several threads.
+
+        Args:
+            batch_size: Number of examples of the batch.
+
+        Returns:
+            The model with forced gates, and its batch.
+        """
+        with self._lock:  # Studies are set up in parallel.
             if self._params is None:
                 init = jax.jit(Functional(self.config).init)
-                self._params = init(jax.random.key(0, impl="unsafe_rbg"))  # compiles fastest
+                self._params = init(jax.random.key(0, impl="unsafe_rbg"))  # This generator compiles fastest.
         return forced_load(self.config, self._params, self._text_length, batch_size, seed=0)
 
 
 class Comparison(Study):
-    """Ways to compute the same batch, at full capacity and trimmed.
+    """Study of several executions of the same batch, at full capacity and trimmed.
 
     Args:
-        subject: The model.
-        batch_size: Examples of the batch.
-        executions: Names of `FULL` and `TRIMMED`.
+        subject: Model to measure.
+        batch_size: Number of examples of the batch.
+        executions: Names in `FULL` and `TRIMMED`.
         keeps: Mean shares of tokens that the trimmed executions keep.
-        peak: Multiply-adds a second of the machine's large matrix products.
-        repeats: Timed calls of each.
-        profile: Whether to ask the profiler for the device's time.
-        section: Of the report that the rows belong to.
+        peak: Multiply-adds per second of the machine's large matrix products.
+        repeats: Number of timed calls of each execution.
+        profile: Whether to use the profiler to measure the device's time.
+        section: Section of the report for the rows.
         labels: Further entries of every row.
     """
 
@@ -81,7 +90,11 @@ class Comparison(Study):
         self.name = ", ".join(marks)
 
     def parts(self) -> Mapping[str, Callable[[], Call]]:
-        """A part for each execution at full capacity, and for each trimmed one and keep: "packed .5"."""
+        """Prepares a part for each execution at full capacity, and for each trimmed one and share: "packed 0.5".
+
+        Returns:
+            By name of the part, a function that creates its call.
+        """
         load = self._subject.load(self._batch_size)
         trims: dict[float, Trim | None] = {1.0: None} | {keep: load.trim(keep) for keep in self._keeps}
         return {
@@ -90,15 +103,21 @@ class Comparison(Study):
         }
 
     def rows(self, ready: Mapping[str, Compiled]) -> Iterator[tuple[str, Row]]:
-        """The report's section, and a row for every part.
+        """Times all parts and reports them.
 
-        A row has `model`, `batch_size`, `keep`, `execution`, `seconds` (of a call that is waited for; median),
-        `spread` (quartiles over the median), `queued_seconds`, `device_seconds`, `device_seconds_from` (see
-        `device_time`), `host_share` (of `seconds`, in which the device does not work), `compile_seconds`,
-        `macs_ratio` (full over realised), `speedup` (against the fastest at full capacity but torch's), `realised`
-        (speedup over macs_ratio), `of_peak`, and `difference`: from the first row of this keep, relative to its
-        largest value. Torch's rows, which tell no device time, go to the section "torch"; where there is one, the
-        others have `against_torch`, its seconds over theirs.
+        A row has `model`, `batch_size`, `keep`, `execution`, `seconds` (median of calls that are waited for),
+        `spread` (interquartile range over the median), `queued_seconds`, `device_seconds`, `device_seconds_from` (see
+        `device_time`), `host_share` (share of `seconds` in which the device does not work), `compile_seconds`,
+        `macs_ratio` (full over realised), `speedup` (against the fastest at full capacity except PyTorch), `realised`
+        (speedup over macs_ratio), `of_peak`, and `difference` from the first row of the same share, relative to its
+        largest value. PyTorch's rows, which have no device time, belong to the section "torch"; where there is one,
+        the others have `against_torch`, PyTorch's seconds over theirs.
+
+        Args:
+            ready: Compiled parts by name.
+
+        Yields:
+            Section of the report, and a row, for every part.
         """
         timings = time_by_turns({part: compiled.call for part, compiled in ready.items()}, self._repeats)
         fastest = min((timings[name].median for name in FULL if name in ready and name != "torch"), default=None)
@@ -112,7 +131,7 @@ class Comparison(Study):
             yield ("torch" if name == "torch" else self._section), row
 
     def _every_part(self) -> dict[str, tuple[str, float]]:
-        """Execution and keep of every part, by its name."""
+        """Execution and share to keep of every part, by the part's name."""
         return {
             _part(name, keep): (name, keep)
             for name in self._executions
@@ -159,7 +178,7 @@ class Comparison(Study):
         return row
 
     def _macs(self, name: str, output: Any) -> float | None:
-        """MACs of an example; torch's are those of the model at full capacity."""
+        """MACs of an example; for PyTorch those of the model at full capacity, None while they are unknown."""
         if name == "torch":
             return self._subject.full_macs
         full, own = _mean_macs(Functional(self._subject.config), output.record)
@@ -169,7 +188,7 @@ class Comparison(Study):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _mean_macs(model: Functional, record: TrimRecord) -> tuple[jax.Array, jax.Array]:
-    """MACs of an example, on average: at full capacity, and of the record's gates."""
+    """Mean MACs of an example: at full capacity, and with the record's gates."""
     full, own = model.macs(record.opened(), trimmed=False), model.macs(record)
     return jnp.mean(full), jnp.mean(own)
 
@@ -179,7 +198,7 @@ def _part(name: str, keep: float) -> str:
 
 
 def _answer(output: Any) -> np.ndarray:
-    """What executions must agree on: the logits, or the first state of every text that a decoder will read."""
+    """Result that all executions must agree on: logits, or the first state of every text for a decoder."""
     if isinstance(output, np.ndarray):
         return output[:, 0]
     values = [*output.logits.values()] or [output.state["text"].global_token]

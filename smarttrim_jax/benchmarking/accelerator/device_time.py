@@ -1,4 +1,4 @@
-"""How long the device itself works in a call; the rest of the call's time is the host's share."""
+"""Time in which the device works during a call; the rest of the call's time is spent by the host."""
 
 import pathlib
 import tempfile
@@ -10,16 +10,16 @@ import jax
 from smarttrim_jax.benchmarking.measurement import queued_seconds
 
 PROFILED, QUEUED = 2, 10
-"""Calls in a profile, and in a queue."""
+"""Number of calls in a profile, and in a queue."""
 
 
 class DeviceTime(NamedTuple):
     """What is known of the device's time in a call.
 
     Attributes:
-        queued: Seconds per call of many queued ones: the slower of host and device.
+        queued: Seconds per call of many queued ones: the time of the slower of host and device.
         seconds: Seconds per call in which the device works.
-        source: "profile", or "queue" where the profiler shows no streams; `seconds` is then `queued`.
+        source: "profile", or "queue" where the profiler shows no streams; `seconds` then equals `queued`.
     """
 
     queued: float
@@ -30,13 +30,16 @@ class DeviceTime(NamedTuple):
 def device_time(function: Callable[[], Any], *, profile: bool = True) -> DeviceTime:
     """Measures a call that has been compiled.
 
-    The profile tells when kernels and copies run on any of the GPU's streams. The queue is the fallback, and an upper
-    bound: of a call that is one program it is the device's time once kernels are longer than their launches, but of
-    one that the host leads layer by layer it may be the host's.
+    The profile shows when kernels and copies run on any of the GPU's streams. The queue is the fallback, and an upper
+    bound: for a call of one program it gives the device's time if kernels take longer than their launches; for a call
+    that the host leads layer by layer it may give the host's time.
 
     Args:
-        function: What it returns is waited for.
-        profile: Whether to ask the profiler.
+        function: Compiled function; its result is waited for.
+        profile: Whether to use the profiler.
+
+    Returns:
+        Seconds per call, queued and on the device.
     """
     queued = queued_seconds(function, QUEUED)
     busy = _busy_seconds(function) if profile and jax.default_backend() == "gpu" else 0.0
@@ -44,7 +47,14 @@ def device_time(function: Callable[[], Any], *, profile: bool = True) -> DeviceT
 
 
 def union_length(intervals: Iterable[tuple[float, float]]) -> float:
-    """The length that intervals cover together; where several overlap, it counts once."""
+    """Computes the length that intervals cover together; overlaps count once.
+
+    Args:
+        intervals: Start and end of each interval.
+
+    Returns:
+        Total covered length.
+    """
     total, reached = 0.0, float("-inf")
     for start, end in sorted(intervals):
         total += max(end - max(start, reached), 0.0)
@@ -56,7 +66,7 @@ def _busy_seconds(function: Callable[[], Any]) -> float:
     """Seconds per call in which any stream of the GPU works; 0 where no profile shows streams."""
     try:
         profiles = _profiles(function)
-    except RuntimeError:  # a driver may keep its counters to itself
+    except RuntimeError:  # Drivers may deny access to their counters.
         return 0.0
     intervals = [
         (event.start_ns, event.start_ns + event.duration_ns)
@@ -71,7 +81,7 @@ def _busy_seconds(function: Callable[[], Any]) -> float:
 
 
 def _profiles(function: Callable[[], Any]) -> list[Any]:
-    """What the profiler saw of `PROFILED` calls."""
+    """Profiles of `PROFILED` calls."""
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
     options.host_tracer_level = 0

@@ -1,4 +1,4 @@
-"""The ways to compute one batch that are compared; each makes a call that is ready to be compiled."""
+"""The executions of one batch that are compared; each function creates a call that is ready to be compiled."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ from smarttrim_jax.trimming.gates import Trim
 Call = Callable[[], Any]
 
 SHARES = (0.35, 0.55)
-"""Of the tokens that the adaptive program's branches hold; few, since each is compiled: for keeping .3 and .5."""
+"""Shares of tokens that branches of the adaptive program hold: few, since each is compiled, to keep .3 and .5."""
 
 
 def _full(load: ForcedLoad, trim: Trim | None) -> Call:
@@ -55,7 +55,7 @@ FULL: dict[str, Callable[[ForcedLoad, Trim | None], Call]] = {
     "unrolled": functools.partial(_program, scan=False),
     "torch": _torch,
 }
-"""At full capacity: layer by layer as the executor does it, as one program (a loop over the layers of each run, or
+"""Executions at full capacity: layer by layer by the executor, as one program (a loop over the layers of each run, or
 unrolled), and as transformers computes it with PyTorch."""
 
 TRIMMED: dict[str, Callable[[ForcedLoad, Trim | None], Call]] = {
@@ -63,4 +63,4 @@ TRIMMED: dict[str, Callable[[ForcedLoad, Trim | None], Call]] = {
     "packed": _packed,
     "adaptive": _adaptive,
 }
-"""With trimmed tokens masked; removed by the host-led executor; and removed within one program."""
+"""Trimmed executions: tokens are masked, removed by the executor on the host, or removed within one program."""

@@ -1,4 +1,4 @@
-"""Which attention kernel this device can be trusted with: asked before anything is compiled with it."""
+"""Checks which attention kernel computes correct results on this device, before any model is compiled with it."""
 
 from typing import Any, get_args
 
@@ -11,14 +11,15 @@ from smarttrim_jax.tokens.attention import attend
 
 EXAMPLES, TOKENS, HEADS, HEAD_WIDTH = 4, 577, 12, 64
 TOLERANCE = 3e-2
-"""Between results in bfloat16, relative to the largest."""
+"""Largest accepted difference between results in bfloat16, relative to the largest value."""
 
 
 def attention_errors() -> dict[str, dict[str, Any]]:
-    """How far the device's own kernel, `auto`, is from plain JAX, on padded and on packed tokens in bfloat16.
+    """Compares the device's own attention kernel, `auto`, with plain JAX, on padded and packed tokens in bfloat16.
 
     Returns:
-        By layout, the `error` relative to the largest value and whether it `agrees`; or what the kernel raised.
+        By layout, the `error` relative to the largest value and whether the kernels agree (`agrees`); or, under
+        `raised`, the exception of the kernel.
     """
     random = np.random.default_rng(0)
     gate = random.random((EXAMPLES, TOKENS)) < np.linspace(0.2, 0.9, EXAMPLES)[:, None]
@@ -30,7 +31,15 @@ def attention_errors() -> dict[str, dict[str, Any]]:
 
 
 def usable_kernel(asked: Kernel, errors: dict[str, dict[str, Any]]) -> Kernel:
-    """The kernel to measure with: the one that was asked for, but plain JAX where `auto` cannot be trusted."""
+    """Chooses the kernel to measure with.
+
+    Args:
+        asked: Kernel that was asked for.
+        errors: Result of `attention_errors`.
+
+    Returns:
+        The kernel that was asked for; "xla" (plain JAX) where `auto` was asked for and is not correct.
+    """
     assert asked in get_args(Kernel)
     return "xla" if asked == "auto" and not all(error.get("agrees") for error in errors.values()) else asked
 
@@ -40,6 +49,14 @@ def _error(tokens: Any) -> dict[str, Any]:
     query, key, value = (part.reshape(*part.shape[:-1], HEADS, HEAD_WIDTH) for part in parts)
 
     def mixed(kernel: Kernel) -> np.ndarray:
+        """Attends with a kernel.
+
+        Args:
+            kernel: Name of the kernel.
+
+        Returns:
+            Results of the open tokens, `[open tokens, heads, width]`.
+        """
         program = jax.jit(lambda *arrays: attend(*arrays, kernel=kernel))
         return np.asarray(program(tokens, query, key, value), np.float32)[np.asarray(tokens.gate) > 0]
 

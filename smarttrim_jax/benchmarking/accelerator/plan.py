@@ -1,4 +1,4 @@
-"""What is measured, the most important first."""
+"""The plan of the measurements, the most important first."""
 
 import dataclasses
 from typing import Any
@@ -11,23 +11,23 @@ from smarttrim_jax.models.functional import ModelConfig
 from smarttrim_jax.tokens import Kernel
 
 NARROW_HEAD, NARROW_MLP = 8, 96
-"""Widths of a head and of the MLPs of the narrow model: so little work that a call's time is the host's."""
+"""Widths of heads and MLPs of the narrow model, whose layers do so little work that the host's time dominates."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The sizes of the measurements.
+    """Sizes of the measurements.
 
     Attributes:
-        meter: Run configuration of the METER, with its name.
-        blip: Run configuration of the BLIP, with its name.
-        peak: Multiply-adds a second of the machine's large matrix products.
-        batch_sizes: The most important ones, ascending.
-        outer: Smaller and larger ones, ascending; the first is the adaptive program's too.
+        meter: Name and run configuration of the METER model.
+        blip: Name and run configuration of the BLIP model.
+        peak: Multiply-adds per second of the machine's large matrix products.
+        batch_sizes: The most important batch sizes, ascending.
+        outer: Smaller and larger batch sizes, ascending; the adaptive program is measured at the first too.
         steps: Batch sizes of training steps.
         keeps: Mean shares of tokens that trimmed executions keep.
-        repeats: Timed calls of each execution.
-        profile: Whether to ask the profiler for the device's time.
+        repeats: Number of timed calls of each execution.
+        profile: Whether to use the profiler to measure the device's time.
         kernels: Attention kernels to compare.
     """
 
@@ -43,7 +43,11 @@ class Plan:
     kernels: tuple[Kernel, ...] = ("cudnn", "xla")
 
     def stages(self) -> list[list[Study]]:
-        """The studies; those of one stage are compiled side by side."""
+        """Lists the studies by stage; those of one stage are compiled in parallel.
+
+        Returns:
+            Stages of studies, the most important first.
+        """
         meter, blip = (Subject(name, run.model, run.data.text_length) for name, run in (self.meter, self.blip))
         name, run = self.meter
         narrow = Subject(f"{name} narrow", narrowed(run.model), run.data.text_length)
@@ -60,7 +64,7 @@ class Plan:
                 *(self._steps(meter, size) for size in self.steps[:1]),
                 *(self._attention(kernel) for kernel in self.kernels),
             ],
-            # A stage's first calls may be in memory together; so large steps have a stage of their own.
+            # The first calls of a stage may be in memory at the same time, so large steps have a stage of their own.
             [self._steps(meter, size) for size in self.steps[1:]],
             [
                 *(self._compare(narrow, size, basic, self.keeps[-1:]) for size in sorted({least, small})),
@@ -107,7 +111,14 @@ class Plan:
 
 
 def narrowed(config: ModelConfig) -> ModelConfig:
-    """A METER of the same depths, heads and tokens, with next to no arithmetic in a layer."""
+    """Shrinks a METER: same depths, heads and tokens, but almost no arithmetic in a layer.
+
+    Args:
+        config: Configuration of a METER model.
+
+    Returns:
+        The configuration with narrow layers.
+    """
     parts = {
         part: dataclasses.replace(sizes, width=NARROW_HEAD * sizes.heads, mlp_width=NARROW_MLP)
         for part in ("vision", "text", "fusion")

@@ -1,4 +1,4 @@
-"""What was measured so far, in a file that is whole at any moment."""
+"""The report of what was measured so far, in a file that is complete at any moment."""
 
 import json
 import pathlib
@@ -10,19 +10,19 @@ from smarttrim_jax.errors import DataError
 from smarttrim_jax.small_files import write_whole
 
 SECTIONS = ("rows", "training", "attention", "torch", "left_out")
-"""The lists of a report."""
+"""Names of the lists of rows in a report."""
 
 
 class Report:
     """A report that is written again with every row.
 
     Args:
-        path: The file; it is written beside itself and then renamed.
-        head: What the report says of the machine and the command.
-        show: Takes every row's section and the row.
+        path: File to write; a temporary file beside it is renamed.
+        head: JSON-ready description of the machine and the command.
+        show: Called with the section and the row whenever a row is added.
 
     Attributes:
-        values: The report: the head, `seconds` since it was begun, and a list for each of `SECTIONS`.
+        values: Content of the report: the head, `seconds` since it was begun, and a list for each of `SECTIONS`.
 
     Raises:
         DataError: The file cannot be written.
@@ -34,15 +34,28 @@ class Report:
         self._write()
 
     def set(self, key: str, value: Any) -> None:
-        """Sets one value of the head."""
+        """Sets one value of the head.
+
+        Args:
+            key: Name of the value.
+            value: JSON-ready value.
+
+        Raises:
+            DataError: The file cannot be written.
+        """
         self.values[key] = value
         self._write()
 
     def add(self, section: str, row: dict[str, Any]) -> None:
         """Appends a row to one of `SECTIONS`.
 
+        Args:
+            section: Name of the section.
+            row: JSON-ready row.
+
         Raises:
-            ValueError: The row is no JSON; the report stays as it was.
+            ValueError: The row cannot be written as JSON; the report stays as it was.
+            DataError: The file cannot be written.
         """
         json.dumps(row, allow_nan=False)
         self.values[section].append(row)
@@ -50,7 +63,12 @@ class Report:
         self._write()
 
     def leave_out(self, what: str, why: str) -> None:
-        """Says that something was not measured."""
+        """Notes that something was not measured.
+
+        Args:
+            what: What was not measured.
+            why: The reason, in one sentence.
+        """
         self.add("left_out", {"what": what, "why": why})
 
     def _write(self) -> None:

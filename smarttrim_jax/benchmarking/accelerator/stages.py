@@ -1,7 +1,7 @@
-"""A plan carried out within its time: compile side by side, time alone, stop cleanly.
+"""Runs a plan within its time: compiles in parallel, times alone, and stops cleanly.
 
-Timing needs the machine for itself, and compilation is most of the work; so every stage first compiles all that it
-times, on many threads (XLA compiles without Python's lock), and no clock runs until they are done.
+Timing needs the machine for itself, and compilation is most of the work. So every stage first compiles all that it
+times, on many threads (XLA compiles without Python's lock), and nothing is timed until they are done.
 """
 
 import abc
@@ -18,15 +18,15 @@ from smarttrim_jax.benchmarking.accelerator.report import Report
 from smarttrim_jax.benchmarking.speed import Row
 
 RESERVE = 15.0
-"""Seconds at the end that are kept for timing what the last stage compiled."""
+"""Seconds reserved at the end for timing what the last stage has compiled."""
 
 
 class Compiled(NamedTuple):
     """A call that has run once.
 
     Attributes:
-        call: What it returns is waited for.
-        seconds: Until its first result, while other programs were compiled beside it.
+        call: Function without arguments; its result must be waited for.
+        seconds: Seconds until its first result, while other programs were compiled at the same time.
     """
 
     call: Callable[[], Any]
@@ -34,20 +34,31 @@ class Compiled(NamedTuple):
 
 
 class Study(abc.ABC):
-    """Figures that belong together: calls that are compiled on their own, and timed together."""
+    """Measurements that belong together: calls that are compiled separately, and timed together.
+
+    Attributes:
+        name: Name of the study in the report.
+    """
 
     name: str
 
     @abc.abstractmethod
     def parts(self) -> Mapping[str, Callable[[], Callable[[], Any]]]:
-        """By name, what makes each call; the makers run side by side."""
+        """Prepares the calls.
+
+        Returns:
+            By name, a function that creates a call; these functions run in parallel.
+        """
 
     @abc.abstractmethod
     def rows(self, ready: Mapping[str, Compiled]) -> Iterator[tuple[str, Row]]:
-        """Times the calls that could be made.
+        """Times the calls that could be compiled.
+
+        Args:
+            ready: Compiled calls by name.
 
         Yields:
-            The section of the report, and a row for it.
+            Section of the report, and a row for it.
         """
 
 
@@ -55,12 +66,13 @@ def run_stages(stages: Sequence[Sequence[Study]], report: Report, deadline: floa
     """Measures stage after stage, until all is done or the time is used up.
 
     Args:
-        stages: The most important first. A study is dropped, with all that it holds, when its stage is done.
-        report: Takes the rows, and what was left out and why.
-        deadline: On the clock of `time.monotonic`.
+        stages: Stages of studies, the most important first. A study is dropped, with all that it holds, when its
+            stage is done.
+        report: Receives the rows, and what was left out and why.
+        deadline: Time at which to stop, on the clock of `time.monotonic`.
 
     Returns:
-        Whether everything came to its end; otherwise threads may still be compiling, which nothing can stop.
+        False if threads may still be compiling, which nothing can stop; else True.
     """
     remaining = list(stages)
     while remaining:
@@ -69,7 +81,7 @@ def run_stages(stages: Sequence[Sequence[Study]], report: Report, deadline: floa
             _leave_out([study for each in (stage, *remaining) for study in each], report, "no time was left")
             break
         in_time = _run_stage(stage, report, deadline)
-        gc.collect()  # executors hold themselves, and the weights with them
+        gc.collect()  # Executors are in reference cycles, which hold the weights.
         if not in_time:
             _leave_out([study for each in remaining for study in each], report, "no time was left")
             return False
@@ -77,7 +89,7 @@ def run_stages(stages: Sequence[Sequence[Study]], report: Report, deadline: floa
 
 
 def _run_stage(stage: Sequence[Study], report: Report, deadline: float) -> bool:
-    """Whether all of the stage was compiled in time."""
+    """Compiles and measures a stage; returns whether all of it was compiled in time."""
     waiting = {study.name: _start(_compile_parts, study) for study in stage}
     wait(waiting.values(), timeout=max(deadline - RESERVE - time.monotonic(), 0.0))
     in_time = True
@@ -126,7 +138,7 @@ def _compile(make: Callable[[], Callable[[], Any]]) -> Compiled:
 
 
 def _start(function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-    """Runs a function on a thread of its own, which does not keep the process from ending."""
+    """Runs a function on a daemon thread, which does not keep the process from ending."""
     future: Future[Any] = Future()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""Training steps within the plan: plain fine-tuning against trim-tuning."""
+"""Training steps as studies of the plan: plain fine-tuning against trim-tuning."""
 
 import dataclasses
 import functools
@@ -13,18 +13,18 @@ from smarttrim_jax.benchmarking.step_speed import TimedSteps, step_rows
 from smarttrim_jax.experiment import ExperimentConfig
 
 PASSES = 3
-"""Forward passes that a plain step costs: itself, and a backward pass of twice its multiply-adds."""
+"""Cost of a plain step in forward passes: the pass itself, and a backward pass of twice its multiply-adds."""
 
 
 class StepStudy(Study):
-    """A plain and a trimming step at one batch size.
+    """Study of a plain and a trimming step at one batch size.
 
     Args:
-        subject: Whose full MACs, once known, tell the plain step's share of the peak.
+        subject: Model whose full MACs, once known, give the plain step's share of the peak.
         config: Run configuration; its model's `remat` says what the backward pass recomputes.
-        batch_size: Examples of a step.
-        peak: Multiply-adds a second of the machine's large matrix products.
-        repeats: Timed steps of each kind.
+        batch_size: Number of examples of a step.
+        peak: Multiply-adds per second of the machine's large matrix products.
+        repeats: Number of timed steps of each kind.
     """
 
     def __init__(self, subject: Subject, config: ExperimentConfig, batch_size: int, *, peak: float, repeats: int):
@@ -33,12 +33,23 @@ class StepStudy(Study):
         self._peak, self._repeats = peak, repeats
 
     def parts(self) -> Mapping[str, Callable[[], Call]]:
-        """The kinds of steps."""
+        """Prepares the kinds of steps.
+
+        Returns:
+            By kind of step, a function that creates its call.
+        """
         calls = TimedSteps(self._config).calls(self._batch_size)
         return {name: functools.partial(_itself, call) for name, call in calls.items()}
 
     def rows(self, ready: Mapping[str, Compiled]) -> Iterator[tuple[str, Row]]:
-        """Rows of `step_rows` in the section "training", with `of_peak` for the plain step."""
+        """Times the steps.
+
+        Args:
+            ready: Compiled steps by kind.
+
+        Yields:
+            The section "training", and a row of `step_rows` with `model`, `remat` and, for the plain step, `of_peak`.
+        """
         if "plain" not in ready:
             return
         timings = time_by_turns({name: compiled.call for name, compiled in ready.items()}, self._repeats)

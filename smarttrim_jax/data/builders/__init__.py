@@ -1,4 +1,4 @@
-"""The data sets by name."""
+"""The builders of data sets by name."""
 
 from smarttrim_jax.data.builders.base import DatasetBuilder
 from smarttrim_jax.data.builders.easy_vqa import EasyVQA
@@ -11,4 +11,4 @@ DATASETS: Registry[type[DatasetBuilder]] = Registry(
     "data set",
     {"easy_vqa": EasyVQA, "easy_vqa_captions": EasyVQACaptions, "nlvr": NLVR, "jsonl": Jsonl},
 )
-"""What `data.dataset` may name."""
+"""Builders by the names that `data.dataset` accepts."""

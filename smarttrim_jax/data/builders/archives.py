@@ -1,4 +1,4 @@
-"""Archives (.tar.gz) of unknown origin, unpacked into one temporary file with limits and read from there."""
+"""Archives (.tar.gz) of unknown origin, unpacked with limits into one temporary file and read from there."""
 
 import gzip
 import os
@@ -16,7 +16,7 @@ MOST_MEMBER_BYTES = 2**28
 MOST_HEADER_BYTES = 2**20
 COPIED_AT_ONCE = 2**20
 LONGEST_NAME = 4096
-# Pictures hardly compress, and text about tenfold. What grows more is no data set but meant to fill disks.
+# Images hardly compress, and text about tenfold. An archive that grows much more is meant to fill disks.
 MOST_GROWTH = 100
 UNSUSPICIOUS_BYTES = 2**28
 
@@ -24,12 +24,12 @@ UNSUSPICIOUS_BYTES = 2**28
 class Archives:
     """The files that archives hold below a root.
 
-    Nothing is written under a name that an archive gives: contents lie end to end in one file without a name, which
-    goes with this object.
+    Nothing is written under a name that an archive gives: contents are stored end to end in one unnamed temporary
+    file, which is deleted with this object.
 
     Args:
-        workspace: Folder for that file, made where it is missing; by default the system's for temporary files.
-        below_root: Finds, in a member's name, its path below the root as the first group.
+        workspace: Folder of the temporary file, created if missing; None for the system's folder for temporary files.
+        below_root: Pattern that matches names of members; its first group is the path below the root.
     """
 
     def __init__(self, workspace: str | None, below_root: re.Pattern[str]) -> None:
@@ -39,17 +39,23 @@ class Archives:
             self._content = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._content)
         self._below_root = below_root
-        # Start and size; None for links and the like.
+        # Start and size of each file in the temporary file; None for links and other special members.
         self._places: dict[str, tuple[int, int] | None] = {}
 
     def __len__(self) -> int:
         return len(self._places)
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, None if there is none.
+        """Reads a file.
+
+        Args:
+            name: Path of the file below the root.
+
+        Returns:
+            Its content; None if there is no such file.
 
         Raises:
-            DataError: It is no regular file.
+            DataError: The member is not a regular file.
         """
         if name not in self._places:
             return None
@@ -66,11 +72,11 @@ class Archives:
         """Unpacks an archive.
 
         Args:
-            archive: Its bytes.
-            name: How an error calls it.
+            archive: Seekable file with the archive's bytes.
+            name: Name of the archive in error messages.
 
         Raises:
-            DataError: It is damaged, or not made to be unpacked.
+            DataError: The archive is damaged, or exceeds the limits of size and number.
         """
         try:
             size = archive.seek(0, os.SEEK_END)
@@ -78,11 +84,11 @@ class Archives:
             with _Unpacked(fileobj=archive) as stream, tarfile.TarFile(fileobj=stream) as members:
                 most_bytes = UNSUSPICIOUS_BYTES + MOST_GROWTH * size
                 self._add_all(members, stream, most_bytes)
-                # To the end of the stream, where the checksum over all of it is compared.
+                # Reads to the end of the stream, where gzip compares the checksum over all of it.
                 stream.allow(most_bytes)
                 while stream.read(COPIED_AT_ONCE):
                     pass
-        except Exception as error:  # tarfile and zlib raise whatever they meet in damaged headers
+        except Exception as error:  # tarfile and zlib raise many types on damaged headers.
             raise DataError(f"cannot read the archive {quoted(name)}: {reason(error)}; fetch it again") from error
 
     def _add_all(self, members: tarfile.TarFile, stream: "_Unpacked", most_bytes: int) -> None:
@@ -91,7 +97,7 @@ class Archives:
             member = members.next()
             if member is None:
                 return
-            members.members.clear()  # type: ignore[attr-defined]  # or it would remember all of them
+            members.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all members in memory.
             _check(member)
             if members.offset > most_bytes:
                 raise DataError(f"it unpacks to more than {MOST_GROWTH} times its size")
@@ -120,15 +126,30 @@ class Archives:
 
 
 class _Unpacked(gzip.GzipFile):
-    """What tarfile reads; sizes in a header are not trusted, so that one cannot ask for all memory."""
+    """Decompressed stream that tarfile reads, with bounded reads: a forged size could ask for all memory."""
 
     _allowed = MOST_HEADER_BYTES
 
     def allow(self, size: int) -> None:
-        """Lets the next reads take `size` bytes together."""
+        """Sets how many bytes the next reads may take together.
+
+        Args:
+            size: Number of bytes.
+        """
         self._allowed = size
 
     def read(self, size: int | None = -1) -> bytes:
+        """Reads bytes; refuses to read more than allowed.
+
+        Args:
+            size: Number of bytes; None and negative numbers are refused.
+
+        Returns:
+            The bytes.
+
+        Raises:
+            DataError: More bytes are asked for than `allow` permits.
+        """
         if size is None or not 0 <= size <= self._allowed:
             raise DataError("a header in it is too large")
         self._allowed -= size

@@ -1,4 +1,4 @@
-"""The contract of a data set: what a class of this library, or of a user's own, says about its records."""
+"""The contract of a data set: the class that gives its records, of this library or a user's own."""
 
 import abc
 import contextlib
@@ -45,48 +45,51 @@ class DatasetBuilder(abc.ABC):
 
     @abc.abstractmethod
     def records(self, split: str) -> Iterable[Record]:
-        """The records of a split, made as they are asked for.
+        """Gives the records of a split, one after the other.
 
         Args:
             split: "train", "calibration" (held-out training examples, on which the speed dial is measured) or "test".
 
         Returns:
-            Records, all of one kind and with the same number of images, the same at every call.
+            Records, all of one kind and with the same number of images; the same at every call.
         """
 
     def answers(self) -> Sequence[str] | None:
-        """The names of the answers in the order of their numbers; None takes those of the train split, sorted."""
+        """Names the answers in the order of their numbers; None takes those of the train split, sorted."""
         return None
 
     def contents(self) -> str:
-        """A digest of what the records are made of, where a changed source shall be prepared anew; "" for none."""
+        """Returns a digest of the source, so that a changed source is prepared anew; "" for none."""
         return ""
 
     def faults(self) -> Faults:
-        """What is wrong with the source beyond what its records show."""
+        """Returns faults of the source that its records do not show."""
         return Faults()
 
     @functools.cached_property
     def read(self) -> Reader:
-        """Reads a raw file by its path below the root, from a folder, an archive or a bucket."""
+        """Function that reads a raw file by its path below the root, from a folder, an archive or a bucket."""
         return open_source(self.source, self.roots, self._workspace)
 
 
 @contextlib.contextmanager
 def faults_of_code(name: str) -> Iterator[None]:
-    """Turns what the code of a builder raises into a sentence that names its line.
+    """Context that converts exceptions of a builder's code to a sentence that names the line.
 
     Args:
-        name: Of the data set.
+        name: Name of the data set.
+
+    Yields:
+        Nothing.
 
     Raises:
-        DataError: The code raised an error that is none of this library's.
+        DataError: The code raised an exception that is not one of this library's errors.
     """
     try:
         yield
     except SmartTrimError:
         raise
-    except Exception as error:  # whatever a user's lines raise
+    except Exception as error:  # A user's code may raise any type.
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise DataError(
             f"the data set {name} gives no records: {type(error).__name__}: {reason(error)} ('{last.filename}', line "
@@ -95,15 +98,18 @@ def faults_of_code(name: str) -> Iterator[None]:
 
 
 def records_of(builder: DatasetBuilder, name: str, split: str) -> Iterator[Record]:
-    """The records of a split; what the builder's code raises is a sentence.
+    """Yields the records of a split; exceptions of the builder's code become sentences.
 
     Args:
-        builder: Of the data set.
-        name: Of the data set.
-        split: train, calibration or test.
+        builder: Builder of the data set.
+        name: Name of the data set.
+        split: Name of the split: train, calibration or test.
+
+    Yields:
+        The records.
 
     Raises:
-        DataError: See `faults_of_code`.
+        DataError: The builder's code failed; see `faults_of_code`.
     """
     with faults_of_code(name):
         yield from builder.records(split)

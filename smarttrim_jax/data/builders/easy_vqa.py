@@ -37,13 +37,20 @@ class EasyVQA(DatasetBuilder):
 
     @functools.cached_property
     def read(self) -> Reader:
-        """Reads a raw file of the source, or of the installed package where none is given."""
+        """Function that reads a raw file of the source, or of the installed package where no source is given."""
         return open_source(self.source or _installed(), self.roots, self._workspace)
 
     def records(self, split: str) -> Iterator[Record]:
-        """Train without every tenth image, calibration of those, and test; each carries its image's PNG bytes."""
+        """Yields the records of a split; calibration takes every tenth training image. Each record holds PNG bytes.
+
+        Args:
+            split: Name of the split: train, calibration or test.
+
+        Yields:
+            Records with an answer.
+        """
         raw_split = "test" if split == "test" else "train"
-        # The questions about an image follow each other.
+        # Questions about the same image are neighbours, so a cache of one image suffices.
         image_file = functools.lru_cache(maxsize=1)(self._file)
         for number, (text, answer, image) in enumerate(self.examples(raw_split)):
             if raw_split == "train" and (image % CALIBRATION_PERIOD == 0) != (split == "calibration"):
@@ -52,22 +59,28 @@ class EasyVQA(DatasetBuilder):
             yield Record(f"{raw_split}-{image}-{number}", [picture], text, answer)
 
     def examples(self, raw_split: str) -> Sequence[Question]:
-        """Text, answer and image of every example of the raw `train` or `test`.
+        """Reads text, answer and image number of every example of a raw split.
+
+        Args:
+            raw_split: Name of the package's split: train or test.
+
+        Returns:
+            Text, answer and image number of each example.
 
         Raises:
-            DataError: Its questions are missing or damaged.
+            DataError: The questions are missing or damaged.
         """
         return self._examples_of(self._questions(raw_split))
 
     def answers(self) -> list[str]:
-        """The names of the classes."""
+        """Names the classes."""
         return self._listed_answers()
 
     def _listed_answers(self) -> list[str]:
-        """What the file of answers lists.
+        """Reads the answers that the file of answers lists.
 
         Raises:
-            DataError: The file is missing, damaged, empty or names one twice.
+            DataError: The file is missing, damaged or empty, or repeats an answer.
         """
         try:
             lines = self._file(ANSWERS).decode("utf-8-sig").split("\n")
@@ -92,7 +105,7 @@ class EasyVQA(DatasetBuilder):
         return rows
 
     def _problem(self, row: Any) -> str:
-        """What is wrong with a row of questions; "" if nothing is."""
+        """Describes what is wrong with a row of questions; "" if nothing is."""
         if not isinstance(row, list) or len(row) != 3:
             return "it is no list of three"
         question, answer, image = row
@@ -115,12 +128,12 @@ class EasyVQA(DatasetBuilder):
         return content
 
     def _examples_of(self, questions: list[Question]) -> Sequence[Question]:
-        """The examples that questions make."""
+        """Converts questions to examples; one to one here."""
         return questions
 
 
 def _installed() -> str:
-    """The folder of the raw files that came with the package, found without importing it."""
+    """Finds the folder of the raw files in the installed package, without importing it."""
     package = importlib.util.find_spec(PACKAGE)
     if package is None or not package.submodule_search_locations:
         raise DataError("the easy-VQA data is not installed; run: pip install easy-vqa")

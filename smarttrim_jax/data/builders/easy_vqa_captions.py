@@ -1,4 +1,4 @@
-"""What easy-VQA's questions tell about each image, as one caption."""
+"""Captions of easy-VQA's images, derived from the questions about each image."""
 
 import collections
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class EasyVQACaptions(EasyVQA):
     """
 
     def answers(self) -> list[str]:
-        """The captions."""
+        """Names the captions, which are the classes."""
         return list(CAPTIONS)
 
     def _examples_of(self, questions: list[Question]) -> Sequence[Question]:
@@ -42,7 +42,7 @@ class EasyVQACaptions(EasyVQA):
 
 
 def _told(question: str, answer: str) -> set[str]:
-    """The words of a question and its answer that are true of the image."""
+    """Words of a question and its answer that are true of the image."""
     words = set(question.rstrip("?").split())
     if "what" in words:
         return words | {answer}

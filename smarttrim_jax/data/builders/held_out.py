@@ -1,23 +1,23 @@
-"""Which training examples are held out, so that no image is both trained on and held out."""
+"""Chooses the training examples that are held out, so that no image is both trained on and held out."""
 
 import collections
 from collections.abc import Hashable, Sequence
 
 SHARE = 10
-"""One of so many examples is held out."""
+"""One in so many examples is held out."""
 
 
 def held_out(images: Sequence[Sequence[Hashable]]) -> frozenset[int]:
     """Chooses about a tenth of the examples by their images alone, whatever the order of the examples.
 
-    Examples that share an image stay together, also over several: the groups with the smallest images are taken as
-    long as they fit into the tenth, or the smallest group where none does.
+    Examples that share an image stay together, also through chains of shared images. Groups are taken in the order of
+    their smallest image as long as they fit into the tenth; if none fits, the smallest group is taken.
 
     Args:
-        images: Of every example, digests of its images, which sort.
+        images: Digests of each example's images, which can be sorted.
 
     Returns:
-        Indices of the examples held out; none where all examples hang together.
+        Indices of the held-out examples; empty where all examples are connected.
     """
     groups = sorted(_groups(images).items())
     if len(groups) < 2:
@@ -32,12 +32,20 @@ def held_out(images: Sequence[Sequence[Hashable]]) -> frozenset[int]:
 
 
 def _groups(images: Sequence[Sequence[Hashable]]) -> dict[Hashable, list[int]]:
-    """The examples that hang together, by the smallest of their images."""
+    """Groups connected examples, by the smallest digest of their images."""
     leader: dict[Hashable, Hashable] = {}
 
     def find(image: Hashable) -> Hashable:
+        """Finds the smallest image of a group (union-find with path halving).
+
+        Args:
+            image: Digest of an image.
+
+        Returns:
+            Digest of the group's first image.
+        """
         while leader.setdefault(image, image) != image:
-            leader[image] = leader[leader[image]]  # shortens the way for the next search
+            leader[image] = leader[leader[image]]  # Path halving.
             image = leader[image]
         return image
 

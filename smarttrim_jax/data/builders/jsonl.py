@@ -1,4 +1,4 @@
-"""A folder of one's own that needs no code: a line of JSON for every example, and image files."""
+"""A user's own folder that needs no code: one line of JSON per example, and image files."""
 
 import concurrent.futures
 import dataclasses
@@ -23,15 +23,15 @@ ANSWERS = "answers.json"
 FILES = {split: f"{split}.jsonl" for split in SPLITS}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 THREADS = 8
-"""That read image files, which may lie far away."""
+"""Number of threads that read image files, which may be on a slow disk or in a bucket."""
 
 
 class _Line(NamedTuple):
-    """An example.
+    """An example of a file.
 
     Attributes:
-        place: File and number of the line.
-        record: Its images are paths.
+        place: Name of the file and number of the line.
+        record: The example; its images are paths.
     """
 
     place: str
@@ -57,17 +57,24 @@ class Jsonl(DatasetBuilder):
     """
 
     def records(self, split: str) -> Iterator[Record]:
-        """The examples of a split whose images can be read."""
+        """Yields the examples of a split whose images can be read.
+
+        Args:
+            split: Name of the split: train, calibration or test.
+
+        Yields:
+            Records; images are paths on a disk, or contents from a bucket.
+        """
         for line in self._splits[split]:
             yield dataclasses.replace(line.record, images=[self._image(str(path)) for path in line.record.images])
 
     def answers(self) -> Sequence[str] | None:
-        """Those of answers.json, if there is one."""
+        """Names the answers in the order of `answers.json`; None if that is missing or faulty."""
         names = self._listed_answers
         return names if isinstance(names, list) and names and all(map(is_answer, names)) else None
 
     def contents(self) -> str:
-        """A digest of all lines, the list of answers and the image files."""
+        """Returns a digest of all lines, the list of answers and the image files."""
         digest = hashlib.sha256()
         for name, content in self._files.items():
             digest.update(repr((name, hashlib.sha256(content).hexdigest())).encode())
@@ -76,7 +83,7 @@ class Jsonl(DatasetBuilder):
         return digest.hexdigest()[:32]
 
     def faults(self) -> Faults:
-        """Files, lines and images that are missing or cannot be read."""
+        """Returns files, lines and images that are missing or cannot be read."""
         faults = Faults()
         for split, name in FILES.items():
             if name not in self._files and split != "calibration":
@@ -96,20 +103,20 @@ class Jsonl(DatasetBuilder):
 
     @functools.cached_property
     def read(self) -> Reader:
-        """Reads a file by its path below the folder, or by an absolute path."""
+        """Function that reads a file by its path below the folder, or by an absolute path."""
         if not self.source:
             raise DataError("jsonl needs data.source, a folder with train.jsonl and test.jsonl")
         return open_folder(self.source)
 
     def _image(self, path: str) -> bytes | str:
-        """What a record holds of an image that can be read: its path on a disk, or its contents."""
+        """Image of a record: its path on a disk, or its contents in a bucket."""
         if not in_bucket(self.source) or os.path.isabs(path):
             return os.path.join(os.path.expanduser(self.source), path)
         return self.read(path) or b""
 
     @functools.cached_property
     def _files(self) -> dict[str, bytes]:
-        """The contents of the folder's own files that are there."""
+        """Contents of those of the folder's files that exist, by name."""
         contents = {name: self.read(name) for name in (*FILES.values(), ANSWERS)}
         return {name: content for name, content in contents.items() if content is not None}
 
@@ -122,7 +129,7 @@ class Jsonl(DatasetBuilder):
 
     @functools.cached_property
     def _parsed(self) -> tuple[dict[str, list[_Line]], list[tuple[str, str]]]:
-        """The lines of every file that are examples, and what is wrong with the others."""
+        """Examples of every file by split, and the faults (kind, place) of other lines."""
         lines: dict[str, list[_Line]] = {split: [] for split in FILES}
         faults = []
         for split, name in FILES.items():
@@ -153,9 +160,17 @@ class Jsonl(DatasetBuilder):
 
     @functools.cached_property
     def _images(self) -> dict[str, bytes | str]:
-        """By path, the digest of every image file, or what is wrong with it."""
+        """Digest of every image file by its path, or a text that says what is wrong with it."""
 
         def digest(path: str) -> bytes | str:
+            """Computes the digest of an image file.
+
+            Args:
+                path: Path below the folder, or absolute.
+
+            Returns:
+                SHA-256, or a text that says what is wrong.
+            """
             try:
                 content = self.read(path)
             except DataError:
@@ -170,7 +185,7 @@ class Jsonl(DatasetBuilder):
 
     @functools.cached_property
     def _splits(self) -> dict[str, list[_Line]]:
-        """The examples of every split whose images can be read."""
+        """Examples of every split whose images can be read."""
         splits = {split: list(filter(self._is_readable, lines)) for split, lines in self._lines.items()}
         if FILES["calibration"] in self._files:
             return splits

@@ -1,4 +1,4 @@
-"""A line of a folder of one's own as a record."""
+"""Converts a line of a user's own folder to a record."""
 
 import collections
 from typing import Any
@@ -7,18 +7,18 @@ from smarttrim_jax.data.schema import Record, is_text
 from smarttrim_jax.json_text import parse_json
 
 WHOLLY_RIGHT = 3
-"""An answer that one of so many people gave counts wholly; with ten people asked, this is VQA's own score."""
+"""Weight of an answer per share of the people who gave it; for ten people this is VQA's score: .3, .6, .9, 1."""
 
 
 def read_line(line: bytes, default_id: str) -> Record | None:
-    """What a line says, right or wrong: `schema.problems` tells.
+    """Converts a line to a record, which may be faulty: `schema.problems` finds out.
 
     Args:
         line: JSON in UTF-8; see `Jsonl` for its keys.
-        default_id: The name of an example that has none.
+        default_id: Name of an example that has none.
 
     Returns:
-        The record, its images as paths; None where the line is no JSON object.
+        The record, its images as paths; None where the line is not a JSON object.
     """
     try:
         row = parse_json(line.decode())
@@ -42,7 +42,7 @@ def read_line(line: bytes, default_id: str) -> Record | None:
 
 
 def _weights(answers: Any) -> Any:
-    """The weights of answers: of a list of names by how often each was given, anything else as it is."""
+    """Converts a list of answers to weights by how often each was given; other values are returned unchanged."""
     if not isinstance(answers, list) or not all(map(is_text, answers)):
         return answers
     counts = collections.Counter(name.strip() for name in answers)

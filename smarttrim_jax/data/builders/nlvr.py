@@ -21,10 +21,10 @@ ANSWERS = ("false", "true")
 ORDERS = 6
 SPLITS = ("train", "dev", "test")
 KEYS = {"identifier", "directory", "sentence", "label", "structured_rep"}
-# Identifiers and directories become parts of a path: neither may lead elsewhere.
+# Identifiers and directories become parts of a path, and must not lead elsewhere.
 PLAIN = re.compile(r"[\w-]+")
 BOXES = 3
-# Columns where the boxes begin in the 400x100 picture; grey lies between them.
+# Columns at which the boxes begin in the 400x100 picture; the space between them is grey.
 BOX_STARTS = (0, 150, 300)
 BOX_SIZE = 100
 PICTURE_SIZE = (400, 100)
@@ -54,11 +54,18 @@ class NLVR(DatasetBuilder):
     roots = SPLITS
 
     def answers(self) -> tuple[str, ...]:
-        """False and true."""
+        """Names the classes: false and true."""
         return ANSWERS
 
     def records(self, split: str) -> Iterator[Record]:
-        """See the class; sentences of test are in no other split."""
+        """Yields six records per identifier, one for each order of the boxes; see the class for the splits.
+
+        Args:
+            split: Name of the split: train, calibration or test.
+
+        Yields:
+            Records with three images, the boxes as PNG bytes, and an answer.
+        """
         raw_split, rows = self._splits[split]
         for row in rows:
             encoded: dict[bytes, bytes] = {}
@@ -69,7 +76,7 @@ class NLVR(DatasetBuilder):
 
     @functools.cached_property
     def _splits(self) -> dict[str, tuple[str, list[Row]]]:
-        """The official split and the rows of every split."""
+        """Name of the official split, and its rows, by our split."""
         raw = self._raw_splits()
         test_sentences = {_sentence(row) for row in raw["test"]}
         dev = [row for row in raw["dev"] if _sentence(row) not in test_sentences]
@@ -87,7 +94,7 @@ class NLVR(DatasetBuilder):
         }
 
     def _raw_splits(self) -> dict[str, list[Row]]:
-        """The rows of the official splits that the source holds: dev, test and perhaps train."""
+        """Reads the rows of the official splits in the source: dev, test and, if it is there, train."""
         if not self.source:
             raise DataError(
                 "NLVR needs data.source, its folder nlvr/nlvr; run: git clone https://github.com/lil-lab/nlvr"
@@ -114,18 +121,18 @@ class NLVR(DatasetBuilder):
 
 
 def _sentence(row: Row) -> str:
-    """The sentence up to case, spaces and the full stop."""
+    """The sentence without differences of case, spaces and the full stop."""
     return " ".join(row["sentence"].lower().split()).rstrip(" .")
 
 
 def _picture(row: Row) -> str:
-    """What the boxes show, in any order of the boxes and their shapes."""
+    """Content of the boxes as text, independent of the order of boxes and shapes."""
     boxes = [sorted(json.dumps(shape, sort_keys=True) for shape in box) for box in row["structured_rep"]]
     return json.dumps(sorted(boxes))
 
 
 def _held_out(row: Row) -> bool:
-    """Whether a dev row is for calibration; the rows of a sentence's number stay together."""
+    """Tells whether a dev row is for calibration; rows with the same sentence number stay together."""
     number = row["identifier"].split("-")[0]
     return hashlib.sha256(number.encode()).digest()[0] % 10 == 0
 
@@ -145,7 +152,7 @@ def _rows(content: bytes, file: str) -> list[Row]:
 
 
 def _row(line: bytes) -> Any:
-    """What a line holds; None where it is damaged."""
+    """Parses a line; None where it is damaged."""
     try:
         return parse_json(line.decode("utf-8-sig"))
     except ValueError:
@@ -153,7 +160,7 @@ def _row(line: bytes) -> Any:
 
 
 def _problem(row: Any) -> str:
-    """What is wrong with a row; "" if nothing is."""
+    """Describes what is wrong with a row; "" if nothing is."""
     if not isinstance(row, dict):
         return "it is no JSON object"
     lacking = sorted(KEYS - row.keys())
@@ -173,7 +180,7 @@ def _problem(row: Any) -> str:
 
 
 def _boxes(picture: Image.Image, encoded: dict[bytes, bytes]) -> list[bytes]:
-    """The three boxes as PNG files; `encoded` remembers them: the orders of a row share their boxes."""
+    """Crops the three boxes as PNG files; `encoded` caches them, since the orders of a row share their boxes."""
     boxes = []
     for start in BOX_STARTS:
         box = picture.crop((start, 0, start + BOX_SIZE, BOX_SIZE))

@@ -1,4 +1,4 @@
-"""The raw files of a data set by their path below its root: from folders or archives, on a disk or in a bucket."""
+"""Raw files of a data set by their path below its root: from folders or archives, on a disk or in a bucket."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from smarttrim_jax.small_files import in_bucket, read_whole
 Reader = Callable[[str], bytes | None]
 
 MOST_BYTES = 2**28
-"""Of a raw file: an image's or a list of questions'."""
+"""Maximum size of a raw file, an image or a list of questions."""
 _NOT_FETCHED = ("http", "https", "ftp")
 
 
@@ -25,12 +25,13 @@ def open_source(source: str, roots: tuple[str, ...], workspace: str | None = Non
 
     Args:
         source: A folder that holds one of `roots`; a .tar.gz archive that does, at any depth; or a folder of such
-            archives. On a disk, or in a bucket (`gs://...`, or whatever else fsspec reaches).
+            archives. It is on a disk, or in a bucket (`gs://...`, or another scheme that fsspec supports).
         roots: Names of the folders and files at the data set's root.
-        workspace: Folder for a temporary file with what archives hold; made where it is missing.
+        workspace: Folder of a temporary file with the contents of archives, created if missing; None for the system's
+            folder for temporary files.
 
     Returns:
-        A function from a path such as `dev/dev.json` to the file's bytes, None if there is no such file.
+        A function from a path such as `dev/dev.json` to the file's bytes; it returns None if there is no such file.
 
     Raises:
         DataError: The source does not exist, cannot be reached, holds none of `roots`, or is an archive that is
@@ -53,13 +54,14 @@ def open_source(source: str, roots: tuple[str, ...], workspace: str | None = Non
 
 
 def open_folder(source: str) -> Reader:
-    """Opens a folder, whatever it holds.
+    """Opens a folder with any content.
 
     Args:
-        source: On a disk, or in a bucket.
+        source: Folder on a disk or in a bucket.
 
     Returns:
-        As `open_source`; an absolute path is one of this machine.
+        A function from a path below the folder, or an absolute path on this machine, to the file's bytes; it returns
+        None if there is no such file.
 
     Raises:
         DataError: There is no such folder, or it cannot be reached.
@@ -71,13 +73,21 @@ def open_folder(source: str) -> Reader:
     machine = _Disk("/")
 
     def read(path: str) -> bytes | None:
+        """Reads a file.
+
+        Args:
+            path: Path below the folder, or absolute on this machine.
+
+        Returns:
+            Its bytes; None if there is no such file.
+        """
         return machine.read(path.lstrip("/")) if os.path.isabs(path) else place.read(path)
 
     return read
 
 
 class _Disk:
-    """A folder or file of the machine."""
+    """A folder or file on a disk."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -85,15 +95,31 @@ class _Disk:
             self._path = pathlib.Path(source).expanduser()
 
     def names(self) -> list[str] | None:
-        """What the folder holds; None for a file."""
+        """Lists the entries of the folder; None for a file."""
         if self._path.is_dir():
             return os.listdir(self._path)
         return None if self._path.is_file() else []
 
     def open(self, name: str) -> Any:
+        """Opens a file.
+
+        Args:
+            name: Path below the folder; "" for the source itself.
+
+        Returns:
+            Binary file.
+        """
         return open(self._path / name, "rb")
 
     def read(self, name: str) -> bytes | None:
+        """Reads a file.
+
+        Args:
+            name: Path below the folder.
+
+        Returns:
+            Its bytes; None if there is no such file.
+        """
         with self.errors(name):
             try:
                 return read_whole(self._path / name, MOST_BYTES)
@@ -102,12 +128,20 @@ class _Disk:
 
     @contextlib.contextmanager
     def errors(self, name: str = "") -> Iterator[None]:
+        """Context that converts exceptions to a DataError that names the source or a file in it.
+
+        Args:
+            name: Path below the folder; "" for the source itself.
+
+        Yields:
+            Nothing.
+        """
         with _one_sentence(os.path.join(self._source, name) if name else self._source):
             yield
 
 
 class _Bucket:
-    """A folder or object that fsspec reaches."""
+    """A folder or object that fsspec can access."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -122,7 +156,7 @@ class _Bucket:
                 raise DataError(f"data.source is {quoted(source)}, a bucket; {extra}") from None
 
     def names(self) -> list[str] | None:
-        """What the folder holds; None for an object."""
+        """Lists the entries of the folder; None for an object."""
         if self._files.isfile(self._root):
             return None
         if not self._files.isdir(self._root):
@@ -130,9 +164,25 @@ class _Bucket:
         return [path.rstrip("/").rsplit("/", 1)[-1] for path in self._files.ls(self._root, detail=False)]
 
     def open(self, name: str) -> Any:
+        """Opens an object.
+
+        Args:
+            name: Path below the folder; "" for the source itself.
+
+        Returns:
+            Binary file.
+        """
         return self._files.open(self._below(name), "rb")
 
     def read(self, name: str) -> bytes | None:
+        """Reads an object.
+
+        Args:
+            name: Path below the folder.
+
+        Returns:
+            Its bytes; None if there is no such object.
+        """
         with self.errors(name):
             try:
                 with self.open(name) as file:
@@ -145,6 +195,14 @@ class _Bucket:
 
     @contextlib.contextmanager
     def errors(self, name: str = "") -> Iterator[None]:
+        """Context that converts exceptions to a DataError that names the source or an object in it.
+
+        Args:
+            name: Path below the folder; "" for the source itself.
+
+        Yields:
+            Nothing.
+        """
         with _one_sentence(f"{self._source}/{name}" if name else self._source):
             yield
 
@@ -158,5 +216,5 @@ def _one_sentence(path: str) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except Exception as error:  # what reaches a bucket raises types of its own
+    except Exception as error:  # Libraries that access buckets raise types of their own.
         raise DataError(f"cannot read {quoted(path)}: {reason(error)}; check data.source") from error

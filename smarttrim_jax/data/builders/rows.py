@@ -1,4 +1,4 @@
-"""Rows of a data set's lists of questions: read with their damages named, or refused all at once."""
+"""Rows of a data set's lists of questions: parses them, and refuses faulty ones all at once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,14 +8,17 @@ from smarttrim_jax.json_text import parse_json
 
 
 def read_json(content: bytes, file: str) -> Any:
-    """A JSON document.
+    """Parses a JSON document.
 
     Args:
-        content: Of the file.
-        file: How an error calls it.
+        content: Bytes of the file.
+        file: Name of the file in error messages.
+
+    Returns:
+        The parsed value.
 
     Raises:
-        DataError: It is damaged.
+        DataError: The document is damaged.
     """
     try:
         return parse_json(content.decode("utf-8-sig"))
@@ -24,16 +27,16 @@ def read_json(content: bytes, file: str) -> Any:
 
 
 def refuse_bad_rows(file: str, rows: Sequence[Any], problem: Callable[[Any], str], wanted: str) -> None:
-    """Makes sure that all rows can be used.
+    """Checks that all rows can be used.
 
     Args:
-        file: How an error calls the file.
-        rows: All of them.
-        problem: What is wrong with a row; "" if nothing is.
-        wanted: What a row must be.
+        file: Name of the file in error messages.
+        rows: All rows of the file.
+        problem: Describes what is wrong with a row; returns "" if nothing is.
+        wanted: Description of a correct row.
 
     Raises:
-        DataError: Some cannot; it tells how many, and the first with its number from 1.
+        DataError: Some rows cannot be used; the message tells how many, and the first with its number from 1.
     """
     problems = {number: what for number, row in enumerate(rows, 1) if (what := problem(row))}
     if problems:

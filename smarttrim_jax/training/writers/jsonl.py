@@ -1,4 +1,4 @@
-"""The figures of a run in its folder: one JSON object a line."""
+"""Metrics of a run in its folder: one JSON object per line."""
 
 import contextlib
 import json
@@ -19,12 +19,12 @@ _MOST_BYTES = 2**32
 
 
 class JsonlWriter:
-    """Writes figures to `metrics.jsonl`.
+    """Writes metrics to `metrics.jsonl`.
 
     Args:
-        workdir: The run's folder, on a disk or in a bucket; created if missing.
-        start_step: The step the run starts or resumes from; lines of later steps, left by an earlier attempt, are
-            dropped, so that the file has each step once. Lines that cannot be read are moved to
+        workdir: Folder of the run, on a disk or in a bucket; created if missing.
+        start_step: Step that the run starts or resumes from. Lines of later steps, left by an interrupted attempt,
+            are dropped, so that the file has each step once. Lines that cannot be read are moved to
             `metrics.jsonl.damaged`.
 
     Raises:
@@ -43,7 +43,11 @@ class JsonlWriter:
             raise TrainingError(f"cannot write metrics to '{workdir}': {error.strerror or error}") from None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one line: the step and its figures; values that are not finite become null.
+        """Adds one line with the step and its metrics; values that are not finite become null.
+
+        Args:
+            step: Number of steps done.
+            values: Metrics by name.
 
         Raises:
             TrainingError: The disk is full, or the folder is gone.
@@ -53,34 +57,39 @@ class JsonlWriter:
             self._lines.add(json.dumps({"step": step, **finite}, allow_nan=False))
 
     def flush(self) -> None:
-        """Leaves no line behind.
+        """Writes lines that are still in memory.
 
         Raises:
-            TrainingError: As in `write`.
+            TrainingError: See `write`.
         """
         with _explained(self._lines.path):
             self._lines.flush()
 
     def close(self) -> None:
-        """Leaves no line behind, and closes the file.
+        """Writes lines that are still in memory and closes the file.
 
         Raises:
-            TrainingError: As in `write`.
+            TrainingError: See `write`.
         """
         with _explained(self._lines.path):
             self._lines.close()
 
 
 class _FileLines:
-    """A file, to which every line is added at once."""
+    """Lines of a file on a disk; every line is written at once."""
 
     def __init__(self, path: epath.Path, kept: list[str]) -> None:
-        # Replaced as a whole, so that a crash loses nothing.
+        # The file is replaced as a whole, so that a crash loses nothing.
         write_whole(path, "".join(f"{line}\n" for line in kept))
         self.path = path
         self._file = path.open("a", encoding="utf-8")
 
     def add(self, line: str) -> None:
+        """Writes a line.
+
+        Args:
+            line: Line without its end.
+        """
         self._file.write(f"{line}\n")
         self._file.flush()
 
@@ -91,12 +100,17 @@ class _FileLines:
 
 
 class _ObjectLines:
-    """An object of a bucket, to which nothing can be added: it is written anew, but not for every line."""
+    """Lines of an object in a bucket, which cannot be appended to: it is rewritten as a whole, at every flush."""
 
     def __init__(self, path: epath.Path, kept: list[str]) -> None:
         self.path, self._lines, self._written = path, kept, len(kept)
 
     def add(self, line: str) -> None:
+        """Keeps a line in memory until the next flush.
+
+        Args:
+            line: Line without its end.
+        """
         self._lines.append(line)
 
     def flush(self) -> None:
@@ -117,7 +131,7 @@ def _explained(path: epath.Path) -> Iterator[None]:
 
 
 def _lines_until(path: epath.Path, step: int) -> tuple[list[str], list[bytes]]:
-    """The lines of a file up to a step, and those that cannot be read; none where there is no file."""
+    """Reads the lines of a file up to a step, and the damaged lines; both empty where there is no file."""
     try:
         content = read_whole(path, _MOST_BYTES)
     except FileNotFoundError:
@@ -140,7 +154,7 @@ def _lines_until(path: epath.Path, step: int) -> tuple[list[str], list[bytes]]:
 
 
 def _set_aside(path: epath.Path, damaged: list[bytes]) -> None:
-    """Adds lines that cannot be read to a file beside."""
+    """Appends damaged lines to a file beside the original."""
     beside = path.with_name(f"{path.name}.damaged")
     before = read_whole(beside, _MOST_BYTES) if beside.exists() else b""
     write_whole(beside, before + b"".join(line + b"\n" for line in damaged))

@@ -22,17 +22,17 @@ WANDB = "wandb"
 WRITERS: Registry[WriterClass] = Registry(
     "writer", {JSONL: JsonlWriter, "tensorboard": TensorBoardWriter, WANDB: WandbWriter}
 )
-"""What makes a writer, by name."""
+"""Classes of writers by name."""
 
 
 def check_writers(names: Sequence[str]) -> None:
-    """Makes sure that there are such writers, before anything takes time.
+    """Checks that writers of these names exist and can be used, before anything takes time.
 
     Args:
-        names: As `schedule.writers` has them.
+        names: Names in `schedule.writers`.
 
     Raises:
-        ConfigError: There is none of a name, or it cannot be used here.
+        ConfigError: There is no writer of a name, or its package is not installed.
     """
     for name in names:
         WRITERS.find(name)
@@ -43,12 +43,12 @@ def check_writers(names: Sequence[str]) -> None:
 class Writers:
     """Several writers as one, on process 0 only; `metrics.jsonl` is always written.
 
-    What goes wrong in another writer does not end the run: a warning says so, and that writer takes no more.
+    An error in another writer does not end the run: a warning reports it, and that writer receives nothing more.
 
     Args:
-        names: As `schedule.writers` has them.
-        workdir: The run's folder, on a disk or in a bucket; created if missing.
-        start_step: The step the run starts or resumes from.
+        names: Names in `schedule.writers`.
+        workdir: Folder of the run, on a disk or in a bucket; created if missing.
+        start_step: Step that the run starts or resumes from.
 
     Raises:
         ConfigError: A writer cannot be opened.
@@ -70,7 +70,11 @@ class Writers:
             raise
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Takes the figures of a step.
+        """Passes the metrics of a step to every writer.
+
+        Args:
+            step: Number of steps done.
+            values: Metrics by name.
 
         Raises:
             TrainingError: `metrics.jsonl` cannot be written.
@@ -81,7 +85,7 @@ class Writers:
             self._try(name, lambda writer: writer.write(step, values))
 
     def flush(self) -> None:
-        """Leaves nothing behind; to be called before a checkpoint is saved, from which a later run goes on.
+        """Flushes every writer; call it before a checkpoint is saved, from which a later run resumes.
 
         Raises:
             TrainingError: `metrics.jsonl` cannot be written.
@@ -92,7 +96,7 @@ class Writers:
             self._try(name, lambda writer: writer.flush())
 
     def close(self) -> None:
-        """Leaves nothing behind, and closes all of them.
+        """Flushes and closes every writer.
 
         Raises:
             TrainingError: `metrics.jsonl` cannot be written.
@@ -105,7 +109,7 @@ class Writers:
             lines.close()
 
     def _try(self, name: str, action: Callable[[Writer], None]) -> None:
-        """Lets a writer act; it leaves where it fails."""
+        """Calls an action on a writer; a writer that fails is dropped."""
         try:
             action(self._others[name])
         except Exception as error:

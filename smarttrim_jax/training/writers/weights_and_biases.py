@@ -1,4 +1,4 @@
-"""Weights & Biases, where its package `wandb` is installed."""
+"""Metrics at Weights & Biases, where its package `wandb` is installed."""
 
 import importlib
 import os
@@ -16,10 +16,13 @@ PROJECT = "smarttrim_jax"
 
 
 def imported_wandb() -> Any:
-    """The package.
+    """Imports the package `wandb`.
+
+    Returns:
+        The module.
 
     Raises:
-        ConfigError: It is not installed.
+        ConfigError: The package cannot be imported.
     """
     try:
         return importlib.import_module("wandb")
@@ -33,15 +36,15 @@ def imported_wandb() -> Any:
 class WandbWriter:
     """Logs to the project that WANDB_PROJECT names, by default `smarttrim_jax`.
 
-    The folder keeps the name of the run there, so that a resumed run goes on with it. The service takes no step
-    twice: those of an earlier attempt stay as they are.
+    The folder stores the service's id of the run, so that a resumed run continues it. The service accepts no step
+    twice: steps that an interrupted attempt has logged stay as they are.
 
     Args:
-        workdir: The run's folder, on a disk or in a bucket.
-        start_step: The step the run starts or resumes from; a run from the first step has a new name.
+        workdir: Folder of the run, on a disk or in a bucket.
+        start_step: Step that the run starts or resumes from; at 0 the run gets a new id.
 
     Raises:
-        ConfigError: The package is not installed, or cannot be started.
+        ConfigError: The package is not installed, or a run cannot be started.
         OSError: The folder cannot be written.
     """
 
@@ -69,20 +72,25 @@ class WandbWriter:
         self._first = self._run.step
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Takes the figures of a step."""
+        """Logs the metrics of a step, unless the service has later ones already.
+
+        Args:
+            step: Number of steps done.
+            values: Metrics by name.
+        """
         if step >= self._first:
             self._run.log(dict(values), step=step)
 
     def flush(self) -> None:
-        """Does nothing: the package sends what it has by itself."""
+        """Does nothing: the package sends metrics by itself."""
 
     def close(self) -> None:
-        """Waits until all is sent."""
+        """Waits until everything is sent."""
         self._run.finish()
 
 
 def _known_name(workdir: epath.Path) -> str:
-    """The name of the folder's run in the service; empty where there is none."""
+    """The service's id of the folder's run; empty where there is none."""
     try:
         name = read_json(workdir / FILE_NAME, "").get("id", "")
     except CheckpointError:
@@ -91,7 +99,7 @@ def _known_name(workdir: epath.Path) -> str:
 
 
 def _known_config(workdir: epath.Path) -> dict[str, Any]:
-    """The configuration of the folder's run; empty where there is none."""
+    """Configuration of the folder's run; empty where there is none."""
     try:
         return read_json(workdir / "config.json", "")
     except CheckpointError:
