@@ -25,7 +25,8 @@ from smarttrim_jax.benchmarking.speed_report import EXAMPLES, measure_forced, me
 from smarttrim_jax.benchmarking.step_speed import measure_steps
 from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.command_line.experiment_flags import CONFIG, explained_keys, opened_experiment
-from smarttrim_jax.command_line.model_flags import SPLIT, WORKDIR, opened_data, opened_model
+from smarttrim_jax.command_line.model_flags import SPLIT, opened_data, opened_model
+from smarttrim_jax.command_line.workdir import WORKDIR
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.ranges import Path, PositiveInt, ShareAboveZero, SpeedUp, not_empty

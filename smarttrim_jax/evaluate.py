@@ -14,7 +14,8 @@ import jax
 from absl import flags
 
 from smarttrim_jax.command_line import define, run_command
-from smarttrim_jax.command_line.model_flags import SPEEDUP, SPLIT, WORKDIR, opened_data, opened_model
+from smarttrim_jax.command_line.model_flags import SPEEDUP, SPLIT, opened_data, opened_model
+from smarttrim_jax.command_line.workdir import WORKDIR
 from smarttrim_jax.evaluation.packed import EVALUATORS
 from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.ranges import Name, Path

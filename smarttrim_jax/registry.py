@@ -9,7 +9,7 @@ user wrote) calls `import_implementation` first.
 import importlib
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from smarttrim_jax.errors import ConfigError, quoted, reason
 
@@ -68,7 +68,7 @@ class Registry(Generic[T]):
             )
         return self._implementations[name]
 
-    def _find_imported(self, name: str) -> Any:
+    def _find_imported(self, name: str) -> T:
         """Finds an attribute of a module that is already imported."""
         module_name, _, attribute = name.partition(":")
         module = sys.modules.get(module_name)
@@ -79,7 +79,8 @@ class Registry(Generic[T]):
             )
         if not hasattr(module, attribute):
             raise ConfigError(f"module {quoted(module_name)} has no {self._contract} {quoted(attribute)}")
-        return getattr(module, attribute)
+        implementation: T = getattr(module, attribute)
+        return implementation
 
 
 def import_implementation(name: str) -> None:

@@ -220,7 +220,8 @@ def batch_parts(mesh: Mesh) -> int:
     Returns:
         The number of parts.
     """
-    return mesh.shape["data"] * mesh.shape["fsdp"]
+    parts: int = mesh.shape["data"] * mesh.shape["fsdp"]
+    return parts
 
 
 def check_batch_size(batch_size: int, parts: int) -> None:
@@ -318,4 +319,5 @@ def split_examples(tree: T) -> T:
     def split(leaf: jax.Array) -> jax.Array:
         return leaf if leaf.shape[0] % parts else jax.lax.with_sharding_constraint(leaf, EXAMPLES)
 
-    return jax.tree.map(split, tree)
+    kept: T = jax.tree.map(split, tree)
+    return kept

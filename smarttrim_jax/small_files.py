@@ -43,7 +43,7 @@ def read_whole(path: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> by
         with _bucket_errors():
             if not file.exists():
                 raise FileNotFoundError(f"'{file}' is missing")
-            content = file.read_bytes()
+            content: bytes = file.read_bytes()
     else:
         # Without O_NONBLOCK, opening a pipe would wait until somebody writes to it.
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)

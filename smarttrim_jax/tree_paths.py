@@ -1,9 +1,10 @@
 """Names of the leaves of a tree: the path joined by "/", as in `image/layers/mlp/up/kernel`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 
 def leaf_name(path: tuple[Any, ...]) -> str:
@@ -41,3 +42,29 @@ def named_leaves(tree: Any) -> dict[str, Any]:
         The leaves by name, in the order of the tree.
     """
     return {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def flat_dict(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Flattens nested dicts, such as the parameters of a model.
+
+    Args:
+        params: Nested dicts whose keys are texts.
+
+    Returns:
+        The leaves by name, in the order of the dicts.
+    """
+    leaves: dict[str, Any] = flatten_dict(params, sep="/")
+    return leaves
+
+
+def nested_dict(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Nests a flat dict; the inverse of `flat_dict`.
+
+    Args:
+        leaves: Leaves by name.
+
+    Returns:
+        Nested dicts of the leaves.
+    """
+    params: dict[str, Any] = unflatten_dict(leaves, sep="/")
+    return params

@@ -82,7 +82,8 @@ def _macs_of_one(task: Task) -> float:
     batch = abstract_batch(task.config, 1)
 
     def full_pass(params: Params, batch: Batch) -> TrimRecord:
-        return task.run(params, batch, task.begin_pass(params, batch)).record
+        record: TrimRecord = task.run(params, batch, task.begin_pass(params, batch)).record
+        return record
 
     shapes = jax.eval_shape(full_pass, params, batch)
     record = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
@@ -90,4 +91,5 @@ def _macs_of_one(task: Task) -> float:
 
 
 def _bytes_on_a_device(leaf: jax.ShapeDtypeStruct) -> int:
-    return math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+    held: int = math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+    return held

@@ -10,7 +10,8 @@ from jaxtyping import Array
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.execution.executor import Batch
-from smarttrim_jax.models.functional import Functional, ModelConfig, Params
+from smarttrim_jax.models.config import ModelConfig
+from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.trimming.gates import GateKey, Trim
 from smarttrim_jax.trimming.policies import ForcedPolicyConfig, LearnedPolicyConfig
 from smarttrim_jax.trimming.policies.forced import forced_trimmers, offset_that_keeps

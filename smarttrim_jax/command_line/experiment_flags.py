@@ -115,7 +115,7 @@ CONFIG = define(
     f"Configuration, as in easy_vqa:quick: a file's path or a name among {', '.join(FILES)}; behind the colon its "
     "argument.",
 )
-KEYS: dict[str, flags.FlagHolder] = {}
+KEYS: dict[str, flags.FlagHolder[Any]] = {}
 
 
 def _define_keys() -> None:

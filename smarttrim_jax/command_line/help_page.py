@@ -4,6 +4,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from absl import flags
 
@@ -11,7 +12,7 @@ WORDS = ("--help", "-help", "--helpshort", "--helpfull", "-h", "-?")
 PACKAGE = "smarttrim_jax"
 
 
-def own_flags() -> dict[str, flags.Flag]:
+def own_flags() -> dict[str, flags.Flag[Any]]:
     """Collects the flags that the command and the library define; those of other packages are left out.
 
     The command's own flags come first. It defines them last, after the modules that it imports have defined theirs.
@@ -48,7 +49,7 @@ def page(purpose: str, more: Iterable[str] = ()) -> Iterator[str]:
         yield from _indented(line.strip(), width) if line.startswith("      ") else [line]
 
 
-def _default(flag: flags.Flag) -> str:
+def _default(flag: flags.Flag[Any]) -> str:
     return (
         ""
         if flag.default in (None, "", [], ())

@@ -19,7 +19,7 @@ _NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _NUMBERS: dict[Any, Any] = {int: int, float: float, bool: flags.BooleanParser().parse}
 
 
-def define(name: str, hint: Any, default: Any, meaning: str) -> flags.FlagHolder:
+def define(name: str, hint: Any, default: Any, meaning: str) -> flags.FlagHolder[Any]:
     """Defines a flag whose value is of an annotated type.
 
     Args:
@@ -66,7 +66,7 @@ def from_text(hint: Any, text: str) -> Any:
     return text
 
 
-class _Parser(flags.ArgumentParser):
+class _Parser(flags.ArgumentParser[Any]):
     """Reads the texts of one flag."""
 
     def __init__(self, name: str, hint: Any):

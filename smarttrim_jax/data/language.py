@@ -6,7 +6,8 @@ from etils import epath
 from tokenizers import Tokenizer, models
 
 from smarttrim_jax.data.config import DataConfig, Start
-from smarttrim_jax.data.text import BERT_SPECIAL, BLIP_STARTS, TextEncoder
+from smarttrim_jax.data.text import BLIP_STARTS, TextEncoder
+from smarttrim_jax.data.vocabularies import BERT_SPECIAL
 from smarttrim_jax.errors import CheckpointError, DataError
 from smarttrim_jax.small_files import read_json, read_whole, write_json, write_whole
 

@@ -131,7 +131,7 @@ class Records(Sequence[Stored]):
     def _record(self, index: int, encoded: bytes | None = None) -> Stored:
         try:
             content = self._encoded[index] if encoded is None else encoded
-            record = self._features.deserialize_example_np(content, decoders=ENCODED_IMAGES)
+            record: Stored = self._features.deserialize_example_np(content, decoders=ENCODED_IMAGES)
             record["text"].decode()
             whole = isinstance(record["id"], bytes) and len(record["images"]) > 0
             if self._prepared.kind == "references":

@@ -5,13 +5,13 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 Kind = Literal["answer", "answers", "references"]
 """What is known about the images of a record: one answer, several with weights, or texts that describe them."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-Image = bytes | str | os.PathLike
+Image = bytes | str | os.PathLike[str]
 """The contents of an image's file, or its path."""
 
 SPLITS = ("train", "calibration", "test")
@@ -65,7 +65,7 @@ def problems(record: Any) -> Iterator[str]:
         yield "ids that are no text"
     if isinstance(record.images, str | bytes) or not isinstance(record.images, Sequence) or not record.images:
         yield "records whose images are no list with at least one"
-    elif not all(isinstance(image, Image) for image in record.images):
+    elif not all(map(is_image, record.images)):
         yield "images that are neither the bytes nor the path of a file"
     given = [kind for kind in KINDS if getattr(record, kind) is not None]
     if len(given) != 1:
@@ -98,6 +98,11 @@ def is_answer(value: object) -> bool:
         True for such a text.
     """
     return is_text(value) and value == str(value).strip() and "\n" not in str(value)
+
+
+def is_image(value: object) -> TypeGuard[Image]:
+    """Whether a value may be the image of a record: the bytes of a file, or the path of one."""
+    return isinstance(value, bytes | str | os.PathLike)
 
 
 def _answer_problems(answer: Any) -> Iterator[str]:

@@ -21,7 +21,7 @@ A number is `schema.UNKNOWN` where the answer is none of the data set's.
 """
 
 
-class Encoded(tfds.decode.SkipDecoding):
+class Encoded(tfds.decode.SkipDecoding):  # type: ignore[misc]  # TFDS has no types
     """Reads a sequence of images as their encoded bytes; TFDS itself can skip the decoding of single images only."""
 
     def decode_batch_example_np(self, example: Any) -> Any:

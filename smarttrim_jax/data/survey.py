@@ -11,7 +11,7 @@ from typing import Any
 
 from smarttrim_jax.data.builders.base import DatasetBuilder, faults_of_code, records_of
 from smarttrim_jax.data.images import MOST_BYTES, decode
-from smarttrim_jax.data.schema import SPLITS, Image, Kind, Record, is_answer, problems
+from smarttrim_jax.data.schema import SPLITS, Image, Kind, Record, is_answer, is_image, problems
 from smarttrim_jax.errors import DataError, quoted
 from smarttrim_jax.progress import ProgressLine
 from smarttrim_jax.small_files import read_whole
@@ -173,7 +173,7 @@ class _Surveyor:
 def _images(record: Any) -> list[Image]:
     """Images of a record, or of a faulty one as far as they can be checked."""
     images = getattr(record, "images", ())
-    return [image for image in images if isinstance(image, Image)] if isinstance(images, Sequence) else []
+    return [image for image in images if is_image(image)] if isinstance(images, Sequence) else []
 
 
 def _path(image: Image) -> str:

@@ -58,7 +58,7 @@ def write(builder: DatasetBuilder, name: str, root: pathlib.Path, folder: pathli
             raise
 
 
-class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[misc, call-arg]  # TFDS has no types
     """TFDS builder of a data set; `_writer_class` gives it a name, a version and a configuration.
 
     Args:

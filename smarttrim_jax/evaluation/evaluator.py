@@ -27,7 +27,7 @@ from smarttrim_jax.sharding import (
     state_shardings,
 )
 from smarttrim_jax.tasks import Task
-from smarttrim_jax.tasks.base import Batch, model_inputs
+from smarttrim_jax.tasks.base import Batch, Rows, model_inputs
 from smarttrim_jax.trimming.gates import Gates, Trim
 
 Report = dict[str, Any]
@@ -81,8 +81,10 @@ class Evaluator:
         self.params = _on_mesh(params, self._mesh, task.config.model.is_stacked)
         self.remarks: Report = {}
         self._compiled: set[str] = set()
-        self._program = jax.jit(self._forward_and_measure, out_shardings=replicated(self._mesh))
-        self._more_rows = jax.jit(task.more_rows, out_shardings=replicated(self._mesh))
+        self._program: Callable[..., dict[str, Any]] = jax.jit(
+            self._forward_and_measure, out_shardings=replicated(self._mesh)
+        )
+        self._more_rows: Callable[..., Rows] = jax.jit(task.more_rows, out_shardings=replicated(self._mesh))
 
     def batches(self, split: str, limit: int | None = None) -> EvalBatches:
         """Prepares this process's rows of the batches of a split.
@@ -273,12 +275,14 @@ def _on_mesh(params: Params, mesh: Mesh, is_stacked: Callable[[str], bool]) -> P
     leaves = jax.tree.leaves(params)
     if all(isinstance(leaf, jax.Array) and not leaf.is_fully_addressable for leaf in leaves):
         return params
-    return place(params, state_shardings(params, mesh, is_stacked))
+    placed: Params = place(params, state_shardings(params, mesh, is_stacked))
+    return placed
 
 
 def _end_to_end(pieces: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Concatenates trees of arrays along their first axis, that of the examples."""
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
+    whole: dict[str, Any] = jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
+    return whole
 
 
 def _kept(gates: Gates, full: Gates, examples: int) -> dict[str, jax.Array]:

@@ -1,5 +1,6 @@
 """Evaluation by packed execution, as trained models are served."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -31,7 +32,7 @@ class PackedEvaluator(Evaluator):
             raise ConfigError("packed evaluation is for one process; start it alone, or evaluate padded")
         super().__init__(task, params, dataset)
         self._executor = PackedExecutor(task.model, params, task.config.execution)
-        self._measure = jax.jit(self.measure)
+        self._measure: Callable[..., dict[str, Any]] = jax.jit(self.measure)
 
     def results(self, batch: Batch, trim: Trim | None) -> dict[str, Any]:
         """Runs the model on one batch by packed execution and measures the result; see `Evaluator.results`.

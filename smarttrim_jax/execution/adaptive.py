@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from smarttrim_jax.configuration import Settings
-from smarttrim_jax.models.base import Output, run_stages
+from smarttrim_jax.models.base import Output, VisionLanguageModel, run_stages
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.segments import LayerRun, State
 from smarttrim_jax.ranges import PositiveInt, ShareAboveZero, at_least
@@ -60,7 +60,7 @@ def adaptive_apply(
         The output of the call, equal to that of padded execution for open tokens; the vectors of closed tokens in the
         state are those at the time they closed.
     """
-    bound = model.bind(params)
+    bound: VisionLanguageModel = model.bind(params)
     stages = [_switched(stage, config) if isinstance(stage, LayerRun) else stage for stage in bound.stages]
     return bound.read_out(*run_stages(bound, stages, bound.start(images, ids, mask), trim, None))
 
@@ -87,7 +87,8 @@ def _switched(run: LayerRun, config: AdaptiveConfig) -> LayerRun:
             return at_this_size
 
         branches = [branch(sizes) for sizes in itertools.product(*ladders.values())]
-        return state | jax.lax.switch(wanted, branches, state)
+        changed: State = jax.lax.switch(wanted, branches, state)
+        return state | changed
 
     return dataclasses.replace(run, compute=compute, scan=config.scan)
 

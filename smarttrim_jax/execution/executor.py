@@ -327,7 +327,8 @@ def _shortened(tokens: Tokens, share: float, longest: float) -> Tokens:
 
 def _totals(record: TrimRecord) -> GatesByKey:
     """The record's gates, summed over the batch."""
-    return jax.tree.map(lambda gates: np.asarray(gates).sum(axis=1), record.gates)
+    totals: GatesByKey = jax.tree.map(lambda gates: np.asarray(gates).sum(axis=1), record.gates)
+    return totals
 
 
 def _tokens(totals: GatesByKey) -> float:

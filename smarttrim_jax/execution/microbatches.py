@@ -24,7 +24,7 @@ def examples_at_once(numbers: float, most: int) -> int:
     Returns:
         The number of examples, at least 1.
     """
-    return 2 ** max(math.floor(math.log2(most / numbers)), 0)
+    return 1 << max(math.floor(math.log2(most / numbers)), 0)
 
 
 def cut(part: T, examples: int, size: int) -> list[T]:
@@ -91,4 +91,5 @@ def _concatenate(axis: int, trees: Sequence[T]) -> T:
     def join_leaves(*leaves: Array) -> Array:
         return jnp.concatenate(leaves, axis=axis)
 
-    return jax.tree.map(join_leaves, *trees)
+    joined: T = jax.tree.map(join_leaves, *trees)
+    return joined

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,13 +19,17 @@ from smarttrim_jax.execution.open_heads import (
     narrow_layer,
     with_heads,
 )
-from smarttrim_jax.models.base import Output
+from smarttrim_jax.models.base import Output, VisionLanguageModel
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.segments import ExampleInfo, LayerRun, Prefix, State
+from smarttrim_jax.models.segments import ExampleInfo, LayerRun, Prefix, Segment, State
 from smarttrim_jax.nn.layer_stack import unstack
 from smarttrim_jax.trimming.gates import GateKey, Gates, GatesByKey, Trim, TrimRecord
 
 LayerGates = dict[GateKey, list[Gates]]
+Decided = tuple[State, GatesByKey, jax.Array]
+"""The state with more tokens closed, the gates that closed them, and the counts of the remaining tokens."""
+Advanced = tuple[State, LayerGates, GatesByKey | None, jax.Array | None]
+"""What `RunPrograms.advance` returns."""
 
 _unstack = jax.jit(unstack)  # one program instead of one for each array and layer
 
@@ -113,7 +118,7 @@ class RunPrograms:
         self._policies: list[Any] = [None] * self.first_layer
         self._policies += _unstack(policies) if has_parameters else [policies] * trimming
         self._inputs = [jax.tree.map(lambda leaf, index=index: leaf[index], run.inputs) for index in range(run.depth)]
-        self._decide_program = jax.jit(self._decide_and_count)
+        self._decide_program: Callable[..., Decided] = jax.jit(self._decide_and_count)
         self._advance_programs = functools.cache(lambda first: jax.jit(functools.partial(self._advance, first)))
 
     @property
@@ -172,7 +177,7 @@ class RunPrograms:
             narrow = narrow_layer(nnx.merge(self._layer_def, restore(params)), mine)
             self.narrow_layers[index] = narrow and dataclasses.replace(narrow, params=store(narrow.params))
 
-    def decide(self, state: State, examples: ExampleInfo, trim: Trim) -> tuple[State, GatesByKey, jax.Array]:
+    def decide(self, state: State, examples: ExampleInfo, trim: Trim) -> Decided:
         """Decides what the first layer closes.
 
         Args:
@@ -196,7 +201,7 @@ class RunPrograms:
         trim: Trim | None,
         wanted: OpenHeads | None,
         group_heads: bool,
-    ) -> tuple[State, LayerGates, GatesByKey | None, jax.Array | None]:
+    ) -> Advanced:
         """Computes layers `start` to before `stop`, and decides what layer `stop` closes.
 
         Args:
@@ -223,7 +228,7 @@ class RunPrograms:
         elif wanted is not None and group_heads:
             heads = grouped(wanted)
         following = self._layers[stop] if ahead and self._run.reads_layers else None
-        program = self._advance_programs(first)
+        program: Callable[..., Advanced] = self._advance_programs(first)
         mode = Trim() if trim is None else trim
         return program(layers, following, inputs, policies, np.int32(start), state, gates, examples, mode, heads)
 
@@ -240,7 +245,7 @@ class RunPrograms:
 
     def _decide_and_count(
         self, policies: Any, layer: Any, index: jax.Array, state: State, examples: ExampleInfo, trim: Trim
-    ) -> tuple[State, GatesByKey, jax.Array]:
+    ) -> Decided:
         """The program of `decide`."""
         self.compiled += 1  # runs when jit traces
         state, gates = self._decide(policies, self._modules(layer), index, state, examples, trim)
@@ -259,7 +264,7 @@ class RunPrograms:
         examples: ExampleInfo,
         trim: Trim,
         heads: HeadIndices | None,
-    ) -> tuple[State, LayerGates, GatesByKey | None, jax.Array | None]:
+    ) -> Advanced:
         """The program of `advance`; `first` is the graph definition of its first layer, which may be a narrow one."""
         self.compiled += 1  # runs when jit traces
         every: LayerGates = {}
@@ -295,9 +300,9 @@ class FramePrograms:
         self._leaves = [None if id(leaf) in elsewhere else leaf for leaf in leaves]
         self._shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
         self._model = model
-        self._start = jax.jit(self._start_and_count)
-        self._segment = jax.jit(self._apply_segment, static_argnums=0)
-        self._read_out = jax.jit(self._stack_and_read_out)
+        self._start: Callable[..., tuple[Prefix, jax.Array]] = jax.jit(self._start_and_count)
+        self._segment: Callable[..., Prefix] = jax.jit(self._apply_segment, static_argnums=0)
+        self._read_out: Callable[..., Output] = jax.jit(self._stack_and_read_out)
         self._numbers: dict[Any, float] = {}
 
     def start(self, *batch: Any) -> tuple[Prefix, jax.Array]:
@@ -351,13 +356,14 @@ class FramePrograms:
         """
         return self._read_out(self._leaves, state, gates, present)
 
-    def _bind(self, leaves: list[Any]) -> Any:
+    def _bind(self, leaves: list[Any]) -> VisionLanguageModel:
         """The module; parameters of the runs are zeros, which no program here reads."""
         filled = [
             jnp.zeros(shape.shape, shape.dtype) if leaf is None else leaf
             for leaf, shape in zip(leaves, self._shapes, strict=True)
         ]
-        return self._model.bind(jax.tree.unflatten(self._treedef, filled))
+        model: VisionLanguageModel = self._model.bind(jax.tree.unflatten(self._treedef, filled))
+        return model
 
     def _start_and_count(self, leaves: list[Any], *batch: Any) -> tuple[Prefix, jax.Array]:
         """The program of `start`."""
@@ -366,9 +372,10 @@ class FramePrograms:
 
     def _apply_segment(self, name: str, leaves: list[Any], prefix: Prefix) -> Prefix:
         """The program of `segment`."""
-        (stage,) = (stage for stage in self._bind(leaves).stages if stage.name == name)
-        examples = prefix.examples.replace(stage.present(prefix.examples.present))
-        return Prefix(stage.apply(prefix.state), examples)
+        segments = (stage for stage in self._bind(leaves).stages if isinstance(stage, Segment))
+        (segment,) = (segment for segment in segments if segment.name == name)
+        examples = prefix.examples.replace(segment.present(prefix.examples.present))
+        return Prefix(segment.apply(prefix.state), examples)
 
     def _stack_and_read_out(
         self, leaves: list[Any], state: State, gates: LayerGates, present: dict[GateKey, jax.Array]

@@ -53,7 +53,7 @@ class VisionLanguageModel(nnx.Module):
     """
 
     config: Any  # a ModelConfig of the subclass's own type
-    trimmers: nnx.Dict
+    trimmers: nnx.Dict[nnx.Module]
 
     def __call__(
         self,
@@ -231,7 +231,8 @@ def _hashed(numbers: Int[Array, "batch ..."]) -> Int[Array, " batch"]:
     rows = numbers.reshape(numbers.shape[0], -1)
     weights = jnp.arange(1, rows.shape[1] + 1, dtype=jnp.uint32) * jnp.uint32(2654435761) | jnp.uint32(1)
     total = jnp.sum(rows * weights, axis=1, dtype=jnp.uint32)
-    return (total ^ (total >> 15)) * jnp.uint32(2246822519)
+    hashes: Array = (total ^ (total >> 15)) * jnp.uint32(2246822519)
+    return hashes
 
 
 def trimmers_of(model: VisionLanguageModel) -> dict[str, Any]:
@@ -246,7 +247,7 @@ def trimmers_of(model: VisionLanguageModel) -> dict[str, Any]:
     return by_name(model.trimmers) if model.config.trimming is not None else {}
 
 
-def by_name(modules: nnx.Dict) -> dict[str, Any]:
+def by_name(modules: nnx.Dict[Any]) -> dict[str, Any]:
     """Lists the modules of an `nnx.Dict` by name.
 
     Use it inside a module that runs: `nnx.tabulate` replaces `items` and `get`, and adds an entry that is no module.

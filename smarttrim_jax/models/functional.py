@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 from flax import nnx
-from flax.traverse_util import flatten_dict
 
 from smarttrim_jax.models.base import VisionLanguageModel
 from smarttrim_jax.models.config import ModelConfig
+from smarttrim_jax.tree_paths import flat_dict
 from smarttrim_jax.trimming.gates import TrimRecord
 
 Params = dict[str, Any]
@@ -73,7 +73,8 @@ class Functional:
         Returns:
             MACs of each example, `[batch]`.
         """
-        return _macs(self.config, record, trimmed)
+        macs: jax.Array = _macs(self.config, record, trimmed)
+        return macs
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))  # one program instead of one per sum, when called outside jit
@@ -102,7 +103,7 @@ def parameter_shapes(model: Functional) -> dict[str, tuple[int, ...]]:
         Shapes by the parameter's path, joined by "/".
     """
     shapes = jax.eval_shape(model.init, jax.random.key(0))
-    return {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
+    return {path: leaf.shape for path, leaf in flat_dict(shapes).items()}
 
 
 def draw(model: Functional, paths: Sequence[str]) -> dict[str, jax.Array]:
@@ -117,7 +118,7 @@ def draw(model: Functional, paths: Sequence[str]) -> dict[str, jax.Array]:
     """
 
     def init(key: jax.Array) -> dict[str, jax.Array]:
-        params = flatten_dict(model.init(key), sep="/")
+        params = flat_dict(model.init(key))
         return {path: params[path] for path in paths}
 
     return jax.jit(init)(jax.random.key(0)) if paths else {}

@@ -65,7 +65,7 @@ class Attention(nnx.Module):
     ):
         self.head_width, self.dropout_rate, self.kernel = width // heads, dropout_rate, kernel
         self.causal, source_width = causal, source_width or width
-        self.kept: nnx.Variable | None = nnx.data(None)
+        self.kept: nnx.Variable[Array] | None = nnx.data(None)
         self.query = Linear(width, width, dtype=dtype, rngs=rngs)
         self.key = Linear(source_width, width, dtype=dtype, rngs=rngs)
         self.value = Linear(source_width, width, dtype=dtype, rngs=rngs)

@@ -4,11 +4,13 @@ The parameter tree is the same in both cases, so scanning is a choice of executi
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+M = TypeVar("M", bound=nnx.Module)
 
 Remat = Literal["none", "full", "dots"]
 """What the backward pass recomputes: "none", "full" (everything), or "dots" (everything except matrix products)."""
@@ -20,7 +22,7 @@ POLICIES: dict[str, Any] = {
 """The policy of `jax.checkpoint` for each value of `Remat` except "none"."""
 
 
-def stack(make: Callable[[nnx.Rngs], Any], depth: int, rngs: nnx.Rngs) -> Any:
+def stack(make: Callable[[nnx.Rngs], M], depth: int, rngs: nnx.Rngs) -> M:
     """Builds several equal layers as one module whose parameters have a leading axis of layers.
 
     Args:
@@ -31,7 +33,8 @@ def stack(make: Callable[[nnx.Rngs], Any], depth: int, rngs: nnx.Rngs) -> Any:
     Returns:
         A module whose parameters have the shape `[depth, ...]`.
     """
-    return nnx.vmap(lambda key: make(nnx.Rngs(key)))(jax.random.split(rngs.params(), depth))
+    stacked: M = nnx.vmap(lambda key: make(nnx.Rngs(key)))(jax.random.split(rngs.params(), depth))
+    return stacked
 
 
 def unstack(params: Any) -> list[Any]:

@@ -245,6 +245,6 @@ class PostNormLayer(nnx.Module):
         return self.cross_attention(tokens=tokens, source=source, head_gate=head_gate, key=key)
 
 
-def _scaled(branch: Array, scale: nnx.Param | None) -> Array:
+def _scaled(branch: Array, scale: nnx.Param[Array] | None) -> Array:
     """Multiplies a residual branch by its LayerScale, if it has one."""
     return branch if scale is None else branch * scale[...].astype(branch.dtype)

@@ -151,7 +151,8 @@ class TextEmbedding(nnx.Module):
         x = self.word_embedding(ids) + self.position_embedding(positions)
         if self.type_embedding is not None:
             x = x + self.type_embedding(jnp.zeros_like(ids))
-        return self.embedding_norm(x)
+        embedded: Array = self.embedding_norm(x)
+        return embedded
 
 
 class TextTransformer(TextEmbedding):

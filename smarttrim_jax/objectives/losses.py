@@ -42,7 +42,8 @@ def soft_task_loss(
     """
     if kind == "softmax":
         shares = targets / jnp.maximum(jnp.sum(targets, axis=-1, keepdims=True), jnp.finfo(targets.dtype).tiny)
-        return optax.losses.softmax_cross_entropy(logits, shares)
+        cross_entropy: Array = optax.losses.softmax_cross_entropy(logits, shares)
+        return cross_entropy
     return jnp.sum(optax.losses.sigmoid_binary_cross_entropy(logits, targets), axis=-1)
 
 
@@ -60,7 +61,8 @@ def task_loss(
         The loss of each example, `[batch]`.
     """
     if kind == "softmax":
-        return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+        cross_entropy: Array = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return cross_entropy
     return soft_task_loss(kind, logits, jax.nn.one_hot(labels, logits.shape[-1]))
 
 
@@ -86,7 +88,8 @@ def distillation_loss(
     if kind == "softmax":
         log_teacher = jax.nn.log_softmax(teacher / temperature)
         log_student = jax.nn.log_softmax(student / temperature)
-        return temperature**2 * optax.losses.kl_divergence_with_log_targets(log_student, log_teacher)
+        divergence: Array = optax.losses.kl_divergence_with_log_targets(log_student, log_teacher)
+        return temperature**2 * divergence
     targets = jax.nn.sigmoid(teacher)
     cross_entropy = optax.losses.sigmoid_binary_cross_entropy(student, targets)
     return jnp.sum(cross_entropy - optax.losses.sigmoid_binary_cross_entropy(teacher, targets), axis=-1)

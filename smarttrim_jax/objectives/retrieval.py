@@ -73,7 +73,8 @@ def empty_queue(key: jax.Array, queue_size: int, features: int) -> Queue:
     images, texts = jax.random.normal(key, (2, queue_size, features), jnp.float32)
 
     def unit(vectors: Array) -> Array:
-        return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+        length: Array = jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+        return vectors / length
 
     return Queue(unit(images), unit(texts), jnp.full(queue_size, NOBODY, jnp.int32), jnp.zeros((), jnp.int32))
 

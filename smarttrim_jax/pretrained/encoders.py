@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from smarttrim_jax.errors import CheckpointError, ConfigError
 from smarttrim_jax.models.functional import Params
@@ -23,6 +22,7 @@ from smarttrim_jax.pretrained.hub import Hub, read_hub, traits
 from smarttrim_jax.pretrained.sizes import default_heads, depth_of, grid_side, shape_of
 from smarttrim_jax.pretrained.weight_table import as_float32
 from smarttrim_jax.pretrained.wrapping import unwrapped
+from smarttrim_jax.tree_paths import flat_dict, nested_dict
 
 Source = Path | Mapping[str, Any]
 EncoderConfig = VisionConfig | TextConfig
@@ -72,9 +72,9 @@ def load_encoder(
     tensors = {name: tensor for name, tensor in tensors.items() if _layer(kind, name) < config.depth}
     if isinstance(config, VisionConfig):
         _resize(kind, tensors, config)
-    shapes = {path: leaf.shape for path, leaf in flatten_dict({kind.side: _empty(config)}, sep="/").items()}
+    shapes = {path: leaf.shape for path, leaf in flat_dict({kind.side: _empty(config)}).items()}
     loaded = kind.table.read(tensors, shapes)
-    return config, jax.tree.map(jnp.asarray, unflatten_dict(loaded, sep="/"))[kind.side]
+    return config, jax.tree.map(jnp.asarray, nested_dict(loaded))[kind.side]
 
 
 def with_encoders(

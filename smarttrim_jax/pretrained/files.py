@@ -125,7 +125,8 @@ def _read_safetensors(path: pathlib.Path) -> Tensors:
 def _read_tensor(file: Any, name: str) -> np.ndarray:
     """Reads one tensor of an opened safetensors file."""
     try:
-        return file.get_tensor(name)
+        tensor: np.ndarray = file.get_tensor(name)
+        return tensor
     except (AttributeError, KeyError, TypeError):  # types that numpy does not have
         kind = file.get_slice(name).get_dtype()
         raise CheckpointError(f"weight '{name}' is {kind}, which cannot be read; save it as float32") from None

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from smarttrim_jax.configuration import build, to_dict
 from smarttrim_jax.errors import CheckpointError
@@ -20,6 +19,7 @@ from smarttrim_jax.json_text import parse_json
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.pretrained.files import Path, read_metadata, read_weights, write_weights
 from smarttrim_jax.pretrained.weight_table import Rule, WeightTable
+from smarttrim_jax.tree_paths import flat_dict, nested_dict
 
 T = TypeVar("T")
 # Readers of safetensors for torch expect the entry "format".
@@ -106,9 +106,9 @@ def with_beside(path: Path, params: Params, others: tuple[str, ...] = ()) -> Par
         return params
     held = read_weights(beside)
     names = [name for name in ("trimmers", *others) if name in params and (name == "trimmers" or name in held)]
-    flat = flatten_dict({name: params[name] for name in names}, sep="/")
+    flat = flat_dict({name: params[name] for name in names})
     if "trimmers" not in names:
         held = {name: held[name] for name in names}
     table = WeightTable("trimmers", tuple(Rule(name, (name,)) for name in flat))
     loaded = table.read(held, {name: np.shape(leaf) for name, leaf in flat.items()})
-    return params | jax.tree.map(jnp.asarray, unflatten_dict(loaded, sep="/"))
+    return params | nested_dict(jax.tree.map(jnp.asarray, loaded))

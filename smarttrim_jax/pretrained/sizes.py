@@ -1,6 +1,7 @@
 """Sizes read from the names and shapes of weights or from a configuration, and their overrides."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -132,7 +133,7 @@ def grid_side(positions: int) -> int:
     Raises:
         CheckpointError: The table is not 1 plus a square grid.
     """
-    side = round((positions - 1) ** 0.5)
+    side = math.isqrt(positions - 1)
     if side * side != positions - 1:
         raise CheckpointError(
             f"the image position table has {positions} rows, which is not 1 + a square grid of patches; "

@@ -85,9 +85,9 @@ def to_numpy(name: str, tensor: Any) -> np.ndarray:
         raise CheckpointError(f"weight '{name}' is {kind}; save it as a dense float32 tensor")
     try:
         tensor = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-        if tensor.dtype == torch.bfloat16:  # torch cannot convert it to numpy
-            return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-        return tensor.numpy()
+        is_bfloat16 = tensor.dtype == torch.bfloat16  # torch cannot convert it to numpy
+        array: np.ndarray = (tensor.view(torch.int16) if is_bfloat16 else tensor).numpy()
+        return array.view(ml_dtypes.bfloat16) if is_bfloat16 else array
     except (TypeError, RuntimeError, MemoryError) as error:
         raise CheckpointError(
             f"weight '{name}' is {tensor.dtype}, which cannot be read ({first_sentence(error)}); save it as float32"
@@ -143,7 +143,7 @@ def _mentioned_classes(path: pathlib.Path) -> list[str]:
     import torch
 
     try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        names: list[str] = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except ValueError:
         if zipfile.is_zipfile(path):
             raise CheckpointError(

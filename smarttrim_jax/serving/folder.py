@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from etils import epath
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.language import ANSWERS, RENEW, TOKENIZER, Language, read_language, write_language
@@ -34,6 +33,7 @@ from smarttrim_jax.small_files import MOST_BYTES, in_bucket, read_json, write_js
 from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore, saved_steps
 from smarttrim_jax.training.digests import digest_json, not_finite, summarize
 from smarttrim_jax.training.workdir import Workdir
+from smarttrim_jax.tree_paths import flat_dict, nested_dict
 from smarttrim_jax.trimming.calibration import SpeedDial
 
 CONFIG = "config.json"
@@ -100,13 +100,9 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
     if saved:
         arrays = sum(leaf.size * leaf.dtype.itemsize for leaf in needed.values())
         check_digest(folder / WEIGHTS, digests[WEIGHTS], arrays + MOST_BYTES, SAVE_AGAIN)
-    weights = (
-        read_weights(pathlib.Path(folder, WEIGHTS))
-        if saved
-        else flatten_dict(restore(Workdir(path).checkpoints), sep="/")
-    )
+    weights = read_weights(pathlib.Path(folder, WEIGHTS)) if saved else flat_dict(restore(Workdir(path).checkpoints))
     _check_sizes(path, needed, weights)
-    params = unflatten_dict(weights, sep="/")
+    params = nested_dict(weights)
     summaries = summarize(params)
     bad = not_finite(summaries)
     if bad:
@@ -128,7 +124,8 @@ def is_saved(path: str) -> bool:
     Returns:
         True if the folder holds `model.safetensors`.
     """
-    return (epath.Path(path).expanduser() / WEIGHTS).exists()
+    holds_weights: bool = (epath.Path(path).expanduser() / WEIGHTS).exists()
+    return holds_weights
 
 
 def write_folder(path: str | os.PathLike[str], contents: Contents) -> None:
@@ -148,7 +145,7 @@ def write_folder(path: str | os.PathLike[str], contents: Contents) -> None:
     folder = pathlib.Path(path).expanduser().absolute()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise CheckpointError(f"'{path}' is there already; choose a new folder, or remove it first")
-    weights = {name: np.asarray(leaf) for name, leaf in flatten_dict(contents.params, sep="/").items()}
+    weights = {name: np.asarray(leaf) for name, leaf in flat_dict(contents.params).items()}
     bad = not_finite(summarize(weights))
     if bad:
         raise CheckpointError(f"{len(bad)} arrays are not finite and are not saved: {', '.join(bad[:10])}")
@@ -259,7 +256,7 @@ def _check_finished(config: ExperimentConfig, path: str, unfinished: bool) -> No
 
 def _needed(config: ExperimentConfig) -> dict[str, Any]:
     """Shape and dtype of each of the model's arrays, by its "/"-joined path."""
-    return flatten_dict(jax.eval_shape(Functional(config.model).init, jax.random.key(0)), sep="/")
+    return flat_dict(jax.eval_shape(Functional(config.model).init, jax.random.key(0)))
 
 
 def _check_sizes(path: str, needed: Mapping[str, Any], weights: Mapping[str, Any]) -> None:

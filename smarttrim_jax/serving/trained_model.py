@@ -15,7 +15,8 @@ from smarttrim_jax.data.language import Language
 from smarttrim_jax.data.text import TextEncoder
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.experiment import ExperimentConfig, ScheduleConfig
-from smarttrim_jax.models.functional import Functional, ModelConfig, Params
+from smarttrim_jax.models.config import ModelConfig
+from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.serving.answering import Answering
 from smarttrim_jax.serving.folder import Contents, read_folder, write_folder
 from smarttrim_jax.serving.predictor import Answer, Failure, Predictor

@@ -91,7 +91,9 @@ class Execution:
         return 128 - code if code < 0 else code
 
     @contextlib.contextmanager
-    def _started(self, command: list[str], environment: dict[str, str], file: Any) -> Iterator[Any]:
+    def _started(
+        self, command: list[str], environment: dict[str, str], file: Any
+    ) -> Iterator[subprocess.Popen[bytes]]:
         # With a process group of its own, a signal of the terminal reaches this process only, and is passed on once.
         process = subprocess.Popen(command, process_group=0, env=environment, stdout=file, stderr=file)
         self._running.add(process)

@@ -259,7 +259,7 @@ def _group(report: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:
     Raises:
         DamagedFileError: The value is not a group.
     """
-    group: Any = report
+    group: Mapping[str, Any] = report
     for depth, name in enumerate(path):
         group = group.get(name, {})
         if not isinstance(group, dict):

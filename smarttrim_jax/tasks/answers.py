@@ -143,7 +143,8 @@ class Answers(ChoosingTask):
         return Choice(best, jax.nn.softmax(likelihoods)[:, 0], record)
 
     def _bind(self, params: Params) -> BlipVqa:
-        return self.model.bind(params)
+        module: BlipVqa = self.model.bind(params)
+        return module
 
     def _texts(self, labels: Int[Array, " batch"]) -> tuple[Array, Array]:
         """Looks up token ids and mask of the answers with these numbers, each `[batch, 1, tokens]`."""

@@ -92,4 +92,5 @@ class Classes(ChoosingTask):
         return Choice(jnp.argmax(probabilities, axis=-1), jnp.max(probabilities, axis=-1), output.record)
 
     def _logits(self, output: Any) -> Float[Array, "batch answers"]:
-        return output.logits[self.config.task]
+        logits: Array = output.logits[self.config.task]
+        return logits

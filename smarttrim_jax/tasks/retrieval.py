@@ -317,10 +317,12 @@ class Pairs(ChoosingTask):
         return CHOICES[1]
 
     def _bind(self, params: Params) -> BlipRetrieval:
-        return self.model.bind(params)
+        module: BlipRetrieval = self.model.bind(params)
+        return module
 
     def _images(self, batch: Batch) -> Array:
-        return normalize(batch["image"], self.config.pixels)
+        images: Array = normalize(batch["image"], self.config.pixels)
+        return images
 
     def _texts_alone(self, batch: Batch) -> tuple[Array, Array]:
         """Token ids and mask of the texts with the start token of the plain text encoder, each `[batch, tokens]`."""

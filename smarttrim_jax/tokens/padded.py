@@ -98,7 +98,8 @@ class Padded:
         Returns:
             Tokens of `batch * times` examples.
         """
-        return jax.tree.map(lambda part: jnp.repeat(part, times, axis=0), self)
+        repeated: Self = jax.tree.map(lambda part: jnp.repeat(part, times, axis=0), self)
+        return repeated
 
     def take(self, rows: Int[Array, " taken"], copies: int = 1) -> Self:
         """Selects examples by their index; see `Tokens.take`.
@@ -110,7 +111,8 @@ class Padded:
         Returns:
             Tokens of the selected examples, in the order of `rows`.
         """
-        return jax.tree.map(lambda part: part[rows], self)
+        taken: Self = jax.tree.map(lambda part: part[rows], self)
+        return taken
 
     def split_by_image(self, count: int) -> list[Self]:
         """Splits the sequences of each example's images; see `Tokens.split_by_image`.

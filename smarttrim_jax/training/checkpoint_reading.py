@@ -135,7 +135,9 @@ def metadata(directory: str | os.PathLike[str], step: int | None = None) -> dict
     """
     path = checkpoint_path(directory, step)
     with _alone(), _remedied():
-        return contents(path)[1]["metadata"]
+        _, beside = contents(path)
+        saved: dict[str, Any] = beside["metadata"]
+        return saved
 
 
 def contents(path: str, part: str = "") -> tuple[dict[str, Any], dict[str, Any]]:

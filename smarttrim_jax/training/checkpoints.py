@@ -224,7 +224,7 @@ class Checkpoints:
             ) from error
 
 
-class _ReadableSteps(ocp.path.step.NameFormat):
+class _ReadableSteps(ocp.path.step.NameFormat):  # type: ignore[misc]  # Orbax has no types
     """Orbax's standard names of checkpoints; checkpoints whose timestamps cannot be read are left out of listings.
 
     Orbax's own listing would fail on them.
@@ -242,7 +242,8 @@ class _ReadableSteps(ocp.path.step.NameFormat):
         Returns:
             Name of the checkpoint's folder.
         """
-        return self._standard.build_name(step)
+        name: str = self._standard.build_name(step)
+        return name
 
     def find_step(self, base_path: Any, step: int) -> Any:
         """Finds a step's checkpoint.

@@ -153,7 +153,8 @@ def trained_params(
         progress.close()
         writer.close()
         checkpoints.close()
-    return state["params"]
+    params: Params = state["params"]
+    return params
 
 
 def _initial_state(steps: Steps, shardings: Any) -> TrainState:
@@ -167,7 +168,8 @@ def _initial_state(steps: Steps, shardings: Any) -> TrainState:
         params = place(starting_params(config, init()(key)), shardings["params"])
     else:
         params = init(out_shardings=shardings["params"])(key)
-    return jax.jit(steps.initial_state, out_shardings=shardings)(params)
+    state: TrainState = jax.jit(steps.initial_state, out_shardings=shardings)(params)
+    return state
 
 
 class _Batches:

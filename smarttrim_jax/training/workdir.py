@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 import jax
@@ -19,6 +19,8 @@ from smarttrim_jax.training.checkpoint_reading import metadata, saved_steps
 from smarttrim_jax.training.older_runs import settings_of_today
 from smarttrim_jax.trimming.calibration import SpeedDial
 from smarttrim_jax.version import __version__
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -212,7 +214,7 @@ class Workdir:
             _log.warning("%s; that of the last checkpoint is taken", error)
             return known
 
-    def _build(self, cls: type[Any], name: str, of_today: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> Any:
+    def _build(self, cls: type[T], name: str, of_today: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> T:
         settings = of_today(read_json(self.path / name, RENEW))
         try:
             return build(cls, settings, name.removesuffix(".json"))

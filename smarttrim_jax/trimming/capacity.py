@@ -54,4 +54,5 @@ class CapacityConfig(Settings):
         Returns:
             The share of the tokens, rounded up; at least 1.
         """
-        return max(math.ceil(getattr(self, run) * tokens), 1)
+        share: float = getattr(self, run)
+        return max(math.ceil(share * tokens), 1)

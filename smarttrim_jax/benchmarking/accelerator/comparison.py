@@ -15,7 +15,8 @@ from smarttrim_jax.benchmarking.accelerator.stages import Compiled, Study
 from smarttrim_jax.benchmarking.forced_load import ForcedLoad, forced_load
 from smarttrim_jax.benchmarking.measurement import Timing, time_by_turns
 from smarttrim_jax.benchmarking.speed import Row
-from smarttrim_jax.models.functional import Functional, ModelConfig, Params
+from smarttrim_jax.models.config import ModelConfig
+from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 

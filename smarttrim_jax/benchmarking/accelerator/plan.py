@@ -7,7 +7,7 @@ from smarttrim_jax.benchmarking.accelerator.comparison import Comparison, Subjec
 from smarttrim_jax.benchmarking.accelerator.stages import Study
 from smarttrim_jax.benchmarking.accelerator.steps import StepStudy
 from smarttrim_jax.experiment import ExperimentConfig
-from smarttrim_jax.models.functional import ModelConfig
+from smarttrim_jax.models.config import ModelConfig
 from smarttrim_jax.tokens import Kernel
 
 NARROW_HEAD, NARROW_MLP = 8, 96

@@ -186,7 +186,7 @@ class _Bucket:
         with self.errors(name):
             try:
                 with self.open(name) as file:
-                    content = file.read(MOST_BYTES + 1)
+                    content: bytes = file.read(MOST_BYTES + 1)
             except FileNotFoundError:
                 return None
             if len(content) > MOST_BYTES:

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from smarttrim_jax.errors import CheckpointError, ConfigError
 from smarttrim_jax.models.blip import BlipConfig
@@ -21,6 +20,7 @@ from smarttrim_jax.pretrained.hub import Hub
 from smarttrim_jax.pretrained.sizes import parse_overrides
 from smarttrim_jax.pretrained.weight_table import Shape, as_float32
 from smarttrim_jax.pretrained.wrapping import unwrapped
+from smarttrim_jax.tree_paths import flat_dict, nested_dict
 
 TRIMMERS = "trimmers/"
 ONE_IMAGE = re.compile(r"(.*\.crossattention\.(?:self|output\.dense))(\..*)")
@@ -100,7 +100,7 @@ def new_blip(
     config = infer_blip_config(own, task, wanted, naming, known=known, hub=hub)
     model = Functional(config)
     loaded, fresh = _load(own, config, naming, parameter_shapes(model))
-    return config, unflatten_dict(loaded | draw(model, fresh), sep="/")
+    return config, nested_dict(loaded | draw(model, fresh))
 
 
 def fill_blip(config: BlipConfig, params: Params, tensors: Mapping[str, Any]) -> Params:
@@ -137,9 +137,9 @@ def fill_blip(config: BlipConfig, params: Params, tensors: Mapping[str, Any]) ->
             f"these {naming.family} weights are of another model: {'; '.join(different)}; "
             "use the model's sizes of the checkpoint, or another checkpoint"
         )
-    flat = flatten_dict(params, sep="/")
+    flat = flat_dict(params)
     loaded, _ = _load(own, config, naming, {path: np.shape(leaf) for path, leaf in flat.items()})
-    return unflatten_dict(flat | loaded, sep="/")
+    return nested_dict(flat | loaded)
 
 
 def to_blip(
@@ -170,7 +170,7 @@ def to_blip(
             f"transformers' BlipForQuestionAnswering needs image and text of one width, but these are "
             f"{config.vision.width} and {config.text.width} wide; write it under the official names"
         )
-    flat = {path: np.asarray(leaf) for path, leaf in flatten_dict(params, sep="/").items()}
+    flat = {path: np.asarray(leaf) for path, leaf in flat_dict(params).items()}
     beside = {path: leaf for path, leaf in flat.items() if path.startswith((TRIMMERS, *naming.nameless))}
     table = blip_table(config, naming)
     return table.write({path: leaf for path, leaf in flat.items() if path not in beside}), beside

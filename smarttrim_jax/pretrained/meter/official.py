@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from smarttrim_jax.errors import CheckpointError
 from smarttrim_jax.models.functional import Functional, Params, draw
@@ -17,6 +16,7 @@ from smarttrim_jax.pretrained.meter.table import HEADS, METER
 from smarttrim_jax.pretrained.sizes import parse_overrides
 from smarttrim_jax.pretrained.weight_table import as_float32
 from smarttrim_jax.pretrained.wrapping import unwrapped
+from smarttrim_jax.tree_paths import flat_dict, nested_dict
 
 # Names of weights by which a METER with a CLIP vision transformer is recognised.
 LANDMARKS = ("vit_model.visual.conv1.weight", "text_transformer.embeddings.word_embeddings.weight")
@@ -68,7 +68,7 @@ def new_params(tensors: Mapping[str, Any], config: MeterConfig) -> Params:
     model = Functional(config)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     loaded, fresh = _read(tensors, config, shapes)
-    return unflatten_dict(loaded | draw(model, fresh), sep="/")
+    return nested_dict(loaded | draw(model, fresh))
 
 
 def meter_weights(state_dict: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def fill_from_official(config: MeterConfig, params: Params, state_dict: Mapping[
             "use the model's sizes of the checkpoint, or another checkpoint"
         )
     loaded, _ = _read(tensors, config, params)
-    return unflatten_dict(flatten_dict(params, sep="/") | loaded, sep="/")
+    return nested_dict(flat_dict(params) | loaded)
 
 
 def heads_in(state_dict: Mapping[str, Any]) -> list[str]:
@@ -152,7 +152,7 @@ def to_official(params: Params) -> tuple[dict[str, np.ndarray], dict[str, np.nda
     Raises:
         CheckpointError: The official METER lacks some parameters, such as those of another image encoder.
     """
-    flat = {path: np.asarray(leaf) for path, leaf in flatten_dict(params, sep="/").items()}
+    flat = {path: np.asarray(leaf) for path, leaf in flat_dict(params).items()}
     trimmers = {path: leaf for path, leaf in flat.items() if path.startswith(TRIMMERS)}
     return METER.write({path: leaf for path, leaf in flat.items() if path not in trimmers}), trimmers
 
@@ -160,7 +160,7 @@ def to_official(params: Params) -> tuple[dict[str, np.ndarray], dict[str, np.nda
 def _read(tensors: Mapping[str, Any], config: MeterConfig, model: Params) -> tuple[dict[str, jax.Array], list[str]]:
     """Reads the parameters that the checkpoint holds, and lists the paths of the model's others."""
     tensors = _adapt(dict(tensors), config)
-    shapes = {path: leaf.shape for path, leaf in flatten_dict(model, sep="/").items()}
+    shapes = {path: leaf.shape for path, leaf in flat_dict(model).items()}
     in_file = {f"head/{name}" for name in heads_in(tensors)}
     fresh = [
         path

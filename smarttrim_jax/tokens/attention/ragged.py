@@ -69,7 +69,8 @@ def mix_ragged(tokens: Packed, keys: Packed, query: Array, key: Array, value: Ar
 
     total = query.shape[0]
     line = jnp.zeros((total + widest, *query.shape[1:]), value.dtype)
-    return jax.lax.fori_loop(0, own_lengths.shape[0], write, line)[:total]
+    mixed: Array = jax.lax.fori_loop(0, own_lengths.shape[0], write, line)
+    return mixed[:total]
 
 
 def _width(tokens: Packed, share: float) -> int:
