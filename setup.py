@@ -11,7 +11,16 @@ VERSION = re.search(
     r'__version__ = "(.+)"', (ROOT / "smarttrim_jax" / "version.py").read_text(encoding="utf-8")
 ).group(1)
 
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "chex>=0.1.91", "setuptools>=77", "onnx>=1.17", "filelock>=3.10"]
+TEST = [
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "hypothesis>=6.100",
+    "chex>=0.1.91",
+    "setuptools>=77",
+    "onnx>=1.17",
+    "filelock>=3.10",
+    "beartype>=0.22",
+]
 GCS = ["gcsfs>=2025.3"]
 COMMANDS = ["train", "evaluate", "predict", "explain", "convert", "benchmark", "aot"]
 
