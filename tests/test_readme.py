@@ -86,6 +86,7 @@ def test_the_loop_of_the_example_learns_and_its_dial_is_measured() -> None:
     assert example["dial"].ratio_at(16.0) > example["dial"].ratio_at(-16.0)
 
 
+@pytest.mark.slow
 def test_in_bfloat16_only_decisions_at_the_threshold_may_differ() -> None:
     config = meter_of_tiny_sizes(
         384, heads=(HeadConfig("vqa", "classifier", 13),), trimming=TrimmingConfig(), dtype="bfloat16"

@@ -52,9 +52,11 @@ class SliceReport:
         examples = self.step.batch_size - self.half.batch_size
         memory = (program.peak_bytes - half.peak_bytes) / examples
         fixed = program.peak_bytes - memory * self.step.batch_size
-        there = self.where.chip.memory if self.where.chip else 0
+        largest = None
+        if self.where.chip is not None:
+            largest = max(int((self.where.chip.memory - fixed) / max(memory, 1e-9) // devices) * devices, 0)
         return Growth(
-            largest_batch=max(int((there - fixed) / max(memory, 1e-9) // devices) * devices, 0),
+            largest_batch=largest,
             bytes_sent_per_example=(program.bytes_sent - half.bytes_sent) / examples,
         )
 
@@ -80,13 +82,13 @@ class Growth:
     """Linear extrapolation from two compiled batch sizes.
 
     Attributes:
-        largest_batch: Number of examples over all devices that fit in memory, a multiple of the number of devices; 0
-            where the chip is not known.
+        largest_batch: Number of examples over all devices that fit in memory, a multiple of the number of devices;
+            None where the chip is not known.
         bytes_sent_per_example: Bytes that each device sends per additional example: activations, while the rest are
             parameters and gradients. Negative where the compiler chooses other collectives for fewer examples.
     """
 
-    largest_batch: int
+    largest_batch: int | None
     bytes_sent_per_example: float
 
 

@@ -30,10 +30,9 @@ def format_slice(report: SliceReport) -> str:
             f"at {UTILISATION:.0%} of the chip's peak at least {report.efficiency:.0%} of a step would be work"
         )
     if growth is not None:
-        lines += [
-            f"more examples send more: {max(growth.bytes_sent_per_example, 0.0) / MB:.4f} MB each",
-            f"the largest batch that fits: about {growth.largest_batch}",
-        ]
+        lines.append(f"more examples send more: {max(growth.bytes_sent_per_example, 0.0) / MB:.4f} MB each")
+        if growth.largest_batch is not None:
+            lines.append(f"the largest batch that fits: about {growth.largest_batch}")
     if answer is not None:
         lines.append(
             f"inference on one device, batch {answer.batch_size}: {answer.program.peak_bytes / GIB:.2f} GiB, "

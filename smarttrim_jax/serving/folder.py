@@ -101,7 +101,8 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
         arrays = sum(leaf.size * leaf.dtype.itemsize for leaf in needed.values())
         check_digest(folder / WEIGHTS, digests[WEIGHTS], arrays + MOST_BYTES, SAVE_AGAIN)
     weights = read_weights(pathlib.Path(folder, WEIGHTS)) if saved else flat_dict(restore(Workdir(path).checkpoints))
-    _check_sizes(path, needed, weights)
+    # By "/"-joined path: names in an untrusted file may clash, or nest endlessly, as a tree.
+    check_same_shapes(path, weights, needed)
     params = nested_dict(weights)
     summaries = summarize(params)
     bad = not_finite(summaries)
@@ -149,7 +150,7 @@ def write_folder(path: str | os.PathLike[str], contents: Contents) -> None:
     bad = not_finite(summarize(weights))
     if bad:
         raise CheckpointError(f"{len(bad)} arrays are not finite and are not saved: {', '.join(bad[:10])}")
-    _check_sizes(os.fspath(path), _needed(contents.config), weights)
+    check_same_shapes(os.fspath(path), weights, _needed(contents.config))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -257,17 +258,6 @@ def _check_finished(config: ExperimentConfig, path: str, unfinished: bool) -> No
 def _needed(config: ExperimentConfig) -> dict[str, Any]:
     """Shape and dtype of each of the model's arrays, by its "/"-joined path."""
     return flat_dict(jax.eval_shape(Functional(config.model).init, jax.random.key(0)))
-
-
-def _check_sizes(path: str, needed: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
-    """Checks that arrays are those of a model.
-
-    Arrays are compared by "/"-joined path: names in an untrusted file may clash, or nest endlessly, as a tree.
-    """
-    check_same_shapes(path, weights, needed)
-    for name, leaf in weights.items():
-        if leaf.dtype != needed[name].dtype:
-            raise CheckpointError(f"'{path}' holds {name} as {leaf.dtype}; the model's is {needed[name].dtype}")
 
 
 def _check_language(path: str, config: ExperimentConfig, language: Language) -> None:

@@ -24,7 +24,7 @@ def model_card(config: ExperimentConfig, language: Language, dial: SpeedDial | N
     model, data = config.model, config.data
     names = language.answer_names
     answers = ", ".join(names[:SHOWN_ANSWERS]) + (
-        f", and {len(names) - SHOWN_ANSWERS} more" if len(names) > 20 else ""
+        f", and {len(names) - SHOWN_ANSWERS} more" if len(names) > SHOWN_ANSWERS else ""
     )
     images, pixels = data.example_images or model.images, data.image_size
     facts = {

@@ -159,7 +159,10 @@ class TrainedModel:
         if self.dial is not None:
             return Trim(offset=self.dial.offset_for(asked))
         if not asked == 1.0:
-            raise ConfigError(f"speedup is {asked}, but this model has no speed dial: its trim-tuning has not ended")
+            raise ConfigError(
+                f"speedup is {asked}, but this model has no speed dial: it was not trim-tuned to the end; ask for 1, or "
+                "train it with schedule.trim_steps"
+            )
         return None
 
     def answer(

@@ -114,6 +114,7 @@ def test_lines_say_how_much_was_computed(executor, tiny):
     assert needed < executed_macs(tiny.model, output.record, lines)
 
 
+@pytest.mark.slow
 def test_one_adaptive_program_gives_the_same():
     tiny = tiny_blip("vqa")
     config = AdaptiveConfig(shares=(0.5,))

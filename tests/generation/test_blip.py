@@ -75,7 +75,7 @@ def test_answers_are_those_of_reading_word_by_word(trim: Any) -> None:
     np.testing.assert_array_equal(write(tiny.params), word_by_word(read, np.full((4, 1), DEC)))
 
 
-@pytest.mark.parametrize("trim", [None, CLOSING])
+@pytest.mark.parametrize("trim", [pytest.param(None, marks=pytest.mark.slow), CLOSING])
 def test_captions_are_those_of_reading_word_by_word(trim: Any) -> None:
     tiny: TinyBlip = tiny_blip("caption")
     images, prompt = tiny.inputs["images"], np.tile([[DEC, 9, 11]], (4, 1))

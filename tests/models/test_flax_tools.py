@@ -21,6 +21,7 @@ def case(request: Any, fresh_meter: Any) -> tuple[Any, tuple[Any, ...]]:
     return tiny.model.bind(tiny.params), tuple(map(np.asarray, tiny.batch))
 
 
+@pytest.mark.slow
 def test_a_table_of_a_model_can_be_printed_and_later_calls_work(case: Any) -> None:
     model, batch = case
     table = nnx.tabulate(model, *batch, trim=Trim(), key=jax.random.key(0))

@@ -12,6 +12,8 @@ from flax.traverse_util import flatten_dict
 
 from smarttrim_jax.trimming.gates import Trim
 
+pytestmark = pytest.mark.slow  # the toy backbone and a task's step ask the same of smaller programs
+
 
 @pytest.fixture(scope="module")
 def backward(fresh_meter: Any, training_key: jax.Array) -> Any:
@@ -35,7 +37,6 @@ def backward(fresh_meter: Any, training_key: jax.Array) -> Any:
     return lambda dtype, offset, **weights: compile(dtype)(Trim(jnp.float32(offset)), *weights.values())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_with_all_but_the_global_tokens_closed_nothing_is_nan(backward, fresh_meter, dtype):
     gradients, output = backward(dtype, -1e3, task=1.0, cost=1.0)

@@ -15,6 +15,8 @@ from smarttrim_jax.processes import LOST_PROCESS
 from smarttrim_jax.training.checkpoint_reading import saved_steps
 from smarttrim_jax.training.run_lock import RunLock
 
+pytestmark = pytest.mark.slow  # two processes import and compile for every case
+
 
 def lines(folder: pathlib.Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -31,7 +33,6 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path,
     return folder, ends
 
 
-@pytest.mark.slow
 def test_a_full_disk_stops_all_alike_and_leaves_the_earlier_checkpoint(interrupted) -> None:
     assert interrupted[1]["no room, saved"] == [toy_run.EVERY]
     for end in interrupted[1]["no room"]:
@@ -40,7 +41,6 @@ def test_a_full_disk_stops_all_alike_and_leaves_the_earlier_checkpoint(interrupt
         assert f"the last good one is {interrupted[0] / 'checkpoints' / str(toy_run.EVERY)}; mend this" in end.stdout
 
 
-@pytest.mark.slow
 def test_sigterm_to_all_processes_saves_once_and_stops_all(tmp_path: pathlib.Path) -> None:
     ends = run_together(toy_run.__file__, str(tmp_path), "all preempted")
     (*_, saved) = saved_steps(tmp_path / "checkpoints")
@@ -69,7 +69,6 @@ def test_a_loss_that_is_not_finite_stops_all_alike(interrupted) -> None:
         assert "step 15: not finite: loss = nan; the last good checkpoint is " in end.stdout
 
 
-@pytest.mark.slow
 def test_a_folder_in_use_is_refused_to_all_processes(tmp_path: pathlib.Path) -> None:
     with RunLock(tmp_path):
         ends = run_together(toy_run.__file__, str(tmp_path), "locked")
@@ -82,7 +81,6 @@ def test_a_folder_in_use_is_refused_to_all_processes(tmp_path: pathlib.Path) -> 
     assert sorted(os.listdir(tmp_path)) == ["checkpoints", "metrics.jsonl"]
 
 
-@pytest.mark.slow
 def test_a_checkpoint_damaged_for_one_process_is_passed_over_by_all(tmp_path: pathlib.Path) -> None:
     toy_run.run(tmp_path, total=2 * toy_run.EVERY)
     ends = run_together(toy_run.__file__, str(tmp_path), "damaged for one")

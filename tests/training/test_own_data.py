@@ -57,6 +57,7 @@ def pets(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_class_of_ones_own_trains_by_the_command_alone(fork: Any, pets: pathlib.Path) -> None:
     run, beside = f"--workdir={pets / 'run'}", functools.partial(site.addsitedir, str(pets))
     config = f"--config={CONFIG}:{pets / 'config.json'}"
