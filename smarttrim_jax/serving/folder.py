@@ -14,7 +14,6 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax

@@ -24,11 +24,14 @@ def test_the_largest_batch_lies_on_the_line_through_two():
     assert SliceReport(SQUARE, compiled(128), compiled(64)).growth == Growth(264, 0.0)  # 266.7, by fours
 
 
-def test_efficiency_is_the_share_of_work_where_nothing_overlaps():
+def test_efficiency_is_the_share_of_work_where_nothing_overlaps_and_asks_for_the_chip():
     # 400 operations at .4 of 50 a second take 20 s; 100 bytes at half of 20 a second, along one axis of two, 10 s.
     assert SliceReport(SQUARE, compiled(128)).efficiency == pytest.approx(2 / 3)
     unknown = dataclasses.replace(SQUARE, chip=None)
-    assert SliceReport(unknown, compiled(128)).efficiency is None
+    report = SliceReport(unknown, compiled(128), compiled(64))
+    assert report.efficiency is None
+    assert report.growth is not None
+    assert report.growth.largest_batch is None
 
 
 @pytest.mark.parametrize(
