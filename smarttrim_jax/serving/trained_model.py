@@ -160,8 +160,8 @@ class TrainedModel:
             return Trim(offset=self.dial.offset_for(asked))
         if not asked == 1.0:
             raise ConfigError(
-                f"speedup is {asked}, but this model has no speed dial: it was not trim-tuned to the end; ask for 1, or "
-                "train it with schedule.trim_steps"
+                f"speedup is {asked}, but this model has no speed dial: it was not trim-tuned to the end; ask for 1, "
+                "or train it with schedule.trim_steps"
             )
         return None
 
