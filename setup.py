@@ -18,7 +18,6 @@ TEST = [
     "chex>=0.1.91",
     "setuptools>=77",
     "onnx>=1.17",
-    "filelock>=3.10",
     "beartype>=0.22",
 ]
 GCS = ["gcsfs>=2025.3"]

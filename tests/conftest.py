@@ -75,18 +75,10 @@ def _collect_rarely() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A program that one test compiles serves all others, in every worker and every process that they start."""
-    folder = tmp_path_factory.getbasetemp()
-    is_worker = "PYTEST_XDIST_WORKER" in os.environ
-    settings = {
-        "jax_compilation_cache_dir": str((folder.parent if is_worker else folder) / "compiled"),
-        "jax_compilation_cache_max_size": 2**40,  # with a bound JAX locks the folder, which several processes share
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": 0,
-    }
-    for name, value in settings.items():
-        jax.config.update(name, value)
-        os.environ[name.upper()] = str(value)
+    """Programs compiled by one test serve all others."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 @pytest.fixture(scope="session")
