@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from random_tables import random_tables
-from tiny_blip import CLOSING, TASKS, TinyBlip, make_inputs, tiny_blip
+from tiny_blip import CLOSING, EVERY_TASK, TinyBlip, make_inputs, tiny_blip
 
 from smarttrim_jax.benchmarking.forced_load import forced_model
 from smarttrim_jax.benchmarking.speed import executed_macs
@@ -22,7 +22,7 @@ from smarttrim_jax.trimming.gates import Trim
 COARSE = ExecutionConfig(length_growth=2.0, capacity_growth=2.0, max_buckets=100)
 
 
-@pytest.fixture(params=TASKS, scope="module")
+@pytest.fixture(params=EVERY_TASK, scope="module")
 def tiny(request: Any) -> TinyBlip:
     return tiny_blip(request.param)
 

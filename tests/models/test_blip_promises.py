@@ -8,7 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from poison import poisoned_pass
-from tiny_blip import CLOSING, STAYS_OPEN, TASKS, TinyBlip, assert_nearly_all_closed, forward, fresh_blip, tiny_blip
+from tiny_blip import (
+    CLOSING,
+    EVERY_TASK,
+    STAYS_OPEN,
+    TASKS,
+    TinyBlip,
+    assert_nearly_all_closed,
+    forward,
+    fresh_blip,
+    tiny_blip,
+)
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.trimming.config import TrimmingConfig
@@ -23,7 +33,7 @@ GATES = {
 }
 
 
-@pytest.fixture(params=TASKS, scope="module")
+@pytest.fixture(params=EVERY_TASK, scope="module")
 def tiny(request: Any) -> TinyBlip:
     return tiny_blip(request.param)
 
@@ -124,7 +134,7 @@ def test_inputs_that_do_not_fit_are_refused(tiny):
         tiny.run(ids=np.ones((4, 17), np.int32), mask=np.ones((4, 17), np.int32))
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", EVERY_TASK)
 def test_a_policy_that_draws_is_given_every_examples_seed(task):
     tiny = fresh_blip(task).with_config(trimming=TrimmingConfig(policy=RandomPolicyConfig(heads=0.5)))
     params = {name: part for name, part in tiny.params.items() if name != "trimmers"}
