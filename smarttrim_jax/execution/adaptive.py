@@ -43,7 +43,13 @@ class AdaptiveConfig(Settings):
 
 
 def adaptive_apply(
-    model: Functional, config: AdaptiveConfig, params: Params, images: Array, ids: Array, mask: Array, trim: Trim
+    model: Functional,
+    config: AdaptiveConfig,
+    params: Params,
+    images: Array,
+    ids: Array | None,
+    mask: Array | None,
+    trim: Trim,
 ) -> Output:
     """Computes a model's call for evaluation, leaving out the work of closed tokens.
 
@@ -52,8 +58,8 @@ def adaptive_apply(
         config: The branches of each layer.
         params: The model's parameters.
         images: Normalised images, `[batch, height, width, 3]` or `[batch, images, height, width, 3]`.
-        ids: Token ids of the texts, `[batch, tokens]`.
-        mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+        ids: Token ids of the texts, `[batch, tokens]`; None for a model of images alone.
+        mask: 1 for tokens, 0 for padding, `[batch, tokens]`; None where there are no ids.
         trim: How the trimmers decide.
 
     Returns:

@@ -69,13 +69,13 @@ class PackedExecutor:
         """The number of layer programs compiled so far."""
         return sum(run.compiled for run in self.runs)
 
-    def __call__(self, images: Any, ids: Any, mask: Any, *, trim: Trim | None = None) -> Output:
+    def __call__(self, images: Any, ids: Any = None, mask: Any = None, *, trim: Trim | None = None) -> Output:
         """Evaluates one batch.
 
         Args:
             images: Normalised images, `[batch, height, width, 3]` or `[batch, images, height, width, 3]`.
-            ids: Token ids of the texts, `[batch, tokens]`.
-            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            ids: Token ids of the texts, `[batch, tokens]`; None for a model of images alone.
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`; None where there are no ids.
             trim: How the trimmers decide; None runs at full capacity, without the padding.
 
         Returns:
@@ -150,7 +150,7 @@ class PackedExecutor:
         rungs = ladder(examples * tokens, self.config.length_growth, self.config.rounding)
         wanted = [rung / rungs[-1] for rung in rungs if shares[0] <= rung / rungs[-1] <= shares[1]]
         everything_open = Trim(offset=OPEN)
-        buckets = self._buckets[len(batch[1])]
+        buckets = self._buckets[len(batch[0])]
         buckets.is_unbounded = True
         for share in wanted:
             for factor in (1.0,) if examples == 1 else (1.0, longest):
@@ -188,7 +188,7 @@ class PackedExecutor:
 
     def _microbatches(self, batch: Batch, trim: Trim | None) -> list[tuple[Batch, Trim | None]]:
         """Splits a batch into microbatches, each with its part of `trim`."""
-        examples, numbers = len(batch[1]), self._frame.numbers(batch)
+        examples, numbers = len(batch[0]), self._frame.numbers(batch)
         if trim is not None:
             trim.check(examples)
         size = examples_at_once(numbers * (1.0 if trim is None else self.kept), self.config.numbers_at_once)
@@ -231,7 +231,7 @@ class PackedExecutor:
             The output of the batch.
         """
         trim = None if trim is None else jax.tree.map(jnp.float32, trim)
-        buckets, group_heads = self._buckets[len(batch[1])], len(batch[1]) <= self.config.group_heads
+        buckets, group_heads = self._buckets[len(batch[0])], len(batch[0]) <= self.config.group_heads
         prefix, numbers = self._frame.start(*batch)
         state, examples = prefix.state, prefix.examples
         if share < 1:

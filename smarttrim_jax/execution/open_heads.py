@@ -11,6 +11,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Int
 
+from smarttrim_jax.models.segments import LayerRun
+from smarttrim_jax.nn.attention import Attention
 from smarttrim_jax.tokens.rounding import round_up
 from smarttrim_jax.trimming.gates import GateKey, GatesByKey
 
@@ -81,6 +83,26 @@ class NarrowLayer:
             Whether it has them.
         """
         return all(not (wanted[key] & ~kept).any() for key, kept in self.kept.items())
+
+
+def can_narrow(run: LayerRun) -> bool:
+    """Tells whether heads can be removed from the weights of a run's layers.
+
+    They can where the library's `Attention` is found under every name of `PARTS` that the layers need. Layers with an
+    attention of the user's own keep all heads, and multiply the output of closed ones by 0.
+
+    Args:
+        run: The run, with its layers.
+
+    Returns:
+        True if `with_heads` can narrow every attention module of the layers.
+    """
+    return all(
+        isinstance(getattr(run.layers.get(side.name), part, None), Attention)
+        for side in run.sides
+        if side.heads
+        for part in list(PARTS.values())[: 1 + len(side.others)]
+    )
 
 
 def narrow_layer(layers: dict[str, Any], kept: OpenHeads) -> NarrowLayer | None:

@@ -15,6 +15,7 @@ from smarttrim_jax.execution.open_heads import (
     HeadIndices,
     NarrowLayer,
     OpenHeads,
+    can_narrow,
     grouped,
     narrow_layer,
     with_heads,
@@ -108,6 +109,7 @@ class RunPrograms:
         self.name, self.sides = run.name, run.side_names
         self.depth, self.first_layer = run.depth, run.first_layer if run.policies else run.depth
         self._run = run
+        self._can_narrow = can_narrow(run)
         self._layer_def, layers = nnx.split(run.layers)
         self._layers = [store(layer) for layer in _unstack(layers)]
         self.narrow_layers: list[NarrowLayer | None] = [None] * run.depth
@@ -172,6 +174,8 @@ class RunPrograms:
         Args:
             kept: The heads that remain, `[layers, heads]` for each gates' key and field.
         """
+        if not self._can_narrow:
+            return
         for index, params in enumerate(self._layers):
             mine = {(key, part): mask[index] for (key, part), mask in kept.items() if key.run == self.name}
             narrow = narrow_layer(nnx.merge(self._layer_def, restore(params)), mine)
@@ -225,7 +229,7 @@ class RunPrograms:
         narrow, heads = self.narrow_layers[start], None
         if narrow is not None and wanted is not None and narrow.serves(wanted):
             layers, first = [narrow.params, *layers[1:]], narrow.graphdef
-        elif wanted is not None and group_heads:
+        elif wanted is not None and group_heads and self._can_narrow:
             heads = grouped(wanted)
         following = self._layers[stop] if ahead and self._run.reads_layers else None
         program: Callable[..., Advanced] = self._advance_programs(first)
@@ -328,7 +332,7 @@ class FramePrograms:
         shapes = tuple(np.shape(part) for part in batch)
         if shapes not in self._numbers:
             prefix, _ = jax.eval_shape(self._start, self._leaves, *batch)
-            self._numbers[shapes] = max(tokens.values.size for tokens in prefix.state.values()) / len(batch[1])
+            self._numbers[shapes] = max(tokens.values.size for tokens in prefix.state.values()) / len(batch[0])
         return self._numbers[shapes]
 
     def segment(self, name: str, prefix: Prefix) -> Prefix:

@@ -13,6 +13,7 @@ from smarttrim_jax.models.blip import (
 from smarttrim_jax.models.config import DatasetSizes, ModelConfig, register_backbone
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.models.heads import HeadConfig
+from smarttrim_jax.models.layers import stack_policies
 from smarttrim_jax.models.meter import (
     FusionConfig,
     Meter,
@@ -22,6 +23,7 @@ from smarttrim_jax.models.meter import (
     meter_small,
     meter_tiny,
 )
+from smarttrim_jax.models.segments import LayerRun, RunSide, Segment, State
 
 __all__ = [
     "Blip",
@@ -30,10 +32,14 @@ __all__ = [
     "Functional",
     "FusionConfig",
     "HeadConfig",
+    "LayerRun",
     "Meter",
     "MeterConfig",
     "ModelConfig",
     "Output",
+    "RunSide",
+    "Segment",
+    "State",
     "VisionLanguageModel",
     "blip_base",
     "blip_large",
@@ -45,4 +51,5 @@ __all__ = [
     "meter_small",
     "meter_tiny",
     "register_backbone",
+    "stack_policies",
 ]

@@ -58,8 +58,8 @@ class VisionLanguageModel(nnx.Module):
     def __call__(
         self,
         images: Float[Array, "batch *images height width 3"],
-        ids: Int[Array, "batch tokens"],
-        mask: Int[Array, "batch tokens"],
+        ids: Int[Array, "batch tokens"] | None = None,
+        mask: Int[Array, "batch tokens"] | None = None,
         *,
         trim: Trim | None = None,
         key: jax.Array | None = None,
@@ -69,8 +69,8 @@ class VisionLanguageModel(nnx.Module):
         Args:
             images: Normalised images, `[batch, height, width, 3]` or `[batch, images, height, width, 3]`.
             ids: Token ids of the texts, `[batch, tokens]`. The first token selects the reader where there are several
-                (BLIP's [ENC], [DEC], or [CLS] for a text alone).
-            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+                (BLIP's [ENC], [DEC], or [CLS] for a text alone). None for a model of images alone.
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`; None where there are no ids.
             trim: How the trimmers decide; None runs at full capacity.
             key: Random key of training (dropout and sampled gates); None for evaluation.
 
@@ -82,31 +82,38 @@ class VisionLanguageModel(nnx.Module):
                 the number of images per example differs from the model's, or a text is too long.
         """
         if trim is not None:
-            trim.check(ids.shape[0])
+            trim.check(images.shape[0])
         return self.finish(prefix=self.prefix(images, ids, mask, key=key), trim=trim, key=key)
 
-    def start(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> Prefix:
+    def start(
+        self, images: Array, ids: Array | None = None, mask: Array | None = None, *, key: jax.Array | None = None
+    ) -> Prefix:
         """Embeds a batch, before any stage.
 
         Args:
             images: Normalised images, as `__call__` takes them.
-            ids: Token ids of the texts, `[batch, tokens]`.
-            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            ids: Token ids of the texts, as in a call.
+            mask: 1 for tokens, 0 for padding, as in a call.
             key: Random key of the dropout; None for evaluation.
 
         Returns:
             The state before the first stage, and what decisions may know of the examples.
         """
         seed = example_seeds(self.config, images, ids=ids, mask=mask)
+        no_text = jnp.zeros((images.shape[0], 0), jnp.int32)
+        ids = no_text if ids is None else ids
+        mask = no_text if mask is None else mask
         return begin(self.embed(images, ids, mask, key=key), seed=seed)
 
-    def prefix(self, images: Array, ids: Array, mask: Array, *, key: jax.Array | None = None) -> Prefix:
+    def prefix(
+        self, images: Array, ids: Array | None = None, mask: Array | None = None, *, key: jax.Array | None = None
+    ) -> Prefix:
         """Runs the first part of a call, which is the same whether the call trims or not.
 
         Args:
             images: Normalised images, as `__call__` takes them.
-            ids: Token ids of the texts, `[batch, tokens]`.
-            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            ids: Token ids of the texts, as in a call.
+            mask: 1 for tokens, 0 for padding, as in a call.
             key: Random key of training; None for evaluation.
 
         Returns:
@@ -139,8 +146,8 @@ class VisionLanguageModel(nnx.Module):
 
         Args:
             images: Normalised images, as `__call__` takes them.
-            ids: Token ids of the texts, `[batch, tokens]`.
-            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            ids: Token ids of the texts, `[batch, tokens]`; `[batch, 0]` where the call has none.
+            mask: 1 for tokens, 0 for padding, shaped like the ids.
             key: Random key of the dropout; None for evaluation.
 
         Returns:

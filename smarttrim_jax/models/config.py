@@ -112,14 +112,14 @@ class ModelConfig(Variants):
         """Height and width in pixels of the square that becomes one token of an image."""
 
     @property
-    @abc.abstractmethod
     def vocab_size(self) -> int:
-        """The number of rows of the word table; 0 takes the size of the data's vocabulary."""
+        """The number of rows of the word table; 0 takes the size of the data's vocabulary, or stands for no texts."""
+        return 0
 
     @property
-    @abc.abstractmethod
     def max_text_length(self) -> int:
-        """The largest number of tokens that a text can have."""
+        """The largest number of tokens that a text can have; 0 for a model of images alone."""
+        return 0
 
     @property
     def image_sides(self) -> tuple[str, ...]:

@@ -56,7 +56,9 @@ def check_texts(ids: Array, mask: Array, vocab_size: int) -> None:
             token.
     """
     if ids.ndim != 2 or ids.shape[1] == 0 or not jnp.issubdtype(ids.dtype, jnp.integer):
-        raise ConfigError(f"ids are {ids.dtype}{list(ids.shape)}; they are integers, [batch, tokens]")
+        raise ConfigError(
+            f"ids are {ids.dtype}{list(ids.shape)}; they are integers, [batch, tokens], of one token or more"
+        )
     if mask.shape != ids.shape:
         raise ConfigError(
             f"the mask has the shape {list(mask.shape)}, but ids have {list(ids.shape)}; give one for each"

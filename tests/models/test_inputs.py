@@ -48,6 +48,8 @@ def changed(batch: list[np.ndarray], what: str) -> list[np.ndarray]:
         images = images[..., :-1, :]
     elif what == "no pixel":
         images = images[..., :0, :]
+    elif what == "no text":
+        return [images]
     return [images, ids, mask]
 
 
@@ -66,6 +68,7 @@ WRONG = {
     "channels first": "images have the shape .*; they are",
     "cut": "cannot be cut into patches of 8",
     "no pixel": "which holds no pixel",
+    "no text": r"ids are int32\[4, 0\]; they are integers, \[batch, tokens\], of one token or more",
 }
 
 
