@@ -2,22 +2,39 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
 from forked_commands import ROOT
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
-def test_a_folder_of_ones_own_is_learnt_and_asked(tmp_path: pathlib.Path) -> None:
-    command = [sys.executable, str(ROOT / "examples" / "own_data.py"), str(tmp_path)]
+
+def run(*words: str) -> list[str]:
+    """The lines that a Python file of the repository prints; its path is the first word."""
+    command = [sys.executable, str(ROOT / words[0]), *words[1:]]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def percentages(line: str) -> list[int]:
+    return [int(number) for number in re.findall(r"(\d+)%", line)]
+
+
+def test_a_folder_of_ones_own_is_learnt_and_asked(tmp_path: pathlib.Path) -> None:
+    *_, accuracy, answer = run("examples/own_data.py", str(tmp_path))
     assert (tmp_path / "shapes" / "test.jsonl").exists()
-    *_, accuracy, answer = done.stdout.splitlines()
-    full, trimmed = (int(part.split("%")[0].split()[-1]) for part in accuracy.split(", "))
     # A guess is right in 4 of 10 cases.
-    assert min(full, trimmed) >= 60
+    assert min(percentages(accuracy)) >= 60
     assert answer == "what color is it? green"
+
+
+def test_a_vision_transformer_of_ones_own_is_trimmed_and_packed() -> None:
+    accuracy, saved, difference = run("examples/own_model.py")
+    assert min(percentages(accuracy)) >= 80  # a guess: 17
+    assert percentages(saved)[0] == pytest.approx(50, abs=3)
+    assert float(difference.split()[-3]) <= 1e-4

@@ -1,6 +1,7 @@
 """A backbone and a policy of a user's own package: they train, are calibrated, run packed, are saved and exported."""
 
 import dataclasses
+import importlib.util
 import pathlib
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from forked_commands import ROOT
 from fresh_params import fresh_params
 from own_package.longest_policy import LongestKeyPolicyConfig, LongestPolicyConfig
 from own_package.toy_backbone import ToyConfig
@@ -16,6 +18,7 @@ from tiny_run import decisive
 
 from smarttrim_jax.configuration import build, to_dict
 from smarttrim_jax.execution import PackedExecutor
+from smarttrim_jax.execution.adaptive import AdaptiveConfig, adaptive_apply
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.serving.evaluation import evaluate, open_data
@@ -151,3 +154,27 @@ def test_a_policy_may_read_the_layer_that_it_decides_for(case: Case) -> None:
     same(PackedExecutor(Functional(config), params, COARSE)(*case.batch, trim=reading.trim), padded)
     text = padded.record.gates["reader", "text"].tokens
     assert 0 < text.sum() < padded.record.opened().gates["reader", "text"].tokens.sum()
+
+
+def test_a_model_of_images_alone_with_layers_of_its_own_packs_every_way() -> None:
+    spec = importlib.util.spec_from_file_location("own_model", ROOT / "examples" / "own_model.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    model = Functional(example.StripesConfig())
+    params = fresh_params(model.config)
+    params |= {"trimmers": decisive(params["trimmers"])}
+    images, _ = example.draw(4, seed=0)
+    trim = Trim(offset=jnp.float32(-2.5))
+    padded = jax.jit(model.apply)(params, images, trim=trim)
+    gates = padded.record.gates["image", "image"]
+    for part in (gates.tokens, gates.heads):
+        assert 0.1 < part[1:].mean() < 0.95
+    # Small batches and calibration take closed heads out of the library's own attention, which this model has not.
+    executor = PackedExecutor(model, params, dataclasses.replace(COARSE, group_heads=4))
+    same(executor(images, trim=trim), padded)
+    executor.calibrate([(images, None, None)], trim=trim)
+    same(executor(images, trim=trim), padded)
+    adaptive = adaptive_apply(model, AdaptiveConfig(shares=(0.5,)), params, images, None, None, trim)
+    same(adaptive, padded)
