@@ -106,11 +106,16 @@ class Stripes(VisionLanguageModel):
         def compute(layers: Any, state: Any, gates: Any, key: Any) -> dict[str, Any]:
             return {"image": layers["image"](state["image"], gates[IMAGE].heads, key is not None)}
 
-        layers, trimmers = {"image": self.layers}, {"image": self.trimmers}
-        first = self.config.trimming.image.first_layer  # 1: before it, the class token has read nothing
-        return [
-            LayerRun("image", (RunSide("image", HEADS),), compute, layers, trimmers, depth=DEPTH, first_layer=first)
-        ]
+        run = LayerRun(
+            "image",
+            (RunSide("image", HEADS),),
+            compute,
+            layers={"image": self.layers},
+            policies={"image": self.trimmers},
+            depth=DEPTH,
+            first_layer=self.config.trimming.image.first_layer,  # 1: before it, the class token has read nothing
+        )
+        return [run]
 
     def read_out(self, state: Any, record: Any) -> Output:
         return Output({"stripes": self.head(state["image"].global_token)}, state, record)

@@ -1,16 +1,28 @@
 """Commands in processes of their own, all forked from one that has imported what they need."""
 
+import importlib.util
 import multiprocessing
 import os
 import pathlib
 import runpy
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 WORK_BEGINS = 77
 """Exit status of a command that was only run up to its work."""
+
+
+def module_of(path: pathlib.Path) -> types.ModuleType:
+    """A Python file outside of packages as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def command_server(*more: str) -> Any:

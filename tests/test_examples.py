@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from forked_commands import ROOT
+from forked_commands import ROOT, module_of
+
+from smarttrim_jax import load_model
 
 pytestmark = pytest.mark.slow
 
@@ -38,3 +40,16 @@ def test_a_vision_transformer_of_ones_own_is_trimmed_and_packed() -> None:
     assert min(percentages(accuracy)) >= 80  # a guess: 17
     assert percentages(saved)[0] == pytest.approx(50, abs=3)
     assert float(difference.split()[-3]) <= 1e-4
+
+
+def test_a_weight_file_is_tuned_in_a_loop_of_ones_own_and_its_folder_answers(tmp_path: pathlib.Path) -> None:
+    first, *answered = run("examples/own_loop.py", str(tmp_path))
+    right, saved = percentages(first)
+    assert right >= 70  # a guess: 42
+    assert saved == pytest.approx(33, abs=8)  # few examples, for which the dial was not measured
+    example = module_of(ROOT / "examples" / "own_loop.py")
+    pictures, questions, _ = example.draw(64, seed=example.STEPS + 1)
+    model = load_model(tmp_path / "model")
+    for picture, question, line in zip(pictures, questions, answered, strict=False):
+        text = example.QUESTIONS[question]
+        assert line.startswith(f"{text} {model.answer(picture, text)[0].answer} (right: ")

@@ -1,7 +1,6 @@
 """A backbone and a policy of a user's own package: they train, are calibrated, run packed, are saved and exported."""
 
 import dataclasses
-import importlib.util
 import pathlib
 from typing import Any
 
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from forked_commands import ROOT
+from forked_commands import ROOT, module_of
 from fresh_params import fresh_params
 from own_package.longest_policy import LongestKeyPolicyConfig, LongestPolicyConfig
 from own_package.toy_backbone import ToyConfig
@@ -157,11 +156,7 @@ def test_a_policy_may_read_the_layer_that_it_decides_for(case: Case) -> None:
 
 
 def test_a_model_of_images_alone_with_layers_of_its_own_packs_every_way() -> None:
-    spec = importlib.util.spec_from_file_location("own_model", ROOT / "examples" / "own_model.py")
-    assert spec is not None
-    assert spec.loader is not None
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+    example = module_of(ROOT / "examples" / "own_model.py")
     model = Functional(example.StripesConfig())
     params = fresh_params(model.config)
     params |= {"trimmers": decisive(params["trimmers"])}

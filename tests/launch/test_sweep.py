@@ -1,7 +1,6 @@
 """Several runs, one after another or at the same time, and their table."""
 
 import csv
-import importlib.util
 import json
 import os
 import pathlib
@@ -12,6 +11,7 @@ import sys
 from types import ModuleType
 
 import pytest
+from forked_commands import module_of
 from launch_scripts import LAUNCH, ROOT
 
 from smarttrim_jax.sweeps.plan import check_all, plan
@@ -46,12 +46,7 @@ MEMBERS = [f"cost.target_speedup={speedup}" for speedup in (1.5, 2.0, 3.0)]
 
 @pytest.fixture(scope="module")
 def sweep() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sweep", LAUNCH / "sweep.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(LAUNCH / "sweep.py")
 
 
 @pytest.fixture
