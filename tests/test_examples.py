@@ -53,3 +53,13 @@ def test_a_weight_file_is_tuned_in_a_loop_of_ones_own_and_its_folder_answers(tmp
     for picture, question, line in zip(pictures, questions, answered, strict=False):
         text = example.QUESTIONS[question]
         assert line.startswith(f"{text} {model.answer(picture, text)[0].answer} (right: ")
+
+
+def test_a_policy_of_ones_own_is_better_than_chance_at_the_same_macs() -> None:
+    lines = run("examples/own_policy.py")
+    assert [line.split(":")[0] for line in lines] == ["full capacity", "unusual", "random"]
+    full, unusual, random = (percentages(line)[0] for line in lines)
+    assert full >= 80  # a guess: 42
+    assert unusual >= random + 5
+    for line in lines[1:]:
+        assert float(line.split()[-3].removesuffix("x")) == pytest.approx(3, rel=0.06)
