@@ -8,18 +8,19 @@ import sys
 
 import pytest
 from forked_commands import ROOT, module_of
+from raw_data import make_easy_vqa
 
 from smarttrim_jax import load_model
 
 pytestmark = pytest.mark.slow
 
 
-def run(*words: str) -> list[str]:
+def run(*words: str, status: int = 0) -> list[str]:
     """The lines that a Python file of the repository prints; its path is the first word."""
     command = [sys.executable, str(ROOT / words[0]), *words[1:]]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == status, done.stderr
     return done.stdout.splitlines()
 
 
@@ -63,3 +64,17 @@ def test_a_policy_of_ones_own_is_better_than_chance_at_the_same_macs() -> None:
     assert unusual >= random + 5
     for line in lines[1:]:
         assert float(line.split()[-3].removesuffix("x")) == pytest.approx(3, rel=0.06)
+
+
+def test_a_sweep_of_ones_own_is_listed_run_and_gathered(tmp_path: pathlib.Path) -> None:
+    sweep = ("launch/sweep.py", f"--config={ROOT / 'examples' / 'sweep.py'}", f"--root={tmp_path / 'runs'}")
+    settings = [("random", "1.5"), ("random", "2.0"), ("learned", "1.5"), ("learned", "2.0")]
+    for line, (policy, speedup) in zip(run(*sweep, "--print"), settings, strict=True):
+        flags = f"--config.model.trimming.policy={policy} --config.cost.target_speedup={speedup}"
+        assert line.endswith(flags)
+    tiny = [f"--config.data.source={make_easy_vqa(tmp_path / 'raw')}", f"--config.data.data_dir={tmp_path / 'data'}"]
+    run(*sweep, "--index=0", "--", *tiny, "--config.schedule.trim_steps=2", "--config.evaluation.batch_size=8")
+    _, _, *rows = run(*sweep, "--gather", status=1)
+    assert [tuple(row.split()[:2]) for row in rows] == settings
+    assert [row.split()[-1] for row in rows] == ["done", "missing", "missing", "missing"]
+    assert float(rows[0].split()[-2].removesuffix("x")) == pytest.approx(1.5, rel=0.1)
