@@ -32,7 +32,7 @@ from etils import epath
 
 from smarttrim_jax.errors import ConfigError, SmartTrimError
 from smarttrim_jax.sweeps.execution import Execution, slots
-from smarttrim_jax.sweeps.plan import Run, check_all, plan
+from smarttrim_jax.sweeps.plan import PlannedRun, check_all, plan
 from smarttrim_jax.sweeps.table import DONE, Entry, lines_of, look_at, write_csv, write_tables, write_whole
 
 TRAIN = "smarttrim_jax.train"
@@ -86,7 +86,7 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments[:end], arguments[end + 1 :]
 
 
-def run_one(runs: list[Run], index: int) -> int:
+def run_one(runs: list[PlannedRun], index: int) -> int:
     """Runs one alone, beside others that may run at the same time, and returns the exit status."""
     if not 0 <= index < len(runs):
         raise ConfigError(f"--index is {index}; this sweep has {len(runs)} runs, 0 to {len(runs) - 1}")
@@ -95,7 +95,7 @@ def run_one(runs: list[Run], index: int) -> int:
     return execution.stopped or status or int(entry.state != DONE)
 
 
-def run_all(runs: list[Run], root: epath.Path, csv: str | None, places: Sequence[Mapping[str, str]]) -> int:
+def run_all(runs: list[PlannedRun], root: epath.Path, csv: str | None, places: Sequence[Mapping[str, str]]) -> int:
     """Runs what is not finished, writes and shows the table, and returns the exit status."""
     logs = log_folder(root) if len(places) > 1 else None
 
@@ -119,7 +119,7 @@ def log_folder(root: epath.Path) -> epath.Path:
     return folder
 
 
-def attempt(run: Run, number: str, execution: "Execution", log: epath.Path | None) -> tuple[Entry, int]:
+def attempt(run: PlannedRun, number: str, execution: "Execution", log: epath.Path | None) -> tuple[Entry, int]:
     """Runs one to its end unless that has been done, and returns what came of it and its exit status."""
     title = f"{run.folder.name} ({number})"
     if run.finished():
@@ -138,7 +138,7 @@ def attempt(run: Run, number: str, execution: "Execution", log: epath.Path | Non
     return entry, 0
 
 
-def gather(runs: list[Run], root: epath.Path, csv: str | None) -> int:
+def gather(runs: list[PlannedRun], root: epath.Path, csv: str | None) -> int:
     """Shows and writes the table of whatever is there, names what is missing, and returns the exit status."""
     entries = [look_at(run.overrides, run.folder) for run in runs]
     show(entries, root, csv)
