@@ -16,7 +16,7 @@ import sys
 from PIL import Image, ImageDraw
 
 from smarttrim_jax import CostConfig, HeadConfig, load_model, meter_tiny
-from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.data import DataConfig
 from smarttrim_jax.experiment import EvaluationConfig, ExperimentConfig, OptimizerConfig, ScheduleConfig
 from smarttrim_jax.training.run import train
 
