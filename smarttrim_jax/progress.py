@@ -1,6 +1,8 @@
 """Progress of a piece of work: one rewritten line on a terminal, plain lines every few seconds elsewhere.
 
-Everything is printed to standard error by process 0 only.
+Everything is printed to standard error by process 0 only. tqdm and rich draw bars for terminals; most of these lines
+end in log files of clusters, where both would write a new bar with every update, and neither tells that a program is
+being compiled while nothing returns.
 """
 
 import collections

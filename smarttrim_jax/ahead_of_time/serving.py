@@ -11,7 +11,7 @@ from smarttrim_jax.ahead_of_time.program import CompiledProgram, compile_program
 from smarttrim_jax.execution.adaptive import AdaptiveConfig
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.serving.export import answer
-from smarttrim_jax.tasks.synthetic import abstract_batch, task_without_data
+from smarttrim_jax.tasks.synthetic import abstract_batch, synthetic_task
 from smarttrim_jax.tokens import Kernel
 from smarttrim_jax.trimming.gates import Trim
 
@@ -50,7 +50,7 @@ def compile_answer(config: ExperimentConfig, device: Any, batch_size: int) -> Co
     # Otherwise the attention kernel would be chosen for the device that compiles.
     kernel: Kernel = "splash" if device.platform == "tpu" else "xla"
     model = dataclasses.replace(config.model, attention=kernel, scan=True)
-    task = task_without_data(dataclasses.replace(config, model=model))
+    task = synthetic_task(dataclasses.replace(config, model=model))
 
     def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)

@@ -15,7 +15,7 @@ from smarttrim_jax.models.functional import Params
 from smarttrim_jax.sharding import EXAMPLES, make_mesh, state_shardings
 from smarttrim_jax.tasks import Task
 from smarttrim_jax.tasks.base import Batch
-from smarttrim_jax.tasks.synthetic import abstract_batch, task_without_data
+from smarttrim_jax.tasks.synthetic import abstract_batch, synthetic_task
 from smarttrim_jax.training.step import Steps, jit_step
 from smarttrim_jax.trimming.gates import TrimRecord
 
@@ -55,7 +55,7 @@ def compile_step(config: ExperimentConfig, devices: Sequence[Any], batch_size: i
         ConfigError: Sizes are left to the data, the mesh does not fit the devices, or the step does not fit their
             memory.
     """
-    mesh, task = make_mesh(config.mesh, devices), task_without_data(config)
+    mesh, task = make_mesh(config.mesh, devices), synthetic_task(config)
     abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
     steps = Steps.of(task, abstract)
     state = jax.eval_shape(steps.initial_state, abstract)

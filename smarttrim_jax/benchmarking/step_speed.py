@@ -11,7 +11,7 @@ from smarttrim_jax.benchmarking.speed import Row
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.sharding import make_mesh, place_batch, state_shardings
-from smarttrim_jax.tasks.synthetic import abstract_batch, task_without_data
+from smarttrim_jax.tasks.synthetic import abstract_batch, synthetic_task
 from smarttrim_jax.training.step import Step, Steps, jit_step
 
 
@@ -47,7 +47,7 @@ class TimedSteps:
     def __init__(self, config: ExperimentConfig):
         if config.model.trimming is None:
             raise ConfigError("the config's model has no trimmers (model.trimming is None)")
-        task, self._config, self._mesh = task_without_data(config), config, make_mesh(config.mesh)
+        task, self._config, self._mesh = synthetic_task(config), config, make_mesh(config.mesh)
         abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
         self._steps = Steps.of(task, abstract)
         self._shardings = state_shardings(

@@ -42,6 +42,8 @@ def _calibrated(
     # Passes for the ends of the dial, and some for each speed-up: fewer where a rougher dial says where to look.
     about = 3 + 3 * len(speedups) if near is None else 2 + 2 * len(speedups)
 
+    named = f"{len(speedups)} speed-up{'s' if len(speedups) > 1 else ''}"
+
     def ratio(offset: float) -> float:
         """Measures the MAC ratio at an offset, under a progress line that counts the passes.
 
@@ -51,7 +53,7 @@ def _calibrated(
         Returns:
             Mean trimmed MACs over mean full MACs.
         """
-        what = f"calibrating {len(speedups)} speed-ups, pass {next(passes)} of about {about}"
+        what = f"calibrating {named}, pass {next(passes)} of about {about}"
         return evaluator.macs_ratio(batches, offset, what)
 
     return calibrate(ratio, speedups, near=near)

@@ -40,7 +40,7 @@ def abstract_batch(
     return {name: jax.ShapeDtypeStruct(*shape, sharding=sharding) for name, shape in shapes.items()}
 
 
-def task_without_data(config: ExperimentConfig) -> Task:
+def synthetic_task(config: ExperimentConfig) -> Task:
     """Creates the task of a run with a synthetic vocabulary and synthetic answers.
 
     Args:

@@ -1,4 +1,8 @@
-"""Stopping in an orderly way on SIGTERM (the machine is taken away) or Ctrl-C."""
+"""Stopping in an orderly way on SIGTERM (the machine is taken away) or Ctrl-C.
+
+Several processes stop where JAX's preemption service says, which Orbax asks too. The service exists only in processes
+that were joined (`jax.distributed`), and knows SIGTERM alone: one process, and Ctrl-C, are handled here.
+"""
 
 import contextlib
 import os

@@ -13,7 +13,7 @@ from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.nn.vision import VisionConfig
-from smarttrim_jax.tasks.synthetic import abstract_batch, task_without_data
+from smarttrim_jax.tasks.synthetic import abstract_batch, synthetic_task
 from smarttrim_jax.training import run
 from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.training.run import train
@@ -65,7 +65,7 @@ def test_the_state_of_a_run_keeps_its_shapes_and_types(shortening: ExperimentCon
 
 
 def _assert_steps_keep_shapes_and_types(shortening: ExperimentConfig) -> None:
-    task = task_without_data(shortening)
+    task = synthetic_task(shortening)
     abstract = jax.eval_shape(task.model.init, jax.random.key(0))
     steps = Steps(task, make_optimizer(shortening.optimizer, abstract, 5, shortening.model.parameter_group))
     batch = abstract_batch(shortening, shortening.data.batch_size)
