@@ -74,15 +74,6 @@ class StripesConfig(ModelConfig):
         own = self.trimming.policy.macs(gates, record.present[IMAGE], SIDE, self.trimming.image)
         return total + own if trimmed else total
 
-    def parameter_group(self, path: str) -> Any:
-        return "trimmer" if path.startswith("trimmers/") else "backbone"
-
-    def is_stacked(self, path: str) -> bool:
-        return "layers/" in path or "trimmers/" in path
-
-    def fit_to(self, data: Any, task: str) -> "StripesConfig":
-        return self
-
 
 class Stripes(VisionLanguageModel):
     """Patches, layers that trim between them, and a linear head on the class token."""

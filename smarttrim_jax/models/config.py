@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -55,8 +56,16 @@ class ModelConfig(Variants):
         attention: The attention kernel of evaluation.
         scan: Whether one layer of each run is compiled and scanned over.
         remat: What the backward pass recomputes.
+        PARAMETER_GROUPS: Groups and the regular expressions that their parameters' paths match, the first match
+            counting; all others are of the backbone.
+        STACKED: A regular expression that paths of parameters match which hold several layers.
     """
 
+    PARAMETER_GROUPS: ClassVar[tuple[tuple[ParameterGroup, str], ...]] = (
+        ("trimmer", r"^trimmers/"),
+        ("head", r"^head/"),
+    )
+    STACKED: ClassVar[str] = r"(^|/)(layers|trimmers)/"
     TAG: ClassVar[str] = "backbone"
     KINDS: ClassVar[Registry["type[ModelConfig]"]] = Registry("backbone")
 
@@ -131,7 +140,6 @@ class ModelConfig(Variants):
         """The side of the model's state whose tokens are those of the text."""
         return "text"
 
-    @abc.abstractmethod
     def parameter_group(self, path: str) -> ParameterGroup:
         """Returns the group whose learning rate a parameter uses.
 
@@ -141,8 +149,8 @@ class ModelConfig(Variants):
         Returns:
             The name of the group.
         """
+        return next((group for group, pattern in self.PARAMETER_GROUPS if re.search(pattern, path)), "backbone")
 
-    @abc.abstractmethod
     def is_stacked(self, path: str) -> bool:
         """Tells whether a parameter holds several layers, stacked on its first axis.
 
@@ -152,10 +160,10 @@ class ModelConfig(Variants):
         Returns:
             Whether it is stacked.
         """
+        return re.search(self.STACKED, path) is not None
 
-    @abc.abstractmethod
     def fit_to(self, data: DatasetSizes, task: str) -> Self:
-        """Fills in each size that was left to the data.
+        """Fills in each size that was left to the data; here there is none.
 
         Args:
             data: Sizes of the data set.
@@ -167,6 +175,7 @@ class ModelConfig(Variants):
         Raises:
             ConfigError: A size was not left to the data, and does not fit it.
         """
+        return self
 
     def outputs(self, task: str) -> int | None:
         """Returns the number of classes of a task's head.

@@ -82,9 +82,6 @@ class ToyConfig(ModelConfig):
     def parameter_group(self, path: str) -> Any:
         return {"trimmers": "trimmer", "head": "head", "layers": "cross_modal"}.get(path.split("/")[0], "backbone")
 
-    def is_stacked(self, path: str) -> bool:
-        return "layers/" in path or "trimmers/" in path
-
     def fit_to(self, data: DatasetSizes, task: str) -> Self:
         return dataclasses.replace(self, vocab_size=data.vocab_size, answers=data.answers)
 

@@ -1,8 +1,7 @@
 """Sizes, task and trimming of a BLIP model."""
 
 import dataclasses
-import re
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from flax import nnx
 from jaxtyping import Array, Float
@@ -29,12 +28,6 @@ STARTS: dict[TaskName, str] = {"vqa": "[ENC]", "nlvr2": "[ENC]", "caption": "[DE
 """The first token of the texts of each task."""
 # "head": parts made for the task. "cross_modal": parts that read another side. BERT, from which the text models are
 # initialised, has neither.
-GROUPS: tuple[tuple[ParameterGroup, str], ...] = (
-    ("trimmer", r"^trimmers/"),
-    ("head", r"^(head|match_head|image_projection|text_projection)/|^temperature$|^decoder/(dense|norm|bias)(/|$)"),
-    ("cross_modal", r"/(cross_attention|cross_attention_norm|twin_attention|merge)/"),
-)
-STACKED = r"(^|/)(layers|merge_layers|trimmers)/"
 
 BERT = TextConfig(vocab_size=30524, max_positions=512, position_rule="bert", pad_id=0, token_types=0, epsilon=1e-12)
 """BERT-base with BLIP's two additional words, [DEC] and [ENC]."""
@@ -63,6 +56,16 @@ class BlipConfig(EncodersConfig):
         remat: What the backward pass recomputes.
         backbone: The name of this backbone.
     """
+
+    PARAMETER_GROUPS: ClassVar[tuple[tuple[ParameterGroup, str], ...]] = (
+        ("trimmer", r"^trimmers/"),
+        (
+            "head",
+            r"^(head|match_head|image_projection|text_projection)/|^temperature$|^decoder/(dense|norm|bias)(/|$)",
+        ),
+        ("cross_modal", r"/(cross_attention|cross_attention_norm|twin_attention|merge)/"),
+    )
+    STACKED: ClassVar[str] = r"(^|/)(layers|merge_layers|trimmers)/"
 
     task: TaskName = "vqa"
     vision: VisionConfig = VIT
@@ -140,14 +143,6 @@ class BlipConfig(EncodersConfig):
         from smarttrim_jax.models.blip.macs import blip_macs  # it imports this module
 
         return blip_macs(self, record, trimmed=trimmed)
-
-    def parameter_group(self, path: str) -> ParameterGroup:
-        """Returns the group whose learning rate a parameter uses; see `ModelConfig.parameter_group`."""
-        return next((group for group, pattern in GROUPS if re.search(pattern, path)), "backbone")
-
-    def is_stacked(self, path: str) -> bool:
-        """Tells whether a parameter holds several layers; see `ModelConfig.is_stacked`."""
-        return re.search(STACKED, path) is not None
 
     def text_start(self) -> str:
         """The first token of each text, which selects the reader."""

@@ -1,8 +1,7 @@
 """Sizes, heads and trimming of a METER model."""
 
 import dataclasses
-import re
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from flax import nnx
 from jaxtyping import Array, Float
@@ -23,14 +22,6 @@ from smarttrim_jax.trimming.gates import TrimRecord
 
 if TYPE_CHECKING:
     from smarttrim_jax.models.base import VisionLanguageModel
-
-# The parts that METER trains with learning rates of their own (official file meter_utils.py).
-GROUPS: tuple[tuple[ParameterGroup, str], ...] = (
-    ("trimmer", r"^trimmers/"),
-    ("head", r"^head/"),
-    ("cross_modal", r"^(fusion_text|fusion_image|text_transform|image_transform|text_pooler|image_pooler)/"),
-)
-STACKED = r"(^|/)(layers|fusion_text|fusion_image|trimmers)/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +73,14 @@ class MeterConfig(EncodersConfig):
         backbone: The name of this backbone.
     """
 
+    # The parts that METER trains with learning rates of their own (official file meter_utils.py).
+    PARAMETER_GROUPS: ClassVar[tuple[tuple[ParameterGroup, str], ...]] = (
+        ("trimmer", r"^trimmers/"),
+        ("head", r"^head/"),
+        ("cross_modal", r"^(fusion_text|fusion_image|text_transform|image_transform|text_pooler|image_pooler)/"),
+    )
+    STACKED: ClassVar[str] = r"(^|/)(layers|fusion_text|fusion_image|trimmers)/"
+
     vision: VisionConfig = VisionConfig()
     text: TextConfig = TextConfig()
     fusion: FusionConfig = FusionConfig()
@@ -132,14 +131,6 @@ class MeterConfig(EncodersConfig):
     def macs(self, record: TrimRecord, *, trimmed: bool = True) -> Float[Array, " batch"]:
         """Counts the multiply-adds of each example; see `ModelConfig.macs`."""
         return meter_macs(self, record, trimmed=trimmed)
-
-    def parameter_group(self, path: str) -> ParameterGroup:
-        """Returns the group whose learning rate a parameter uses; see `ModelConfig.parameter_group`."""
-        return next((group for group, pattern in GROUPS if re.search(pattern, path)), "backbone")
-
-    def is_stacked(self, path: str) -> bool:
-        """Tells whether a parameter holds several layers; see `ModelConfig.is_stacked`."""
-        return re.search(STACKED, path) is not None
 
     def outputs(self, task: str) -> int:
         """Returns the number of classes of a task's head.
