@@ -68,7 +68,7 @@ def write_answers(
 
 def write_captions(
     model: BlipCaption,
-    images: Float[Array, "batch height width 3"],
+    images: Float[Array, "batch *images height width 3"],
     prompt: Int[Array, "batch tokens"],
     config: GenerationConfig,
     *,
@@ -109,7 +109,7 @@ def _write(
     source: Tokens,
     source_gate: Float[Array, "layers batch tokens"] | None,
     gates: Gates | None,
-    prompt: Int[Array, "batch tokens"],
+    prompt: Int[Array, "batch prompt"],
     config: GenerationConfig,
     keys: jax.Array | None,
 ) -> Generated:

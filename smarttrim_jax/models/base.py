@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.models.config import ModelConfig
@@ -207,7 +207,7 @@ def run_stages(
 
 def example_seeds(
     config: ModelConfig, images: Array | None = None, *, ids: Array | None = None, mask: Array | None = None
-) -> Int[Array, " batch"] | None:
+) -> Integer[Array, " batch"] | None:
     """Computes a number for each example that depends on its inputs alone, in any batch and on any device.
 
     Pixels are rounded first, because compiled programs may normalise them with a difference in the last bit.
@@ -233,7 +233,7 @@ def example_seeds(
     return jnp.sum(jnp.stack(parts), axis=0, dtype=jnp.uint32)
 
 
-def _hashed(numbers: Int[Array, "batch ..."]) -> Int[Array, " batch"]:
+def _hashed(numbers: Integer[Array, "batch ..."]) -> Integer[Array, " batch"]:
     """Hashes each row to a uint32; trailing zeros do not change the result."""
     rows = numbers.reshape(numbers.shape[0], -1)
     weights = jnp.arange(1, rows.shape[1] + 1, dtype=jnp.uint32) * jnp.uint32(2654435761) | jnp.uint32(1)

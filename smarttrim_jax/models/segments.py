@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from smarttrim_jax.nn.layer_stack import Remat, fold
 from smarttrim_jax.nn.primitives import split_key
@@ -23,7 +23,7 @@ from smarttrim_jax.trimming.policies import LayerContext
 State = dict[str, Tokens]
 """The tokens of each side of a model, by the side's name."""
 
-Present = dict[str, Float[Array, "rows tokens"]]
+Present = dict[str, Float[Array, "_ _"]]
 """For each side, 1 for tokens that are no padding."""
 
 
@@ -38,7 +38,7 @@ class ExampleInfo:
     """
 
     present: Present
-    seed: Int[Array, " batch"] | None = None
+    seed: Integer[Array, " batch"] | None = None
 
     def replace(self, present: Present) -> "ExampleInfo":
         """Replaces `present` after a stage that changed the sides or their rows.
@@ -68,7 +68,7 @@ class Prefix:
     gates: dict[str, GatesByKey] = dataclasses.field(default_factory=dict)
 
 
-def begin(state: State, *, present: Present | None = None, seed: Int[Array, " batch"] | None = None) -> Prefix:
+def begin(state: State, *, present: Present | None = None, seed: Integer[Array, " batch"] | None = None) -> Prefix:
     """Makes the beginning of a pass, before any stage.
 
     Args:
@@ -334,7 +334,7 @@ class LayerRun:
             )
 
 
-def _row_seeds(seed: Int[Array, " batch"], rows: int) -> Int[Array, " rows"]:
+def _row_seeds(seed: Integer[Array, " batch"], rows: int) -> Integer[Array, " rows"]:
     """A seed for each row of a side: the example's own, plus the image's index where an example has several rows."""
     times = rows // seed.shape[0]
     images = jnp.tile(jnp.arange(times, dtype=seed.dtype), seed.shape[0])

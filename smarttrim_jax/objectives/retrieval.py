@@ -221,7 +221,7 @@ def row_distillation(
     return (to_texts + to_images) / 2
 
 
-def bounded_temperature(temperature: Float[Array, ""]) -> Float[Array, ""]:
+def bounded_temperature(temperature: Float[Array, "*any"]) -> Float[Array, "*any"]:
     """Clips the learned temperature to 0.001 to 0.5; apply it to the parameter before each step.
 
     Args:

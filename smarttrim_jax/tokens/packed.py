@@ -26,7 +26,7 @@ class Packed:
         length: The number of original tokens per example, which is the number of columns of `pad`.
     """
 
-    values: Float[Array, "packed width"]
+    values: Float[Array, "packed *features"]
     gate: Float[Array, " packed"]
     row: Int[Array, " packed"]
     position: Int[Array, " packed"]
@@ -60,7 +60,7 @@ class Packed:
         """The vector of the first token of each example."""
         return self.values[self.start]
 
-    def replace(self, values: Float[Array, "packed width"]) -> "Packed":
+    def replace(self, values: Float[Array, "packed *features"]) -> "Packed":
         """Replaces the token vectors and keeps the gates; see `Tokens.replace`.
 
         Args:

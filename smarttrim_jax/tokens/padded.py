@@ -22,7 +22,7 @@ class Padded:
             again.
     """
 
-    values: Float[Array, "batch tokens width"]
+    values: Float[Array, "batch tokens *features"]
     gate: Float[Array, "batch tokens"]
 
     @property
@@ -45,7 +45,7 @@ class Padded:
         """The vector of the first token of each example."""
         return self.values[:, 0]
 
-    def replace(self, values: Float[Array, "batch tokens width"]) -> Self:
+    def replace(self, values: Float[Array, "batch tokens *features"]) -> Self:
         """Replaces the token vectors and keeps the gates; see `Tokens.replace`.
 
         Args:

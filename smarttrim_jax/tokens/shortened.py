@@ -4,7 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from smarttrim_jax.tokens.layout import Tokens
 from smarttrim_jax.tokens.padded import Padded
@@ -101,8 +101,8 @@ def shorten(tokens: Tokens, present: Float[Array, "batch tokens"], places: int, 
 
 
 def _take(
-    parts: Float[Array, "batch tokens *features"], position: Int[Array, "batch places"]
-) -> Float[Array, "batch places *features"]:
+    parts: Shaped[Array, "batch tokens *features"], position: Int[Array, "batch places"]
+) -> Shaped[Array, "batch places *features"]:
     """Reads the parts at different positions of each example.
 
     Args:

@@ -96,8 +96,8 @@ class Gates:
 
     tokens: Float[Array, "*layers batch tokens"]
     heads: Float[Array, "*layers batch heads"] | None = None
-    cross_heads: Float[Array, "*layers batch heads"] | None = None
-    twin_heads: Float[Array, "*layers batch heads"] | None = None
+    cross_heads: Float[Array, "*layers batch cross_heads"] | None = None
+    twin_heads: Float[Array, "*layers batch twin_heads"] | None = None
 
     @property
     def modules(self) -> dict[str, Float[Array, "*layers batch heads"]]:

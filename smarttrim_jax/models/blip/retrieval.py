@@ -70,7 +70,11 @@ class BlipRetrieval(Blip):
         return Output({"itm": logits}, state, record)
 
     def encode_images(
-        self, images: Float[Array, "batch height width 3"], *, trim: Trim | None = None, key: jax.Array | None = None
+        self,
+        images: Float[Array, "batch *images height width 3"],
+        *,
+        trim: Trim | None = None,
+        key: jax.Array | None = None,
     ) -> Encoded:
         """Encodes images on their own.
 
@@ -88,7 +92,9 @@ class BlipRetrieval(Blip):
         """
         return self.finish_images(prefix=self.image_prefix(images, key=key), trim=trim, key=key)
 
-    def image_prefix(self, images: Float[Array, "batch height width 3"], *, key: jax.Array | None = None) -> Prefix:
+    def image_prefix(
+        self, images: Float[Array, "batch *images height width 3"], *, key: jax.Array | None = None
+    ) -> Prefix:
         """Runs the first part of `encode_images`, which is the same whether it trims or not.
 
         Args:

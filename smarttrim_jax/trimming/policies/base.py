@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from smarttrim_jax.configuration import Settings, Variants
 from smarttrim_jax.ranges import NonNegativeInt
@@ -75,7 +75,7 @@ class LayerContext:
 
     others: tuple[Float[Array, "rows width"], ...]
     present: Float[Array, "rows tokens"]
-    seed: Int[Array, " rows"] | None = None
+    seed: Integer[Array, " rows"] | None = None
     layer: Any = dataclasses.field(default=None, repr=False)  # nnx.tabulate prints the arguments of a module's call
     index: Int[Array, ""] | int = 0
 
