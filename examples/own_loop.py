@@ -82,7 +82,7 @@ def main() -> None:
         prefix = model.apply(params, images, ids, mask, key=key, method="prefix")  # what both passes share
         full = model.apply(params, prefix, key=key, method="finish")
         trimmed = model.apply(params, prefix, trim=Trim(), key=key, method="finish")  # a key: gates are sampled
-        ratio = trimming.macs_ratio(model.macs(trimmed.record), model.macs(full.record, trimmed=False))
+        ratio = model.macs_ratio(trimmed.record)
         target = trimming.target_ratio(trimming.CurriculumConfig(), SPEEDUP, number, STEPS)
         miss = trimming.misses(cost, trimmed.record, ratio, target)
         logits = full.logits["vqa"], trimmed.logits["vqa"]
@@ -108,8 +108,8 @@ def main() -> None:
     *held_out, labels = inputs(128, seed=STEPS)
 
     def measure(offset: float) -> float:
-        record = forward(params, *held_out, trim=Trim(jnp.float32(offset))).record
-        return float(trimming.macs_ratio(model.macs(record), model.macs(record.opened(), trimmed=False)))
+        output = forward(params, *held_out, trim=Trim(jnp.float32(offset)))
+        return float(model.macs_ratio(output.record))
 
     dial = trimming.calibrate(measure, speedups=(1.25, SPEEDUP))
     TrainedModel.from_params(

@@ -136,7 +136,7 @@ def main() -> None:
         key = jax.random.key(number, impl="rbg")
         full = model.apply(params, images, key=key)
         trimmed = model.apply(params, images, trim=Trim(), key=key)  # a key: gates are sampled
-        ratio = trimming.macs_ratio(model.macs(trimmed.record), model.macs(full.record, trimmed=False))
+        ratio = model.macs_ratio(trimmed.record)
         target = trimming.target_ratio(trimming.CurriculumConfig(), cost.target_speedup, number, STEPS)
         miss = trimming.misses(cost, trimmed.record, ratio, target)
         logits = full.logits["stripes"], trimmed.logits["stripes"]
@@ -162,8 +162,8 @@ def main() -> None:
     held_out, _ = draw(128, seed=STEPS)
 
     def measure(offset: float) -> float:
-        record = forward(params, held_out, trim=Trim(jnp.float32(offset))).record
-        return float(trimming.macs_ratio(model.macs(record), model.macs(record.opened(), trimmed=False)))
+        output = forward(params, held_out, trim=Trim(jnp.float32(offset)))
+        return float(model.macs_ratio(output.record))
 
     trim = Trim(jnp.float32(trimming.calibrate(measure, speedups=(2.0,)).offset_for(2.0)))
     images, labels = draw(128, seed=STEPS + 1)
@@ -171,7 +171,7 @@ def main() -> None:
     padded = forward(params, images, trim=trim)
     packed = PackedExecutor(model, params)(images, trim=trim)
     right = [np.mean(output.logits["stripes"].argmax(axis=1) == labels) for output in (full, packed)]
-    saved = 1 - trimming.macs_ratio(model.macs(packed.record), model.macs(full.record, trimmed=False))
+    saved = 1 - model.macs_ratio(packed.record)
     difference = np.abs(packed.logits["stripes"] - padded.logits["stripes"]).max()
     print(f"right answers: full {right[0]:.0%}, trimmed {right[1]:.0%}")
     print(f"MACs saved: {saved:.0%}")

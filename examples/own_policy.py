@@ -82,15 +82,12 @@ def trimmed(config: Any, policy: PolicyConfig, params: Any, held_out: Any, test:
     model = Functional(dataclasses.replace(config, trimming=trimming.TrimmingConfig(**where, policy=policy)))
     forward = jax.jit(model.apply)  # of the plain model's parameters: neither policy has any
 
-    def ratio(record: Any) -> float:
-        return float(trimming.macs_ratio(model.macs(record), model.macs(record.opened(), trimmed=False)))
-
     def measure(offset: float) -> float:
-        return ratio(forward(params, *held_out, trim=Trim(jnp.float32(offset))).record)
+        return float(model.macs_ratio(forward(params, *held_out, trim=Trim(jnp.float32(offset))).record))
 
     dial = trimming.calibrate(measure, speedups=(SPEEDUP,))
     output = forward(params, *test, trim=Trim(jnp.float32(dial.offset_for(SPEEDUP))))
-    return output, 1 / ratio(output.record)
+    return output, float(1 / model.macs_ratio(output.record))
 
 
 def main() -> None:

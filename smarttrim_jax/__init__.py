@@ -40,7 +40,7 @@ from smarttrim_jax.tokens import Padded, Tokens
 from smarttrim_jax.trimming.calibration import SpeedDial, calibrate
 from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.config import TrimmingConfig
-from smarttrim_jax.trimming.cost import CostConfig, cost_loss, macs_ratio
+from smarttrim_jax.trimming.cost import CostConfig, cost_loss
 from smarttrim_jax.trimming.curriculum import CurriculumConfig, target_ratio
 from smarttrim_jax.trimming.gates import Gates, Trim, TrimRecord
 from smarttrim_jax.trimming.policies import (
@@ -96,7 +96,6 @@ __all__ = [
     "cost_loss",
     "distillation_loss",
     "load_model",
-    "macs_ratio",
     "meter_base",
     "meter_macs",
     "meter_small",

@@ -61,7 +61,7 @@ def compare(
     timings = time_by_turns({"product": product, **executions}, repeats)
     records = [forward(params, *batch, trim=trim).record for batch in batches]
     macs = {
-        "full": np.concatenate([model.macs(record.opened(), trimmed=False) for record in records]),
+        "full": np.concatenate([model.full_macs(record) for record in records]),
         "trimmed": np.concatenate([model.macs(record) for record in records]),
     }
     ratio = float(macs["full"].mean() / macs["trimmed"].mean())

@@ -199,7 +199,7 @@ class Evaluator:
         """
         rows, record = self.task.judge(params, output, batch, trim)
         model, full = self.task.model, record.opened()
-        costs: dict[str, Any] = {"full_macs": model.macs(full, trimmed=False)}
+        costs: dict[str, Any] = {"full_macs": model.full_macs(record)}
         if trim is not None:
             examples = batch["label"].shape[0]
             costs["macs"] = model.macs(record)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from smarttrim_jax.models.base import VisionLanguageModel
@@ -75,6 +76,28 @@ class Functional:
         """
         macs: jax.Array = _macs(self.config, record, trimmed)
         return macs
+
+    def full_macs(self, record: TrimRecord) -> jax.Array:
+        """Counts the multiply-adds that each example takes at full capacity, where no trimmer runs.
+
+        Args:
+            record: The gates of a forward pass; only what is padding is read of them.
+
+        Returns:
+            MACs of each example, `[batch]`.
+        """
+        return self.macs(record.opened(), trimmed=False)
+
+    def macs_ratio(self, record: TrimRecord) -> jax.Array:
+        """Divides the mean MACs by the mean full MACs: examples may differ, the budget holds for the mean of a batch.
+
+        Args:
+            record: The gates of a forward pass.
+
+        Returns:
+            The ratio, a scalar.
+        """
+        return jnp.mean(self.macs(record)) / jnp.mean(self.full_macs(record))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))  # one program instead of one per sum, when called outside jit

@@ -126,8 +126,7 @@ def _examples(trained: TrainedModel, batch: dict[str, Any], answered: Answered) 
     """Yields the explanations of a batch's examples, fillers left out."""
     config, size = trained.config.model, len(batch["weight"])
     gates = jax.tree.map(np.asarray, answered.record).gates
-    full = trained.model.macs(answered.record.opened(), trimmed=False)
-    macs = np.asarray(trained.model.macs(answered.record) / full)
+    macs = np.asarray(trained.model.macs(answered.record) / trained.model.full_macs(answered.record))
     grid = config.image_size // config.patch_size
     stages = [stage.name for stage in trained.model.bind(trained.params).stages]
     layers, seen = _read_by_layers(gates, stages, config.image_sides, size)

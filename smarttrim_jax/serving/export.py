@@ -108,4 +108,4 @@ def answer(
     if not results and isinstance(task, ChoosingTask):
         choice = task.choose(params, output, trim)
         results, record = {"answer": choice.number, "probability": choice.probability}, choice.record
-    return results | {"macs_ratio": model.macs(record) / model.macs(record.opened(), trimmed=False)}
+    return results | {"macs_ratio": model.macs(record) / model.full_macs(record)}

@@ -116,8 +116,7 @@ class Predictor:
         mask = np.stack([each.mask for each in filled])
         texts, confidences, record = self._answering(images, ids, mask, trim)
         model = self._task.model
-        full = model.macs(record.opened(), trimmed=False)
-        saved = np.asarray(1 - model.macs(record, trimmed=trim is not None) / full)
+        saved = np.asarray(1 - model.macs(record, trimmed=trim is not None) / model.full_macs(record))
         seconds = (time.perf_counter() - start) / len(prepared)
         return [
             Answer(text, float(confidence), float(share), seconds, each.text_cut)

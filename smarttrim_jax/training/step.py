@@ -15,7 +15,7 @@ from smarttrim_jax.tasks import Task
 from smarttrim_jax.tasks.base import Batch
 from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.trimming.capacity import CapacityConfig
-from smarttrim_jax.trimming.cost import cost_loss, initial_multiplier, macs_ratio, misses, update_multiplier
+from smarttrim_jax.trimming.cost import cost_loss, initial_multiplier, misses, update_multiplier
 from smarttrim_jax.trimming.curriculum import noise_level, target_ratio
 from smarttrim_jax.trimming.gates import Trim
 
@@ -170,7 +170,7 @@ class Steps:
             full = task.run(params, batch, begun, key=key)
             trimmed = task.run(params, batch, begun, trim=mode, key=self._key(state, 1), full=full)
             record = trimmed.record
-            ratio = macs_ratio(model.macs(record), model.macs(record.opened(), trimmed=False))
+            ratio = model.macs_ratio(record)
             miss = misses(config.cost, record, ratio, target)
             terms = weighted_terms(
                 config.objective,

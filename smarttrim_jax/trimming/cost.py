@@ -29,19 +29,6 @@ class CostConfig(Settings):
     multiplier_rate: NonNegativeFloat = 0.05
 
 
-def macs_ratio(trimmed: Float[Array, " batch"], full: Float[Array, " batch"]) -> Float[Array, ""]:
-    """Divides the mean MACs by the mean full MACs; examples may differ, since the budget holds for the batch mean.
-
-    Args:
-        trimmed: MACs of each example with trimming, `[batch]`.
-        full: MACs of each example at full capacity, `[batch]`.
-
-    Returns:
-        The ratio, a scalar.
-    """
-    return jnp.mean(trimmed) / jnp.mean(full)
-
-
 def retention(record: TrimRecord) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Computes the share of tokens and of heads that are kept, over all runs and layers.
 

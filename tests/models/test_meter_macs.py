@@ -81,3 +81,12 @@ def test_a_full_capacity_pass_does_not_pay_for_trimmers(tiny_meter):
     plain = Functional(dataclasses.replace(tiny_meter.config, trimming=None))
     np.testing.assert_array_equal(tiny_meter.model.macs(record, trimmed=False), plain.macs(record))
     assert (tiny_meter.model.macs(record) > plain.macs(record)).all()
+
+
+def test_the_budget_is_of_the_mean_over_the_batch(tiny_meter):
+    model, record = tiny_meter.model, tiny_meter.run(Trim(-5.0)).record
+    macs, full = model.macs(record), model.macs(record.opened(), trimmed=False)
+    np.testing.assert_array_equal(model.full_macs(record), full)
+    ratio = model.macs_ratio(record)
+    np.testing.assert_allclose(ratio, macs.sum() / full.sum(), rtol=1e-6)
+    assert abs(ratio - jnp.mean(macs / full)) > 1e-4  # texts differ in length, so do the examples' full MACs

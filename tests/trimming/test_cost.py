@@ -10,7 +10,6 @@ from smarttrim_jax.trimming.cost import (
     CostConfig,
     cost_loss,
     initial_multiplier,
-    macs_ratio,
     misses,
     retention,
     update_multiplier,
@@ -29,10 +28,6 @@ def record() -> TrimRecord:
         cross_heads=jnp.float32([[[1]], [[0]]]),
     )
     return TrimRecord({TEXT: gates}, {TEXT: jnp.float32([[1, 1, 0]])})
-
-
-def test_the_budget_is_the_mean_over_the_batch() -> None:
-    assert macs_ratio(jnp.float32([1, 3]), jnp.float32([2, 6])) == 0.5
 
 
 def test_retention_counts_tokens_and_heads_apart_and_no_padding(record: TrimRecord) -> None:

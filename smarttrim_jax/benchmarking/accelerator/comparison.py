@@ -190,7 +190,7 @@ class Comparison(Study):
 @functools.partial(jax.jit, static_argnums=0)
 def _mean_macs(model: Functional, record: TrimRecord) -> tuple[jax.Array, jax.Array]:
     """Mean MACs of an example: at full capacity, and with the record's gates."""
-    full, own = model.macs(record.opened(), trimmed=False), model.macs(record)
+    full, own = model.full_macs(record), model.macs(record)
     return jnp.mean(full), jnp.mean(own)
 
 
