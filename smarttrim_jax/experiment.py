@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+import jax
+
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.images import Preset
@@ -170,6 +172,11 @@ class ExperimentConfig(Settings):
     schedule: ScheduleConfig = ScheduleConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     execution: ExecutionConfig = ExecutionConfig()
+
+    @property
+    def random_key(self) -> jax.Array:
+        """The random key that all random numbers of training come from, of the seed and the generator."""
+        return jax.random.key(self.seed, impl=self.generator)
 
     def check(self) -> None:
         """Makes sure that the fields fit together; see `Settings.check`."""

@@ -56,7 +56,7 @@ def compile_step(config: ExperimentConfig, devices: Sequence[Any], batch_size: i
             memory.
     """
     mesh, task = make_mesh(config.mesh, devices), synthetic_task(config)
-    abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
+    abstract = jax.eval_shape(task.model.init, config.random_key)
     steps = Steps.of(task, abstract)
     state = jax.eval_shape(steps.initial_state, abstract)
     shardings = state_shardings(state, mesh, config.model.is_stacked)

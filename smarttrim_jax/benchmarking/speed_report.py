@@ -48,7 +48,7 @@ def measure_forced(
     """
     sizes = config.model
     if params is None:
-        params = jax.jit(Functional(sizes).init)(jax.random.key(config.seed))
+        params = jax.jit(Functional(sizes).init)(config.random_key)
     torch = TorchForward(sizes, params) if against_torch else None
     for batch_size in batch_sizes:
         load = forced_load(sizes, params, config.data.text_length, batch_size, config.seed)

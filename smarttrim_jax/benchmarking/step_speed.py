@@ -48,7 +48,7 @@ class TimedSteps:
         if config.model.trimming is None:
             raise ConfigError("the config's model has no trimmers (model.trimming is None)")
         task, self._config, self._mesh = synthetic_task(config), config, make_mesh(config.mesh)
-        abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
+        abstract = jax.eval_shape(task.model.init, config.random_key)
         self._steps = Steps.of(task, abstract)
         self._shardings = state_shardings(
             jax.eval_shape(self._steps.initial_state, abstract), self._mesh, config.model.is_stacked
@@ -81,7 +81,7 @@ class TimedSteps:
 
         def run() -> Any:
             with jax.set_mesh(self._mesh):
-                before = states.pop() if states else self._begin(jax.random.key(self._config.seed))
+                before = states.pop() if states else self._begin(self._config.random_key)
                 state, metrics = program(before, batch)
             states.append(state)
             return metrics

@@ -100,7 +100,7 @@ class Pairs(ChoosingTask):
         Returns:
             Entries `momentum` (parameters without trimmers) and `queue` (of `retrieval.queue_size` features).
         """
-        key = jax.random.fold_in(jax.random.key(self.config.seed), 1)
+        key = jax.random.fold_in(self.config.random_key, 1)
         width = params["text_projection"]["kernel"].shape[-1]
         return {
             # Copies: every step donates the buffers of its state, and no buffer can be donated twice.

@@ -111,7 +111,7 @@ def trained_params(
     """
     config = task.config
     mesh, schedule = make_mesh(config.mesh), config.schedule
-    abstract = jax.eval_shape(task.model.init, jax.random.key(config.seed))
+    abstract = jax.eval_shape(task.model.init, config.random_key)
     steps = Steps.of(task, abstract)
     state_shape = jax.eval_shape(steps.initial_state, abstract)
     shardings = state_shardings(state_shape, mesh, config.model.is_stacked)
@@ -160,7 +160,7 @@ def trained_params(
 def _initial_state(steps: Steps, shardings: Any) -> TrainState:
     """Training state of freshly drawn parameters, or of those that `init_from` names."""
     config = steps.config
-    key = jax.random.key(config.seed)
+    key = config.random_key
     # The program runs once: full optimisation of its many random draws would cost more on a CPU than some steps.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     init = functools.partial(jax.jit, steps.task.model.init, compiler_options=options)

@@ -195,8 +195,7 @@ class Steps:
 
     def _key(self, state: TrainState, number: int) -> jax.Array:
         """Random key that depends on seed, step and `number` only: a resumed run draws what an unbroken one would."""
-        seed = jax.random.key(self.config.seed, impl=self.config.generator)
-        return jax.random.fold_in(jax.random.fold_in(seed, state["step"]), number)
+        return jax.random.fold_in(jax.random.fold_in(self.config.random_key, state["step"]), number)
 
     def _update(
         self, state: TrainState, gradients: Params, carried: TrainState, metrics: Metrics

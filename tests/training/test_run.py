@@ -102,6 +102,12 @@ def test_another_seed_gives_another_run(
     assert metrics(str(tmp_path))[0]["loss"] != metrics(finished)[0]["loss"]
 
 
+def test_seed_and_generator_give_the_key_of_all_random_numbers(experiment: ExperimentConfig) -> None:
+    keys = [dataclasses.replace(experiment, **changes).random_key for changes in ({}, {"seed": 1})]
+    assert not (jax.random.key_data(keys[0]) == jax.random.key_data(keys[1])).all()
+    assert {str(jax.random.key_impl(key)) for key in keys} == {experiment.generator}
+
+
 def test_a_users_own_writer_takes_every_step(finished: str) -> None:
     steps = (pathlib.Path(finished) / "steps.txt").read_text().split()
     assert [int(step) for step in steps] == [line["step"] for line in metrics(finished)]
