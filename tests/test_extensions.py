@@ -52,7 +52,11 @@ class Case:
         return jax.device_get(jax.jit(Functional(self.config).apply)(self.params, *batch, trim=dial))
 
 
-@pytest.fixture(params=CONFIGS, scope="module")
+# The user's own policy on the user's own backbone every time; the library's own in the slow tests.
+@pytest.fixture(
+    params=[pytest.param(name, marks=() if name == "longest" else pytest.mark.slow) for name in CONFIGS],
+    scope="module",
+)
 def case(request: Any) -> Case:
     config = CONFIGS[request.param]
     params = fresh_params(config)
@@ -118,9 +122,8 @@ def test_a_configuration_with_them_is_read_back(experiment: ExperimentConfig) ->
         assert build(ExperimentConfig, to_dict(run)) == run
 
 
-@pytest.mark.parametrize(
-    "policy", ["learned", *(pytest.param(name, marks=pytest.mark.slow) for name in ("longest", "random"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", CONFIGS)
 def test_it_trains_is_calibrated_served_and_exported(
     experiment: ExperimentConfig, tmp_path: pathlib.Path, policy: str
 ) -> None:
@@ -144,7 +147,7 @@ def test_it_trains_is_calibrated_served_and_exported(
     assert export_model(trained, str(tmp_path / "model.jaxexport"), batch_size=2, platforms=("cpu",)) > 0
 
 
-@pytest.mark.parametrize("case", ["random"], indirect=True)
+@pytest.mark.parametrize("case", ["longest"], indirect=True)
 def test_a_policy_may_read_the_layer_that_it_decides_for(case: Case) -> None:
     config = dataclasses.replace(TOY, trimming=TrimmingConfig(policy=LongestKeyPolicyConfig()))
     reading = dataclasses.replace(case, config=config, trim=Trim(offset=0.0))

@@ -111,8 +111,8 @@ def test_waiting_for_others_is_said(monkeypatch: pytest.MonkeyPatch, capfd: pyte
     [
         ("jax.errors.JaxRuntimeError('UNAVAILABLE: connection closed by peer')", LOST_PROCESS),
         ("jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory')", 1),
-        ("ConfigError('eps is -1')", 1),
-        ("KeyError('a bug')", 1),
+        pytest.param("ConfigError('eps is -1')", 1, marks=pytest.mark.slow),
+        pytest.param("KeyError('a bug')", 1, marks=pytest.mark.slow),
     ],
 )
 def test_the_exit_status_tells_a_lost_process_from_what_would_happen_again(error: str, status: int) -> None:

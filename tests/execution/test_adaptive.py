@@ -16,7 +16,7 @@ from smarttrim_jax.trimming.gates import Trim
 
 @pytest.mark.parametrize("rows", [pytest.param([2], marks=pytest.mark.slow), [0, 1, 2, 3]])
 def test_equals_the_padded_execution_at_every_turn_of_the_dial(tiny_meter, rows):
-    config = AdaptiveConfig(shares=(0.3, 0.6), multiple=4)
+    config = AdaptiveConfig(shares=(0.3, 0.6) if len(rows) == 1 else (0.5,), multiple=4)
     adaptive = jax.jit(functools.partial(adaptive_apply, tiny_meter.model, config))
     batch = [part[rows] for part in tiny_meter.batch]
     kept = []

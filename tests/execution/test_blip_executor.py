@@ -157,6 +157,7 @@ def test_equals_the_padded_execution_under_random_gates(task, batch):
     np.testing.assert_allclose(difference, 0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_answers_are_the_same_from_packed_questions():
     tiny = tiny_blip("vqa")
     packed = packed_executor("vqa")(*tiny.batch, trim=CLOSING)

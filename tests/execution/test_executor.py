@@ -70,6 +70,7 @@ def test_pieces_of_a_batch_give_what_the_whole_gives(by_pairs, tiny_meter):
         assert opened <= sides["image"] <= 4 * 17
 
 
+@pytest.mark.slow
 def test_pieces_grow_with_what_calibration_saw_closed(executor, calibrated, tiny_meter, closing):
     record = tiny_meter.run(closing).record
     parts = (record.gates.values(), record.opened().gates.values())
@@ -111,21 +112,22 @@ def test_forced_examples_keep_the_share_they_were_given(tiny_meter):
     assert image.heads.min() == 1
 
 
-@pytest.mark.parametrize("rows", [[2], [3, 1, 0, 2], [1, 1, 1, 1]])
+@pytest.mark.parametrize("rows", [pytest.param([2], marks=pytest.mark.slow), [3, 1, 0, 2], [1, 1, 1, 1]])
 def test_neighbours_do_not_matter(executor, tiny_meter, closing, rows):
     some = executor(*(part[rows] for part in tiny_meter.batch), trim=closing)
     same(some, tiny_meter.run(closing), rows)
 
 
-def test_a_stream_of_batches_comes_back_in_order(by_pairs, tiny_meter, closing):
-    order = [[0, 1], [2, 3], [1, 0]]
+def test_a_stream_of_batches_comes_back_in_order(executor, tiny_meter, closing):
+    order = [[0, 1, 2, 3], [2, 3, 0, 1], [1, 1, 0, 0]]
     batches = [tuple(part[rows] for part in tiny_meter.batch) for rows in order]
-    outputs = list(by_pairs.stream(batches, trim=Trim(offset=np.full(2, closing.offset)), in_flight=2))
+    outputs = list(executor.stream(batches, trim=closing, in_flight=2))
     assert len(outputs) == len(order)
     for output, rows in zip(outputs, order, strict=True):
         same(output, tiny_meter.run(closing), rows)
 
 
+@pytest.mark.slow
 def test_layers_between_two_compactions_may_be_many(tiny_meter, closing):
     executor = PackedExecutor(tiny_meter.model, tiny_meter.params, dataclasses.replace(COARSE, every=2))
     same(executor(*tiny_meter.batch, trim=closing), tiny_meter.run(closing))
@@ -145,6 +147,7 @@ def test_a_wrong_ladder_is_named():
         ExecutionConfig(every=0)
 
 
+@pytest.mark.slow
 def test_heads_that_nobody_opens_leave_the_weights_and_nothing_else_changes(calibrated, tiny_meter, closing):
     executor, kept = calibrated
     few = tuple(part[[0]] for part in tiny_meter.batch)
@@ -170,6 +173,7 @@ def test_a_narrow_layer_serves_only_the_heads_it_has(tiny_meter):
     assert narrow_layer(nnx.merge(*_first_layer(layer.layers)), {key: np.ones(4, bool)}) is None
 
 
+@pytest.mark.slow
 def test_a_single_example_runs_with_its_own_heads(executor, tiny_meter, closing, monkeypatch):
     groups = []
     monkeypatch.setattr(programs, "grouped", lambda wanted: groups.append(grouped(wanted)) or groups[-1])
@@ -188,6 +192,7 @@ def test_heads_are_grouped_up_to_whole_groups():
     assert len(grouped({key: np.zeros(8, bool)})[key]) == 2
 
 
+@pytest.mark.slow
 def test_calibration_waits_only_where_tokens_close(tiny_meter):
     config = tiny_meter.config
     random = np.random.default_rng(0)

@@ -54,6 +54,7 @@ def word_by_word(read: Any, prompt: np.ndarray) -> np.ndarray:
     return ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trim", [pytest.param(None, marks=pytest.mark.slow), CLOSING])
 def test_answers_are_those_of_reading_word_by_word(trim: Any) -> None:
     tiny = tiny_blip("vqa")
@@ -91,6 +92,7 @@ def test_captions_are_those_of_reading_word_by_word(trim: Any) -> None:
     np.testing.assert_array_equal(write(tiny.params), word_by_word(read, prompt))
 
 
+@pytest.mark.slow
 def test_captions_with_beams_are_searched_as_published() -> None:
     tiny: TinyBlip = tiny_blip("caption")
     params = jax.tree.map(lambda leaf: 4 * leaf if leaf.ndim > 1 else leaf, tiny.params)

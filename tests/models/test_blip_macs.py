@@ -80,7 +80,7 @@ def test_nlvr2_costs_what_was_published():
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("trimmed", [False, True])
+@pytest.mark.parametrize("trimmed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_half_of_xlas_flops(monkeypatch, task, trimmed):
     monkeypatch.setattr(plain, "ROW_BY_ROW", 2**40)  # XLA counts what a loop repeats only once
     config = blip_base(task, 384, trimming=TrimmingConfig() if trimmed else None)

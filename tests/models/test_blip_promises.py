@@ -116,7 +116,13 @@ def test_values_of_closed_tokens_change_no_logit(tiny):
 
 
 # bfloat16, which takes long to compile, for an encoder and the decoder that reads it.
-@pytest.mark.parametrize(("task", "dtype"), [*((task, "float32") for task in TASKS), ("caption", "bfloat16")])
+@pytest.mark.parametrize(
+    ("task", "dtype"),
+    [
+        *(pytest.param(task, "float32", marks=EVERY_TASK[number].marks) for number, task in enumerate(TASKS)),
+        ("caption", "bfloat16"),
+    ],
+)
 def test_with_all_but_the_global_tokens_closed_nothing_is_nan(task, dtype):
     scan = dtype == "bfloat16"  # in float32 the unrolled layers are compiled already
     output = fresh_blip(task).with_config(dtype=dtype, scan=scan).run(Trim(offset=-1e3))

@@ -106,6 +106,7 @@ def test_a_text_shared_by_two_images_gives_the_same_logits(two_images):
     assert shared.state["text"].values.shape[0] == 2 * len(two_images.ids)
 
 
+@pytest.mark.slow
 def test_an_offset_holds_for_all_images_of_an_example(two_images):
     offsets = jnp.asarray([1e3, -1e3, 1e3, -1e3])
     gates = two_images.run(Trim(offsets)).record.gates

@@ -102,6 +102,7 @@ def test_with_less_room_they_are_on_average(image_run: Any, masked: Any) -> None
     assert np.linalg.norm(away) < 0.03 * np.linalg.norm(expected)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_closed_and_told(image_run: Any) -> None:
     capacity = CapacityConfig(image=0.8, after=0.7)
     gradients, gates = image_run(capacity, keys(DRAWS), 20.0)

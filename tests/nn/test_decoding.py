@@ -132,11 +132,13 @@ def test_cached_steps_equal_the_whole_text_at_once(case: Case, at_once: np.ndarr
     np.testing.assert_allclose(case.step_by_step(), at_once, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_row_an_example_with_robertas_positions() -> None:
     case = make(1, "roberta")
     np.testing.assert_allclose(case.step_by_step(), case.at_once(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_packed_source_gives_the_same(case: Case, at_once: np.ndarray) -> None:
     line = int(case.source.counts.sum()) + 3
     packed = compact(case.source, line, int(case.source.counts.max()) + 1)

@@ -59,9 +59,7 @@ def made(task: str, sources: dict[str, str]) -> tuple[TrainedModel, Dataset]:
     return TrainedModel(config, params, dataset.language, SpeedDial((-20.0, 0.0), (0.4, 0.6))), dataset
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(task, marks=[] if task == "caption" else pytest.mark.slow) for task in TASKS]
-)
+@pytest.fixture(scope="module", params=[pytest.param(task, marks=pytest.mark.slow) for task in TASKS])
 def pair(request: Any, sources: dict[str, str]) -> tuple[TrainedModel, Dataset]:
     return made(request.param, sources)
 

@@ -48,6 +48,7 @@ def batches(trained: TrainedModel, dataset: Dataset, size: int = 4, limit: int |
     return eval_batches(dataset, "test", dataclasses.replace(trained.config.data, batch_size=size), limit=limit)
 
 
+@pytest.mark.slow
 def test_packed_execution_of_a_trained_model_answers_as_the_padded_one(trained, dataset):
     executor = PackedExecutor(trained.model, trained.params, trained.config.execution)
     forward = jax.jit(trained.model.apply)

@@ -71,7 +71,9 @@ with leaving_on_sigterm(), RunLock(sys.argv[1]):
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, *(pytest.param(it, marks=pytest.mark.slow) for it in (signal.SIGTERM, signal.SIGINT))]
+)
 def test_a_process_that_is_gone_holds_no_lock(tmp_path: pathlib.Path, number: signal.Signals) -> None:
     process = subprocess.Popen([sys.executable, "-c", HOLDING, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

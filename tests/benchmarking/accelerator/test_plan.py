@@ -56,12 +56,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return measure(tmp_path_factory.mktemp("report"), ("program", "padded"))
 
 
+@pytest.mark.slow
 def test_every_execution_has_a_row(report: Report) -> None:
     assert report.values["left_out"] == []
     assert [row["execution"] for row in report.values["rows"]] == ["program", "padded"]
     assert all(set(row) == KEYS for row in report.values["rows"])
 
 
+@pytest.mark.slow
 def test_speed_is_quoted_against_full_capacity(report: Report) -> None:
     program, padded = report.values["rows"]
     assert padded["speedup"] == program["seconds"] / padded["seconds"]
