@@ -21,7 +21,8 @@ for any budget (24 to 28 minutes):
 
 Without an argument both phases follow each other in one run. Several budgets one after another, and their table:
 
-    python launch/sweep.py --config=configs/easy_vqa.py:trim --root=runs/sweep -- --config.init_from=runs/finetune
+    python -m smarttrim_jax.sweep --config=configs/easy_vqa.py:trim --root=runs/sweep \
+        -- --config.init_from=runs/finetune
 
 A BLIP of width 128 instead: its decoder reads the right answer word by word, and ranks all 13 when it is asked:
 
@@ -156,7 +157,7 @@ def get_config(argument: str = "") -> ConfigDict:
 
 
 def sweep(argument: str = "") -> Iterator[dict[str, Any]]:
-    """Yields the settings that `launch/sweep.py` tries: speed-ups, or seeds where nothing is trimmed.
+    """Yields the settings that `smarttrim_jax.sweep` tries: speed-ups, or seeds where nothing is trimmed.
 
     Args:
         argument: Name of an entry of `VARIANTS`.

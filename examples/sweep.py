@@ -1,9 +1,9 @@
 """A configuration of your own, derived from one that comes with the library, and what a sweep of it tries.
 
     pip install easy-vqa==1.0
-    python launch/sweep.py --config=examples/sweep.py --root=runs/policies --print
-    JAX_PLATFORMS=cpu python launch/sweep.py --config=examples/sweep.py --root=runs/policies --index=0
-    python launch/sweep.py --config=examples/sweep.py --root=runs/policies --gather
+    python -m smarttrim_jax.sweep --config=examples/sweep.py --root=runs/policies --print
+    JAX_PLATFORMS=cpu python -m smarttrim_jax.sweep --config=examples/sweep.py --root=runs/policies --index=0
+    python -m smarttrim_jax.sweep --config=examples/sweep.py --root=runs/policies --gather
 
 compares tokens drawn at random to SmartTrim's trimmers, at two speed-ups each. `--print` builds all configurations,
 shows the commands of the runs and trains nothing. `--index=0` does what one task of a job array does, on the CPU:

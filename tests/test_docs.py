@@ -49,7 +49,7 @@ def test_files_of_the_repository_that_are_named_exist(page: str) -> None:
 @pytest.mark.parametrize("page", MANUAL)
 def test_commands_and_their_flags_exist(page: str) -> None:
     sources = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "smarttrim_jax").rglob("*.py"))
-    flags = set(re.findall(r"(?:define|DEFINE_\w+)\(\s*\"(\w+)\"", sources))
+    flags = set(re.findall(r"(?:(?:define|DEFINE_\w+)\(\s*\"|add_argument\(\"--)(\w+)\"", sources))
     for name, words in commands(page):
         assert (ROOT / "smarttrim_jax" / f"{name}.py").is_file(), name
         given = [re.match(r"--(\w+)(?=[=\s]|$)", word) for word in words]

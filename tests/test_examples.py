@@ -16,10 +16,12 @@ pytestmark = pytest.mark.slow
 
 
 def run(*words: str, status: int = 0) -> list[str]:
-    """The lines that a Python file of the repository prints; its path is the first word."""
-    command = [sys.executable, str(ROOT / words[0]), *words[1:]]
+    """The lines that Python prints where it is started in the repository."""
+    command = [sys.executable, *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200, check=False
+    )
     assert done.returncode == status, done.stderr
     return done.stdout.splitlines()
 
@@ -67,7 +69,7 @@ def test_a_policy_of_ones_own_is_better_than_chance_at_the_same_macs() -> None:
 
 
 def test_a_sweep_of_ones_own_is_listed_run_and_gathered(tmp_path: pathlib.Path) -> None:
-    sweep = ("launch/sweep.py", f"--config={ROOT / 'examples' / 'sweep.py'}", f"--root={tmp_path / 'runs'}")
+    sweep = ("-m", "smarttrim_jax.sweep", f"--config={ROOT / 'examples' / 'sweep.py'}", f"--root={tmp_path / 'runs'}")
     settings = [("random", "1.5"), ("random", "2.0"), ("learned", "1.5"), ("learned", "2.0")]
     for line, (policy, speedup) in zip(run(*sweep, "--print"), settings, strict=True):
         flags = f"--config.model.trimming.policy={policy} --config.cost.target_speedup={speedup}"

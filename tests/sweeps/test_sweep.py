@@ -8,12 +8,11 @@ import random
 import shlex
 import subprocess
 import sys
-from types import ModuleType
 
 import pytest
-from forked_commands import module_of
-from launch_scripts import LAUNCH, ROOT
+from forked_commands import ROOT
 
+from smarttrim_jax import sweep
 from smarttrim_jax.sweeps.plan import check_all, plan
 
 # ml_collections loads config files by a method that Python 3.12 takes away.
@@ -44,11 +43,6 @@ def sweep(argument=""):
 MEMBERS = [f"cost.target_speedup={speedup}" for speedup in (1.5, 2.0, 3.0)]
 
 
-@pytest.fixture(scope="module")
-def sweep() -> ModuleType:
-    return module_of(LAUNCH / "sweep.py")
-
-
 @pytest.fixture
 def flags(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Of a sweep in `tmp_path` / "runs" with a stand-in for the program."""
@@ -67,7 +61,7 @@ def started(root: pathlib.Path) -> list[str]:
 
 
 def test_a_failed_run_is_reported_and_run_again_while_the_others_are_kept(
-    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+    flags: list[str], tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "runs"
     assert sweep.main([*flags, "--", "--failing=2.0"]) == 1
@@ -90,15 +84,13 @@ def test_a_failed_run_is_reported_and_run_again_while_the_others_are_kept(
     assert started(root) == ["2.0"]
 
 
-def test_finished_runs_are_run_again_with_other_flags_only(
-    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path
-) -> None:
+def test_finished_runs_are_run_again_with_other_flags_only(flags: list[str], tmp_path: pathlib.Path) -> None:
     for program, runs in (([], 3), ([], 0), (["--", "--config.seed=1"], 3)):
         assert sweep.main([*flags, *program]) == 0
         assert len(started(tmp_path / "runs")) == runs
 
 
-def test_sigterm_is_passed_on_and_ends_the_sweep(sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path) -> None:
+def test_sigterm_is_passed_on_and_ends_the_sweep(flags: list[str], tmp_path: pathlib.Path) -> None:
     assert sweep.main([*flags, "--", "--behaviour=stopped"]) == 143
     assert started(tmp_path / "runs") == ["1.5"]
     entries = json.loads((tmp_path / "runs" / "sweep.json").read_text())
@@ -106,7 +98,7 @@ def test_sigterm_is_passed_on_and_ends_the_sweep(sweep: ModuleType, flags: list[
 
 
 def test_commands_are_printed_as_a_shell_reads_them(
-    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     launcher = "--launcher=launch/local.sh --processes=2 --"
     assert sweep.main([*flags, "--print", launcher, "--", "--config.init_from=it's two words"]) == 0
@@ -130,7 +122,6 @@ def test_commands_are_printed_as_a_shell_reads_them(
     ],
 )
 def test_overrides_that_cannot_be_taken_are_one_sentence_before_anything_runs(
-    sweep: ModuleType,
     flags: list[str],
     tmp_path: pathlib.Path,
     capsys: pytest.CaptureFixture[str],
@@ -149,7 +140,7 @@ def test_overrides_that_cannot_be_taken_are_one_sentence_before_anything_runs(
     ("config", "sentence"), [("no.py", "'no.py' is missing"), ("benchmark.py", "no function sweep()")]
 )
 def test_a_file_without_a_sweep_is_one_sentence(
-    sweep: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, config: str, sentence: str
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, config: str, sentence: str
 ) -> None:
     monkeypatch.chdir(ROOT / "configs")
     assert sweep.main([f"--config={config}", "--root=runs"]) == 1
@@ -176,7 +167,6 @@ def test_easy_vqa_offers_a_sweep_of_what_its_variants_can_take(variant: str) -> 
     ],
 )
 def test_what_training_refuses_is_refused_once_before_anything_runs(
-    sweep: ModuleType,
     flags: list[str],
     tmp_path: pathlib.Path,
     capsys: pytest.CaptureFixture[str],
@@ -208,7 +198,6 @@ def test_what_training_refuses_is_refused_once_before_anything_runs(
     ],
 )
 def test_a_config_file_that_fails_is_one_sentence(
-    sweep: ModuleType,
     flags: list[str],
     tmp_path: pathlib.Path,
     capsys: pytest.CaptureFixture[str],
@@ -224,7 +213,7 @@ def test_a_config_file_that_fails_is_one_sentence(
 
 
 def test_trimming_can_be_switched_off(
-    sweep: ModuleType, flags: list[str], capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+    flags: list[str], capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
 ) -> None:
     assert sweep.main([f"{flags[0]}:untrimmed", *flags[1:], "--print"]) == 0
     words = shlex.split(capsys.readouterr().out)
@@ -234,7 +223,7 @@ def test_trimming_can_be_switched_off(
 
 def test_members_run_at_the_same_time_from_processes_of_their_own(flags: list[str], tmp_path: pathlib.Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(pathlib.Path(__file__).parent)])}
-    command = [sys.executable, str(LAUNCH / "sweep.py"), *flags]
+    command = [sys.executable, str(ROOT / "launch" / "sweep.py"), *flags]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
     started_ones = [subprocess.Popen([*command, f"--index={index}"], **pipes) for index in (0, 1, 2, 1)]
     for process in started_ones:
@@ -248,7 +237,7 @@ def test_members_run_at_the_same_time_from_processes_of_their_own(flags: list[st
 
 @pytest.mark.parametrize(("index", "status"), [(0, 0), (1, 3), (3, 1), (-1, 1)])
 def test_an_index_runs_one_member_with_its_status(
-    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path, index: int, status: int
+    flags: list[str], tmp_path: pathlib.Path, index: int, status: int
 ) -> None:
     assert sweep.main([*flags, f"--index={index}", "--", "--failing=2.0"]) == status
     assert started(tmp_path / "runs") == (["1.5", "2.0"][index : index + 1] if index in (0, 1) else [])
@@ -256,7 +245,7 @@ def test_an_index_runs_one_member_with_its_status(
 
 
 def test_gathering_runs_nothing_and_names_what_is_missing(
-    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, table = tmp_path / "runs", tmp_path / "tables" / "speedups.csv"
     assert sweep.main([*flags, "--index=0"]) == 0
@@ -288,9 +277,7 @@ def test_gathering_runs_nothing_and_names_what_is_missing(
     assert sweep.main([*flags, "--gather"]) == 0
 
 
-def test_several_run_at_the_same_time_on_devices_of_their_own(
-    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path
-) -> None:
+def test_several_run_at_the_same_time_on_devices_of_their_own(flags: list[str], tmp_path: pathlib.Path) -> None:
     parallel = [*flags, "--parallel=2", "--devices=4,5,6,7", "--", "--behaviour=meet"]
     assert sweep.main([*parallel, "--failing=3.0"]) == 1
     assert sorted(started(tmp_path / "runs")) == ["1.5", "2.0", "3.0"]
@@ -302,23 +289,19 @@ def test_several_run_at_the_same_time_on_devices_of_their_own(
 
 @pytest.mark.parametrize("words", [["--parallel=0"], ["--parallel=2", "--devices=0,1,2"], ["--devices="]])
 def test_places_that_do_not_go_together_are_refused(
-    sweep: ModuleType, flags: list[str], capsys: pytest.CaptureFixture[str], words: list[str]
+    flags: list[str], capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     assert sweep.main([*flags, *words]) == 1
     assert capsys.readouterr().err.startswith("error: --")
 
 
-def test_a_signal_ends_all_that_run_at_the_same_time(
-    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path
-) -> None:
+def test_a_signal_ends_all_that_run_at_the_same_time(flags: list[str], tmp_path: pathlib.Path) -> None:
     assert sweep.main([*flags, "--parallel=2", "--", "--behaviour=stopped"]) == 143
     entries = json.loads((tmp_path / "runs" / "sweep.json").read_text())
     assert [entry["state"] for entry in entries] == ["status 143", "status 143", "waiting"]
 
 
-def test_a_launcher_that_is_not_there_is_said(
-    sweep: ModuleType, flags: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_launcher_that_is_not_there_is_said(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep.main([*flags, "--launcher=/no/where", "--index=0"]) == 127
     assert "cannot start /no/where: No such file or directory" in capsys.readouterr().err
 
@@ -350,7 +333,7 @@ DAMAGES = [
 
 
 def test_damaged_files_of_members_are_a_sentence_in_the_table(
-    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = random.Random(0)
     names = ["report.json", "config.json", "metrics.jsonl", "flags.json"]
@@ -382,7 +365,7 @@ def test_damaged_files_of_members_are_a_sentence_in_the_table(
 
 
 def test_every_metric_of_every_run_has_columns_and_the_primary_one_comes_first(
-    sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, table = tmp_path / "runs", tmp_path / "table.csv"
     several = {"full": {"words": 31.25, "recall": 0.5}, "trimmed": {"words": None, "recall": 0.25}}
@@ -408,7 +391,7 @@ def test_every_metric_of_every_run_has_columns_and_the_primary_one_comes_first(
     assert json.loads((root / "sweep.json").read_text())[0]["report"]["primary"] == "accuracy"
 
 
-def test_a_damaged_report_is_made_anew(sweep: ModuleType, flags: list[str], tmp_path: pathlib.Path) -> None:
+def test_a_damaged_report_is_made_anew(flags: list[str], tmp_path: pathlib.Path) -> None:
     assert sweep.main(flags) == 0
     started(tmp_path / "runs")
     (tmp_path / "runs" / MEMBERS[1] / "report.json").write_text('{"accuracy": 3}')

@@ -1,0 +1,166 @@
+r"""Runs a training for each of several settings, and gathers their reports in one table.
+
+    python -m smarttrim_jax.sweep --config=configs/easy_vqa.py:trim --root=runs/speedups \
+        -- --config.init_from=runs/finetune
+
+The config file says what differs, by a function beside `get_config` that takes the same argument:
+
+    def sweep(argument=""):
+        for speedup in (1.5, 2.0, 3.0):
+            yield {"cost.target_speedup": speedup}
+
+Every run has a folder in --root, named after its settings. Everything after "--" goes to the program untouched. All
+configurations are built before the first run starts. Runs that are finished are not run again, stopped ones go on,
+failed ones do not keep the others from running. SIGTERM and Ctrl-C are passed on to the runs, which save, and end the
+sweep. The table is shown and written to sweep.json and sweep.md in --root; the exit status is 1 if a run failed.
+
+Several at once, on this machine or as the tasks of a job array, whose table is gathered afterwards:
+
+    python -m smarttrim_jax.sweep --parallel=4 --devices=0,1,2,3 ...
+    sbatch --array=0-2 --wrap='python -m smarttrim_jax.sweep --index=$SLURM_ARRAY_TASK_ID ...'
+    python -m smarttrim_jax.sweep --gather --csv=speedups.csv ...
+"""
+
+import argparse
+import concurrent.futures
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+
+from etils import epath
+
+from smarttrim_jax.errors import ConfigError, SmartTrimError
+from smarttrim_jax.sweeps.execution import Execution, slots
+from smarttrim_jax.sweeps.plan import PlannedRun, check_all, plan
+from smarttrim_jax.sweeps.table import DONE, Entry, lines_of, look_at, write_csv, write_tables, write_whole
+
+TRAIN = "smarttrim_jax.train"
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command and returns its exit status."""
+    ours, program = split(arguments)
+    flags = parser().parse_args(ours)
+    try:
+        launcher = shlex.split(flags.launcher) or [sys.executable, "-m", flags.module]
+        runs = plan(flags.config, flags.root, launcher, program)
+        if flags.gather:
+            return gather(runs, epath.Path(flags.root).expanduser(), flags.csv)
+        checks_all = not flags.launcher and flags.module == TRAIN
+        check_all(runs, flags.config, program, checks_all)
+        if flags.print:
+            print("\n".join(shlex.join(run.command) for run in runs))
+            return 0
+        if flags.index is not None:
+            return run_one(runs, flags.index)
+        return run_all(runs, epath.Path(flags.root).expanduser(), flags.csv, slots(flags.parallel, flags.devices))
+    except SmartTrimError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's own flags."""
+    result = argparse.ArgumentParser("smarttrim_jax.sweep", description=__doc__, allow_abbrev=False)
+    result.formatter_class = argparse.RawDescriptionHelpFormatter
+    result.add_argument("--config", required=True, help="a file or a packaged name, with its argument: easy_vqa:trim")
+    result.add_argument("--root", required=True, help="folder of the runs' folders, on a disk or on gs://")
+    result.add_argument("--module", default=TRAIN, help="what is run, by `python -m`")
+    result.add_argument(
+        "--launcher", default="", help='runs the program instead, e.g. "launch/local.sh --processes=2 --"'
+    )
+    result.add_argument("--csv", help="a file that takes the table too")
+    which = result.add_mutually_exclusive_group()
+    which.add_argument("--index", type=int, help="run this one alone, counted from 0, and write no table")
+    which.add_argument("--gather", action="store_true", help="run nothing: only gather what there is")
+    which.add_argument("--parallel", type=int, default=1, help="how many run at once; their output goes into files")
+    which.add_argument("--print", "--dry-run", action="store_true", help="print the commands, one a line")
+    result.add_argument("--devices", help="GPUs that --parallel shares out, by CUDA_VISIBLE_DEVICES: 0,1,2,3")
+    return result
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments before and after "--"."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:end], arguments[end + 1 :]
+
+
+def run_one(runs: list[PlannedRun], index: int) -> int:
+    """Runs one alone, beside others that may run at the same time, and returns the exit status."""
+    if not 0 <= index < len(runs):
+        raise ConfigError(f"--index is {index}; this sweep has {len(runs)} runs, 0 to {len(runs) - 1}")
+    with Execution([{}]) as execution:
+        entry, status = attempt(runs[index], f"{index + 1} of {len(runs)}", execution, log=None)
+    return execution.stopped or status or int(entry.state != DONE)
+
+
+def run_all(runs: list[PlannedRun], root: epath.Path, csv: str | None, places: Sequence[Mapping[str, str]]) -> int:
+    """Runs what is not finished, writes and shows the table, and returns the exit status."""
+    logs = log_folder(root) if len(places) > 1 else None
+
+    def work(number: int) -> Entry:
+        log = None if logs is None else logs / f"{runs[number].folder.name}.log"
+        return attempt(runs[number], f"{number + 1} of {len(runs)}", execution, log)[0]
+
+    with Execution(places) as execution, concurrent.futures.ThreadPoolExecutor(len(places)) as pool:
+        entries = list(pool.map(work, range(len(runs))))
+    show(entries, root, csv)
+    return execution.stopped or int(any(entry.state != DONE for entry in entries))
+
+
+def log_folder(root: epath.Path) -> epath.Path:
+    """Where the output of runs at the same time goes: beside their folders, or on this disk for those in a bucket."""
+    folder = epath.Path(tempfile.mkdtemp(prefix="smarttrim-sweep-")) if "://" in str(root) else root
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write to --root={root}: {error.strerror or error}") from None
+    return folder
+
+
+def attempt(run: PlannedRun, number: str, execution: "Execution", log: epath.Path | None) -> tuple[Entry, int]:
+    """Runs one to its end unless that has been done, and returns what came of it and its exit status."""
+    title = f"{run.folder.name} ({number})"
+    if run.finished():
+        print(f"{title}: finished before", flush=True)
+        return look_at(run.overrides, run.folder), 0
+    if execution.stopped:
+        return Entry(run.overrides, run.folder, "waiting"), 0
+    print(f"{title}: {shlex.join(run.command)}{f' >{log}' if log else ''}", flush=True)
+    status = execution.execute(run.command, log)
+    if status:
+        print(f"{title}: ended with status {status}{f'; see {log}' if log else ''}", file=sys.stderr, flush=True)
+        return Entry(run.overrides, run.folder, f"status {status}"), status
+    entry = look_at(run.overrides, run.folder)
+    if entry.state == DONE:
+        write_whole(run.record, json.dumps(run.flags, indent=1) + "\n")
+    return entry, 0
+
+
+def gather(runs: list[PlannedRun], root: epath.Path, csv: str | None) -> int:
+    """Shows and writes the table of whatever is there, names what is missing, and returns the exit status."""
+    entries = [look_at(run.overrides, run.folder) for run in runs]
+    show(entries, root, csv)
+    missing = [f"{number} {entry.folder.name}" for number, entry in enumerate(entries) if entry.state != DONE]
+    if missing:
+        print(f"{len(missing)} of {len(runs)} are not done: {'; '.join(missing)}", file=sys.stderr)
+    return int(bool(missing))
+
+
+def show(entries: list[Entry], root: epath.Path, csv: str | None) -> None:
+    """Shows the table and writes it."""
+    print("\n" + "\n".join(lines_of(entries)), flush=True)
+    write_tables(entries, root)
+    if csv:
+        write_csv(entries, epath.Path(csv).expanduser())
+
+
+def run() -> None:
+    """Runs the command of this process's arguments, and ends the process."""
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    run()
