@@ -118,8 +118,14 @@ def test_a_higher_dial_costs_more_and_nothing_more_than_everything(case: Case) -
 
 def test_a_configuration_with_them_is_read_back(experiment: ExperimentConfig) -> None:
     for config in CONFIGS.values():
-        run = dataclasses.replace(experiment, model=dataclasses.replace(config, vocab_size=0, answers=0))
+        run = with_model(experiment, config)
         assert build(ExperimentConfig, to_dict(run)) == run
+
+
+def with_model(experiment: ExperimentConfig, config: ToyConfig) -> ExperimentConfig:
+    """The experiment with a toy model that takes its sizes from the data, whose texts begin as it says."""
+    data = dataclasses.replace(experiment.data, start=config.text_start())
+    return dataclasses.replace(experiment, model=dataclasses.replace(config, vocab_size=0, answers=0), data=data)
 
 
 @pytest.mark.slow
@@ -127,11 +133,11 @@ def test_a_configuration_with_them_is_read_back(experiment: ExperimentConfig) ->
 def test_it_trains_is_calibrated_served_and_exported(
     experiment: ExperimentConfig, tmp_path: pathlib.Path, policy: str
 ) -> None:
-    model = dataclasses.replace(CONFIGS[policy], vocab_size=0, answers=0)
     schedule = dataclasses.replace(experiment.schedule, full_steps=2, trim_steps=4)
     cost = dataclasses.replace(experiment.cost, target_speedup=1.2)
     evaluation = dataclasses.replace(experiment.evaluation, speedups=(1.1,))
-    config = dataclasses.replace(experiment, model=model, schedule=schedule, cost=cost, evaluation=evaluation)
+    config = with_model(experiment, CONFIGS[policy])
+    config = dataclasses.replace(config, schedule=schedule, cost=cost, evaluation=evaluation)
     report = train(config, str(tmp_path / "run"))
     assert report["speedup"]["macs"] == pytest.approx(1.2, rel=0.15)  # few examples, and a draw
     trained = load_model(str(tmp_path / "run"))

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.data.images import Resize
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.ranges import NonNegativeInt, Path, PathOrNone, PositiveInt, Seed, at_least, between
+from smarttrim_jax.ranges import NonNegativeInt, Path, PathOrNone, PositiveInt, Seed, SpecialToken, at_least, between
 
 Augment = Literal["none", "clip_randaug"]
-Start = Literal["", "[ENC]", "[DEC]"]
 
 MOST_BATCH_BYTES = 2**40
 """Maximum size of the images of one batch: a tebibyte, more than a thousand machines read at once."""
@@ -34,8 +33,8 @@ class DataConfig(Settings):
         augment: Augmentation of training images.
         images: Number of pictures into which the images of an example are combined side by side; 0 combines none.
         example_images: Number of images of an example before they are combined; 0 takes that of the data.
-        start: First token of every text, in place of the vocabulary's own: [ENC] for BLIP's encoders that read
-            images, [DEC] for its decoders. Either adds both to the vocabulary.
+        start: First token of every text, in place of the vocabulary's own, to which it is added. The model says what
+            it must be (`ModelConfig.text_start`).
         prompt: Words that every text begins with (BLIP's captions: "a picture of").
         workers: Number of processes that read training data; 0 reads in threads of the main process.
         seed: Seed of the order and of augmentation.
@@ -56,7 +55,7 @@ class DataConfig(Settings):
     augment: Augment = "none"
     images: NonNegativeInt = 0
     example_images: NonNegativeInt = 0
-    start: Start = ""
+    start: SpecialToken = ""
     prompt: str = ""
     workers: Annotated[int, between(0, 1024)] = 0  # Each worker is a process.
     seed: Seed = 0

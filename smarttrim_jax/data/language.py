@@ -5,8 +5,8 @@ import dataclasses
 from etils import epath
 from tokenizers import Tokenizer, models
 
-from smarttrim_jax.data.config import DataConfig, Start
-from smarttrim_jax.data.text import BLIP_STARTS, TextEncoder
+from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.data.text import TextEncoder, added_words
 from smarttrim_jax.data.vocabularies import BERT_SPECIAL
 from smarttrim_jax.errors import CheckpointError, DataError
 from smarttrim_jax.small_files import read_json, read_whole, write_json, write_whole
@@ -29,7 +29,7 @@ class Language:
     answer_names: tuple[str, ...]
 
 
-def numbered_language(words: int, answers: int, text_length: int, start: Start) -> Language:
+def numbered_language(words: int, answers: int, text_length: int, start: str) -> Language:
     """Creates a synthetic vocabulary and synthetic answers, to compile a program of given sizes without data.
 
     Args:
@@ -41,7 +41,7 @@ def numbered_language(words: int, answers: int, text_length: int, start: Start) 
     Returns:
         Tokenizer and answers whose words and names are numbers.
     """
-    known = words - len(BERT_SPECIAL) - (len(BLIP_STARTS) if start else 0)
+    known = words - len(BERT_SPECIAL) - len(added_words(start))
     entries = [*BERT_SPECIAL, *(str(number) for number in range(known))]
     tokenizer = Tokenizer(models.WordLevel({entry: i for i, entry in enumerate(entries)}, unk_token="[UNK]"))
     return Language(TextEncoder(tokenizer, text_length, start), tuple(str(number) for number in range(answers)))

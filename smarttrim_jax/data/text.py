@@ -19,6 +19,20 @@ SENTENCES_OF_A_WORD = 2
 BLIP_STARTS = ("[DEC]", "[ENC]")
 
 
+def added_words(first: str) -> tuple[str, ...]:
+    """Names the words that a vocabulary gets so that texts can begin with a token.
+
+    Args:
+        first: First token of every text; "" for the vocabulary's own.
+
+    Returns:
+        The token, or both of BLIP's if it is one of them, in the order of their ids.
+    """
+    if first in BLIP_STARTS:
+        return BLIP_STARTS
+    return (first,) if first else ()
+
+
 class TextEncoder:
     """A tokenizer with a fixed length: `encode` pads short texts, and truncates long ones but keeps the end token.
 
@@ -35,8 +49,8 @@ class TextEncoder:
         Args:
             tokenizer: Tokenizer with its vocabulary.
             text_length: Tokens of every encoded text.
-            first: First token of every text, one of `BLIP_STARTS`, both of which are added to the vocabulary; "" for
-                the vocabulary's own first token.
+            first: First token of every text, which is added to the vocabulary (see `added_words`); "" for the
+                vocabulary's own first token.
 
         Raises:
             ConfigError: `text_length` is below 3.
@@ -46,7 +60,7 @@ class TextEncoder:
             raise ConfigError(f"text_length is {text_length}; it must be at least 3 (start, a token, end)")
         special = special_tokens(tokenizer)
         pad, _, start, end = special
-        tokenizer.add_special_tokens([*special, *(BLIP_STARTS if first else ())])
+        tokenizer.add_special_tokens([*special, *added_words(first)])
         ids = tokenizer.get_vocab()
         first = first or start
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -123,7 +137,7 @@ class TextEncoder:
         found = self._tokenizer.token_to_id(token)
         if found is None:
             raise DataError(
-                f"the vocabulary has no '{token}'; where texts begin with data.start it has [DEC] and [ENC]"
+                f"the vocabulary has no '{token}'; where data.start is one of {', '.join(BLIP_STARTS)} it has both"
             )
         return found
 

@@ -4,12 +4,12 @@ import dataclasses
 import functools
 import os
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from smarttrim_jax.data.config import DataConfig, Start
+from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.images import Preset, Resize
 from smarttrim_jax.data.language import Language
 from smarttrim_jax.data.text import TextEncoder
@@ -83,14 +83,13 @@ class TrainedModel:
             ConfigError: Settings do not fit each other.
             DataError: The vocabulary cannot be read.
         """
-        start = model.text_start()
         data = DataConfig(
             dataset="",
             image_size=model.image_size,
             text_length=text_length,
             batch_size=1,
             resize=resize,
-            start=cast(Start, start),  # DataConfig checks it.
+            start=model.text_start(),
             prompt=prompt,
         )
         config = ExperimentConfig(
@@ -101,7 +100,7 @@ class TrainedModel:
             cost=CostConfig(target_speedup=target_speedup),
             schedule=ScheduleConfig(full_steps=1, trim_steps=0),  # Placeholder: the user's loop is not known.
         )
-        language = Language(TextEncoder.load(tokenizer, text_length, start), tuple(answers))
+        language = Language(TextEncoder.load(tokenizer, text_length, data.start), tuple(answers))
         return cls(config, params, language, dial)
 
     @property

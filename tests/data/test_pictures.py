@@ -52,5 +52,15 @@ def test_blip_texts_begin_with_its_own_words_behind_the_vocabulary(first: str, t
     assert ids[mask.sum() - 1] == text.end_id
     assert text.written(ids) == "a red circle"
     assert text.tokens(text.encode("[ENC] red")[0])[1] != "[ENC]"
+
+
+def test_a_model_of_ones_own_may_begin_its_texts_with_a_word_of_its_own() -> None:
+    plain = TextEncoder.train(SENTENCES, 8)
+    text = TextEncoder.from_json(plain.to_json().encode(), 8, "[READ]")
+    assert (text.id_of("[READ]"), text.vocab_size) == (plain.vocab_size, plain.vocab_size + 1)
+    ids, _ = text.encode("a red circle")
+    assert ids[0] == text.id_of("[READ]")
+    assert text.written(ids) == "a red circle"
+    assert text.tokens(text.encode("[READ] red")[0])[1] != "[READ]"
     with pytest.raises(DataError, match=r"has no '\[ENC\]'"):
         plain.id_of("[ENC]")

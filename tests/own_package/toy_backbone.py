@@ -85,6 +85,9 @@ class ToyConfig(ModelConfig):
     def fit_to(self, data: DatasetSizes, task: str) -> Self:
         return dataclasses.replace(self, vocab_size=data.vocab_size, answers=data.answers)
 
+    def text_start(self) -> str:
+        return "[READ]"
+
     def outputs(self, task: str) -> int:
         return self.answers
 
