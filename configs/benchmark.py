@@ -9,10 +9,20 @@ BLIP's models are measured up to what a decoder would read, or to the judgement 
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from smarttrim_jax import TrimmingConfig, blip_base, blip_tiny, meter_base, meter_small, meter_tiny
+from smarttrim_jax import (
+    BlipConfig,
+    MeterConfig,
+    TrimmingConfig,
+    blip_base,
+    blip_tiny,
+    meter_base,
+    meter_small,
+    meter_tiny,
+)
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.errors import ConfigError
@@ -20,7 +30,7 @@ from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.blip.config import TASKS
 
 # Preset, image size in pixels, tokens of a text, words of the vocabulary.
-MODELS = {
+MODELS: dict[str, tuple[Callable[[int], MeterConfig | BlipConfig], int, int, int]] = {
     "meter_base": (meter_base, 384, 50, 50265),
     "meter_small": (meter_small, 112, 50, 30522),
     "meter_tiny": (meter_tiny, 64, 12, 100),

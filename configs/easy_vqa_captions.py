@@ -37,7 +37,7 @@ def get_config(argument: str = "caption") -> ConfigDict:
     """
     if argument not in ("caption", "retrieval"):
         raise ConfigError(f"configs/easy_vqa_captions.py has no variant '{argument}'; it has: caption, retrieval")
-    model = blip_tiny(argument, 64)
+    model = blip_tiny("retrieval" if argument == "retrieval" else "caption", 64)
     data = DataConfig(
         dataset="easy_vqa_captions",
         image_size=64,

@@ -28,6 +28,7 @@ from smarttrim_jax import (
 )
 from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.data.images import Preset
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.experiment import ExperimentConfig, OptimizerConfig, ScheduleConfig
 from smarttrim_jax.pretrained.packages import packages_meter
@@ -51,6 +52,7 @@ def get_config(argument: str = "") -> ConfigDict:
         raise ConfigError(f"configs/nlvr.py has no variant '{argument}'; it has: packages, blip, or none")
     data = DataConfig(dataset="nlvr", image_size=104, text_length=40, batch_size=48)
     model: MeterConfig | BlipConfig
+    pixels: Preset
     if argument == "packages":
         pixels, rate, data = "imagenet", 1e-4, dataclasses.replace(data, image_size=98)
         model = packages_meter(98, heads=HEADS, images=3, trimming=TrimmingConfig())

@@ -123,14 +123,14 @@ def main() -> None:
     ).save(folder / "model")
 
     served = load_model(folder / "model")
-    pictures, question, labels = draw(64, seed=STEPS + 1)
-    asked = [QUESTIONS[number] for number in question]
+    pictures, numbers, labels = draw(64, seed=STEPS + 1)
+    asked = [QUESTIONS[number] for number in numbers]
     answers = served.answer(list(pictures), asked)
     right = np.mean([answer.answer == ANSWERS[label] for answer, label in zip(answers, labels, strict=True)])
     saved = np.mean([answer.macs_saved for answer in answers])
     print(f"right answers: {right:.0%} with {saved:.0%} of the MACs saved")
-    for text, answer, label in zip(asked[:2], answers, labels, strict=False):
-        print(f"{text} {answer.answer} (right: {ANSWERS[label]})")
+    for question, answer, label in zip(asked[:2], answers, labels, strict=False):
+        print(f"{question} {answer.answer} (right: {ANSWERS[label]})")
 
 
 if __name__ == "__main__":

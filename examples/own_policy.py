@@ -36,7 +36,7 @@ class UnusualConfig(PolicyConfig):
     def build(self, side: Any, where: Any, *, rngs: Any) -> "Unusual":
         return Unusual(side.heads)
 
-    def macs(self, gates: Any, entering: Any, side: Any, where: Any) -> jax.Array:
+    def macs(self, gates: Any, entering: Any, side: Any, where: Any) -> Any:
         before = jnp.concatenate([entering[None], gates.tokens[:-1]])[where.first_layer :]  # [layers, rows, tokens]
         return jnp.sum(before, axis=(0, 2)) * side.width  # [rows]: a squared distance for each open token
 
@@ -47,7 +47,7 @@ class Unusual(Policy):
     def __init__(self, heads: int):
         self.heads = heads
 
-    def __call__(self, tokens: Any, context: Any, trim: Any, *, key: Any = None) -> Decided:
+    def __call__(self, tokens: Any, context: Any, trim: Any, *, key: Any = None) -> Decided[Any]:
         values, gate = tokens.pad(tokens.values), tokens.padded_gate[..., None]  # [rows, tokens, width or 1]
         mean = jnp.sum(values * gate, axis=1, keepdims=True) / jnp.sum(gate, axis=1, keepdims=True)
         distance = jnp.sum((values - mean) ** 2 * gate, axis=-1)  # [rows, tokens], 0 for closed ones

@@ -53,7 +53,7 @@ class VisionLanguageModel(nnx.Module):
     """
 
     config: Any  # a ModelConfig of the subclass's own type
-    trimmers: nnx.Dict[nnx.Module]
+    trimmers: Any
 
     def __call__(
         self,
