@@ -56,9 +56,9 @@ def measure_forced(
             check_equal(Functional(sizes), params, torch, load.batch)
         for keep in keeps:
             trim = load.trim(keep)
-            executor = PackedExecutor(load.model, params, config.execution)
+            executor = PackedExecutor(load.model, load.params, config.execution)
             executor.calibrate([load.batch], trim=trim)
-            for row in compare(load.model, params, executor, [load.batch], trim, repeats=repeats, torch=torch):
+            for row in compare(load.model, load.params, executor, [load.batch], trim, repeats=repeats, torch=torch):
                 yield {"keep": keep, **row}
 
 
