@@ -40,28 +40,35 @@ TRAIN = "smarttrim_jax.train"
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the command and returns its exit status."""
-    ours, program = split(arguments)
-    flags = parser().parse_args(ours)
+    """Runs the command.
+
+    Args:
+        arguments: The command line's words behind the command's name.
+
+    Returns:
+        The exit status: 0 if every run is done, 1 if one failed or something is wrong, a run's own for --index.
+    """
+    ours, program = _split(arguments)
+    flags = _parser().parse_args(ours)
     try:
         launcher = shlex.split(flags.launcher) or [sys.executable, "-m", flags.module]
         runs = plan(flags.config, flags.root, launcher, program)
         if flags.gather:
-            return gather(runs, epath.Path(flags.root).expanduser(), flags.csv)
+            return _gather(runs, epath.Path(flags.root).expanduser(), flags.csv)
         checks_all = not flags.launcher and flags.module == TRAIN
         check_all(runs, flags.config, program, checks_all)
         if flags.print:
             print("\n".join(shlex.join(run.command) for run in runs))
             return 0
         if flags.index is not None:
-            return run_one(runs, flags.index)
-        return run_all(runs, epath.Path(flags.root).expanduser(), flags.csv, slots(flags.parallel, flags.devices))
+            return _run_one(runs, flags.index)
+        return _run_all(runs, epath.Path(flags.root).expanduser(), flags.csv, slots(flags.parallel, flags.devices))
     except SmartTrimError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     """The command's own flags."""
     result = argparse.ArgumentParser("smarttrim_jax.sweep", description=__doc__, allow_abbrev=False)
     result.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -81,36 +88,36 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """The arguments before and after "--"."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     return arguments[:end], arguments[end + 1 :]
 
 
-def run_one(runs: list[PlannedRun], index: int) -> int:
+def _run_one(runs: list[PlannedRun], index: int) -> int:
     """Runs one alone, beside others that may run at the same time, and returns the exit status."""
     if not 0 <= index < len(runs):
         raise ConfigError(f"--index is {index}; this sweep has {len(runs)} runs, 0 to {len(runs) - 1}")
     with Execution([{}]) as execution:
-        entry, status = attempt(runs[index], f"{index + 1} of {len(runs)}", execution, log=None)
+        entry, status = _attempt(runs[index], f"{index + 1} of {len(runs)}", execution, log=None)
     return execution.stopped or status or int(entry.state != DONE)
 
 
-def run_all(runs: list[PlannedRun], root: epath.Path, csv: str | None, places: Sequence[Mapping[str, str]]) -> int:
+def _run_all(runs: list[PlannedRun], root: epath.Path, csv: str | None, places: Sequence[Mapping[str, str]]) -> int:
     """Runs what is not finished, writes and shows the table, and returns the exit status."""
-    logs = log_folder(root) if len(places) > 1 else None
+    logs = _log_folder(root) if len(places) > 1 else None
 
     def work(number: int) -> Entry:
         log = None if logs is None else logs / f"{runs[number].folder.name}.log"
-        return attempt(runs[number], f"{number + 1} of {len(runs)}", execution, log)[0]
+        return _attempt(runs[number], f"{number + 1} of {len(runs)}", execution, log)[0]
 
     with Execution(places) as execution, concurrent.futures.ThreadPoolExecutor(len(places)) as pool:
         entries = list(pool.map(work, range(len(runs))))
-    show(entries, root, csv)
+    _show(entries, root, csv)
     return execution.stopped or int(any(entry.state != DONE for entry in entries))
 
 
-def log_folder(root: epath.Path) -> epath.Path:
+def _log_folder(root: epath.Path) -> epath.Path:
     """Where the output of runs at the same time goes: beside their folders, or on this disk for those in a bucket."""
     folder = epath.Path(tempfile.mkdtemp(prefix="smarttrim-sweep-")) if "://" in str(root) else root
     try:
@@ -120,7 +127,7 @@ def log_folder(root: epath.Path) -> epath.Path:
     return folder
 
 
-def attempt(run: PlannedRun, number: str, execution: "Execution", log: epath.Path | None) -> tuple[Entry, int]:
+def _attempt(run: PlannedRun, number: str, execution: Execution, log: epath.Path | None) -> tuple[Entry, int]:
     """Runs one to its end unless that has been done, and returns what came of it and its exit status."""
     title = f"{run.folder.name} ({number})"
     if run.finished():
@@ -139,17 +146,17 @@ def attempt(run: PlannedRun, number: str, execution: "Execution", log: epath.Pat
     return entry, 0
 
 
-def gather(runs: list[PlannedRun], root: epath.Path, csv: str | None) -> int:
+def _gather(runs: list[PlannedRun], root: epath.Path, csv: str | None) -> int:
     """Shows and writes the table of whatever is there, names what is missing, and returns the exit status."""
     entries = [look_at(run.overrides, run.folder) for run in runs]
-    show(entries, root, csv)
+    _show(entries, root, csv)
     missing = [f"{number} {entry.folder.name}" for number, entry in enumerate(entries) if entry.state != DONE]
     if missing:
         print(f"{len(missing)} of {len(runs)} are not done: {'; '.join(missing)}", file=sys.stderr)
     return int(bool(missing))
 
 
-def show(entries: list[Entry], root: epath.Path, csv: str | None) -> None:
+def _show(entries: list[Entry], root: epath.Path, csv: str | None) -> None:
     """Shows the table and writes it."""
     print("\n" + "\n".join(lines_of(entries)), flush=True)
     write_tables(entries, root)

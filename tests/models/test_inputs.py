@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from tiny_blip import TASKS, fresh_blip
+from tiny_blip import EVERY_TASK, fresh_blip
 
 from smarttrim_jax.errors import SmartTrimError
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.trimming.gates import Trim
 
 
-@pytest.fixture(params=["meter", *TASKS])
+@pytest.fixture(params=["meter", *EVERY_TASK])
 def case(request: Any, fresh_meter: Any) -> tuple[Functional, Any, list[np.ndarray]]:
     tiny = fresh_meter if request.param == "meter" else fresh_blip(request.param)
     return tiny.model, jax.tree.map(lambda leaf: leaf, tiny.params), [np.array(part) for part in tiny.batch]
