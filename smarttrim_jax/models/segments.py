@@ -153,6 +153,11 @@ class LayerRun:
         return tuple(side.name for side in self.sides)
 
     @property
+    def layers_before_trimming(self) -> int:
+        """The number of first layers that have no trimmers."""
+        return self.first_layer if self.policies else self.depth
+
+    @property
     def reads_layers(self) -> bool:
         """Whether a policy's decisions need the layer's own modules."""
         return any(policy.reads_layer for policy in self.policies.values())
@@ -250,7 +255,7 @@ class LayerRun:
             The state after these layers, and their gates; the state as it is and an empty dict if there are no such
             layers.
         """
-        layers = self.first_layer if self.policies else self.depth
+        layers = self.layers_before_trimming
         return self._fold(state, examples, None, key, 0, layers) if layers else (state, {})
 
     def __call__(
@@ -387,7 +392,8 @@ def fold_prefix(stages: Stages, prefix: Prefix, key: jax.Array | None) -> Prefix
     """Runs the layers before any trimming, with the random numbers that `fold_stages` would draw for them.
 
     Args:
-        stages: The stages in order; those before the first `Segment` read no side but their own.
+        stages: The stages in order. What follows a `Segment`, or reads or changes a side whose layers are not all run
+            yet, is left for the pass itself.
         prefix: The embeddings.
         key: Random key of training; None for evaluation.
 
@@ -396,8 +402,12 @@ def fold_prefix(stages: Stages, prefix: Prefix, key: jax.Array | None) -> Prefix
     """
     state = prefix.state
     gates: dict[str, GatesByKey] = {}
+    unfinished: set[str] = set()  # sides with layers that are left
     for stage, stage_key in zip(stages, split_key(key, len(stages)), strict=True):
         if isinstance(stage, Segment):
             break
-        state, gates[stage.name] = stage.prefix(split_examples(state), prefix.examples, stage_key)
+        if unfinished.isdisjoint(stage.side_names):
+            state, gates[stage.name] = stage.prefix(split_examples(state), prefix.examples, stage_key)
+        if stage.name not in gates or stage.layers_before_trimming < stage.depth:
+            unfinished.update(stage.side_names)
     return Prefix(state, prefix.examples, gates)

@@ -7,8 +7,9 @@ import chex
 import jax
 import pytest
 
-from smarttrim_jax.models.segments import fold_stages
+from smarttrim_jax.models.segments import fold_prefix, fold_stages
 from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.gates import GateKey
 from smarttrim_jax.trimming.policies import RunTrimming
 
 UNTRIMMED = RunTrimming(tokens=False, heads=False)
@@ -44,3 +45,25 @@ def test_a_model_that_trims_from_its_first_layers_begins_with_its_embeddings(tin
     shapes = jax.eval_shape(meter.model.init, jax.random.key(0))
     prefix = jax.eval_shape(lambda params: meter.model.apply(params, *meter.batch, method="prefix"), shapes)
     assert prefix.gates == {"image": {}, "text": {}}
+
+
+def test_layers_of_a_side_run_in_order_where_runs_follow_each_other(tiny_meter: Any) -> None:
+    """As in a backbone of a user's own, whose second run also has a layer before its first trimmer."""
+
+    @jax.jit
+    def both() -> Any:
+        meter = tiny_meter.model.bind(tiny_meter.params)
+        image, text, *_ = meter.stages
+        own = GateKey("image", "image")
+
+        def again(layers: Any, state: Any, gates: Any, key: Any, **inputs: Any) -> Any:
+            return image.compute(layers, state, {own: gates[GateKey("again", "image")]}, key, **inputs)
+
+        stages = [image, dataclasses.replace(image, name="again", compute=again), text]
+        start = meter.start(*tiny_meter.batch)
+        prefix = fold_prefix(stages, start, None)
+        assert prefix.gates.keys() == {"image", "text"}
+        return fold_stages(stages, start, None, None), fold_stages(stages, prefix, None, None)
+
+    whole, parts = both()
+    chex.assert_trees_all_close(whole, parts, atol=1e-6)
