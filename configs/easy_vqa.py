@@ -127,9 +127,7 @@ def get_config(argument: str = "") -> ConfigDict:
     Raises:
         ConfigError: There is no such variant.
     """
-    if argument not in VARIANTS:
-        raise ConfigError(f"configs/easy_vqa.py has no variant '{argument}'; it has: {NAMES}, or none")
-    variant = VARIANTS[argument]
+    variant = _variant(argument)
     blip, size = argument.startswith("blip"), variant.image_size
     model: MeterConfig | BlipConfig
     if variant.packages:
@@ -164,8 +162,18 @@ def sweep(argument: str = "") -> Iterator[dict[str, Any]]:
 
     Yields:
         Values by dotted config key, for each run.
+
+    Raises:
+        ConfigError: There is no such variant.
     """
-    if VARIANTS[argument].trim_steps:
+    if _variant(argument).trim_steps:
         yield from ({"cost.target_speedup": speedup} for speedup in (1.5, 2.0, 3.0))
     else:
         yield from ({"seed": seed} for seed in range(3))
+
+
+def _variant(argument: str) -> Variant:
+    """The entry of `VARIANTS`."""
+    if argument not in VARIANTS:
+        raise ConfigError(f"configs/easy_vqa.py has no variant '{argument}'; it has: {NAMES}, or none")
+    return VARIANTS[argument]

@@ -64,7 +64,7 @@ class Registry(Generic[T]):
             known = ", ".join(map(repr, self._implementations))
             raise ConfigError(
                 f"there is no {self._contract} {quoted(name)}; known are {known}, and your own as "
-                "'package.module:Name'"
+                "'package.module:Name' or registered by a module that --plugins names"
             )
         return self._implementations[name]
 

@@ -31,6 +31,7 @@ from collections.abc import Mapping, Sequence
 
 from etils import epath
 
+from smarttrim_jax.command_line.running import find_modules_here, import_plugins
 from smarttrim_jax.errors import ConfigError, SmartTrimError
 from smarttrim_jax.sweeps.execution import Execution, slots
 from smarttrim_jax.sweeps.plan import PlannedRun, check_all, plan
@@ -51,6 +52,8 @@ def main(arguments: list[str]) -> int:
     ours, program = _split(arguments)
     flags = _parser().parse_args(ours)
     try:
+        import_plugins(program)  # what the config file names may be theirs
+        _check_root(flags.root, flags.gather)
         launcher = shlex.split(flags.launcher) or [sys.executable, "-m", flags.module]
         runs = plan(flags.config, flags.root, launcher, program)
         if flags.gather:
@@ -92,6 +95,18 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """The arguments before and after "--"."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     return arguments[:end], arguments[end + 1 :]
+
+
+def _check_root(root: str, is_read: bool) -> None:
+    """Makes sure that the runs' folder has a name, and that it is there where its runs are only gathered.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not root:
+        raise ConfigError("--root is empty; name the folder that the runs' folders are in")
+    if is_read and not epath.Path(root).expanduser().is_dir():
+        raise ConfigError(f"--root={root} is no folder; --gather reads what a sweep with the same --root left there")
 
 
 def _run_one(runs: list[PlannedRun], index: int) -> int:
@@ -166,6 +181,7 @@ def _show(entries: list[Entry], root: epath.Path, csv: str | None) -> None:
 
 def run() -> None:
     """Runs the command of this process's arguments, and ends the process."""
+    find_modules_here(__name__)
     sys.exit(main(sys.argv[1:]))
 
 

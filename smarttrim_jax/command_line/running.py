@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import itertools
 import os
 import select
 import sys
@@ -72,8 +73,7 @@ def run_command(
     """
     logging.set_verbosity(logging.WARNING)  # Orbax would log every file that it writes.
     command = sys.modules[main.__module__]
-    if command.__name__ != "__main__" and not sys.flags.safe_path:
-        sys.path.insert(0, os.getcwd())  # `python -m` does the same.
+    find_modules_here(command.__name__)
 
     def parse(arguments: list[str]) -> list[str]:
         """Imports plugins, then parses flags or prints the page of `--help`.
@@ -86,7 +86,7 @@ def run_command(
         """
         words = [word for word in arguments if word not in help_page.WORDS]
         wants_help = len(words) < len(arguments)
-        _import_plugins(words)
+        import_plugins(words)
         rest = parsing.parse(words, () if wants_help else required)
         if wants_help:
             print("\n".join(help_page.page(command.__doc__ or "", more_help())))
@@ -107,9 +107,26 @@ def run_command(
         app.run(run, flags_parser=parse)
 
 
-def _import_plugins(words: list[str]) -> None:
-    """Imports what `--plugins` names before any flag is parsed, since plugins bring keys of their own."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+def find_modules_here(command: str) -> None:
+    """Lets Python find the modules of the working folder, as `python -m` does, where a console script was called.
+
+    Args:
+        command: `__name__` of the command's module.
+    """
+    if command != "__main__" and not sys.flags.safe_path:
+        sys.path.insert(0, os.getcwd())
+
+
+def import_plugins(words: list[str]) -> None:
+    """Imports what `--plugins` names before any flag is parsed, since plugins bring keys of their own.
+
+    Args:
+        words: Words of a command line.
+
+    Raises:
+        ConfigError: A module cannot be imported.
+    """
+    for word, following in itertools.pairwise([*words, ""]):
         flag, equals, value = word.partition("=")
         if flag.lstrip("-") == "plugins":
             for module_name in from_text(tuple[str, ...], value if equals else following):

@@ -410,3 +410,38 @@ def test_a_folder_name_fits_on_a_disk(tmp_path: pathlib.Path) -> None:
     names = [run.folder.name for run in runs]
     assert len(set(names)) == 2
     assert max(len(name.encode()) for name in names) < 255
+
+
+def test_plugins_of_the_runs_are_imported_before_their_configurations_are_built(
+    flags: list[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own_policies.py").write_text(
+        "import dataclasses\n"
+        "from typing import Literal\n"
+        "from smarttrim_jax import RandomPolicyConfig\n"
+        "from smarttrim_jax.trimming import register_policy\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class Config(RandomPolicyConfig):\n"
+        "    policy: Literal['by_chance'] = 'by_chance'\n"
+        "register_policy('by_chance', Config)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    program = ["--", "--config.model.trimming.policy=by_chance"]
+    whole = [flags[0], flags[1], "--print"]
+    assert sweep.main([*whole, *program]) == 1
+    assert "--plugins" in capsys.readouterr().err
+    assert sweep.main([*whole, *program, "--plugins=own_policies"]) == 0
+    assert "--plugins=own_policies" in capsys.readouterr().out
+    assert sweep.main([*whole, "--", "--plugins=no_such_module"]) == 1
+    assert "cannot import 'no_such_module'" in capsys.readouterr().err
+
+
+def test_a_root_that_is_no_folder_is_named(
+    flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep.main([flags[0], "--root=", "--print"]) == 1
+    assert sweep.main([flags[0], f"--root={tmp_path}/misspelt", "--gather"]) == 1
+    empty, misspelt = capsys.readouterr().err.splitlines()
+    assert empty.startswith("error: --root is empty")
+    assert f"{tmp_path}/misspelt is no folder" in misspelt
+    assert not (tmp_path / "misspelt").exists()
