@@ -27,6 +27,7 @@ from smarttrim_jax.ranges import (
     ShareBelowOne,
     SpeedUp,
     StepCount,
+    special_token,
 )
 from smarttrim_jax.sharding import MeshConfig
 from smarttrim_jax.trimming.capacity import CapacityConfig
@@ -183,17 +184,23 @@ class ExperimentConfig(Settings):
         if self.task not in self.model.tasks:
             raise ConfigError(f"task is '{self.task}', but the model is for: {', '.join(self.model.tasks)}")
         start = self.model.text_start()
+        if not special_token.accepts(start):
+            raise ConfigError(
+                f"text_start() of {type(self.model).__name__} gives '{start}'; it must be {special_token.meaning}"
+            )
         if self.data.start != start:
-            raise ConfigError(f"data.start is '{self.data.start}', but texts for this model begin with '{start}'")
+            first = f"'{start}'; set it to that" if start else "the vocabulary's own first token; leave it empty"
+            raise ConfigError(f"data.start is '{self.data.start}', but texts for this model begin with {first}")
         if self.model.image_size != self.data.image_size:
             raise ConfigError(
                 f"the model's image_size is {self.model.image_size}, but data.image_size is "
                 f"{self.data.image_size}; give both the same"
             )
-        if self.data.text_length > self.model.max_text_length:
+        most = self.model.max_text_length  # 0 for a model that reads no text
+        if most and self.data.text_length > most:
             raise ConfigError(
-                f"data.text_length is {self.data.text_length}, but the model's position table ends at "
-                f"{self.model.max_text_length}; lower it, or raise the model's max_positions"
+                f"data.text_length is {self.data.text_length}, but the model reads texts of at most {most} tokens; "
+                "lower it, or raise the model's position table"
             )
         if self.schedule.total_steps % self.optimizer.accumulate:
             raise ConfigError(
@@ -242,8 +249,8 @@ def _check_capacity(capacity: CapacityConfig, model: ModelConfig) -> None:
     for side in capacity.sides:
         if not model.can_shorten(side):
             raise ConfigError(
-                f"capacity.{side} is {getattr(capacity, side)}, but this model trims no {side} before it meets the "
-                "other side; set it to 0"
+                f"capacity.{side} is {getattr(capacity, side)}, but this model has no {side} encoder whose tokens "
+                "can leave memory; set it to 0"
             )
         where: RunTrimming = getattr(model.trimming, side)
         if not where.tokens:

@@ -148,6 +148,9 @@ PositiveStepCount = Annotated[int, between(1, MOST_STEPS)]
 Depth = Annotated[int, between(1, MOST_LAYERS)]
 Name = Annotated[str, Rule(lambda text: bool(text.strip()), "a name that is not empty")]
 Path = Annotated[str, Rule(lambda text: bool(text) and _is_path(text), _PATH)]
-SpecialToken = Annotated[str, Rule(re.compile(r"(\[[A-Za-z]+\])?").fullmatch, "letters in square brackets, or empty")]
+special_token = Rule(
+    lambda text: re.fullmatch(r"(\[[A-Za-z]+\])?", text) is not None, "letters in square brackets, or empty"
+)
+SpecialToken = Annotated[str, special_token]
 """A token such as [CLS], which no text that is read can hold; or none."""
 PathOrNone = Annotated[str, Rule(_is_path, f"{_PATH}; or empty")]

@@ -16,6 +16,7 @@ from packed_output import COARSE, same
 from tiny_run import decisive
 
 from smarttrim_jax.configuration import build, to_dict
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.execution import PackedExecutor
 from smarttrim_jax.execution.adaptive import AdaptiveConfig, adaptive_apply
 from smarttrim_jax.experiment import ExperimentConfig
@@ -24,6 +25,7 @@ from smarttrim_jax.serving.evaluation import evaluate, open_data
 from smarttrim_jax.serving.export import export_model
 from smarttrim_jax.serving.trained_model import load_model
 from smarttrim_jax.training.run import train
+from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.gates import Trim
 from smarttrim_jax.trimming.policies import RandomPolicyConfig
@@ -126,6 +128,32 @@ def with_model(experiment: ExperimentConfig, config: ToyConfig) -> ExperimentCon
     """The experiment with a toy model that takes its sizes from the data, whose texts begin as it says."""
     data = dataclasses.replace(experiment.data, start=config.text_start())
     return dataclasses.replace(experiment, model=dataclasses.replace(config, vocab_size=0, answers=0), data=data)
+
+
+class Misspelt(ToyConfig):
+    """Its texts begin with what is no special token."""
+
+    def text_start(self) -> str:
+        return "READ"
+
+
+class Blind(ToyConfig):
+    """It says that it reads no text."""
+
+    max_text_length = 0
+
+
+def test_what_a_configuration_says_of_texts_is_checked(experiment: ExperimentConfig) -> None:
+    with pytest.raises(ConfigError, match=r"text_start\(\) of Misspelt gives 'READ'; it must be letters in square"):
+        dataclasses.replace(with_model(experiment, TOY), model=Misspelt(**SIZES))
+    with pytest.raises(ConfigError, match=r"begin with '\[READ\]'; set it to that"):
+        dataclasses.replace(experiment, model=TOY)
+    assert with_model(experiment, Blind(**SIZES)).data.text_length > 0
+
+
+def test_capacity_is_for_encoders_that_can_hold_fewer_tokens(experiment: ExperimentConfig) -> None:
+    with pytest.raises(ConfigError, match=r"capacity\.image is 0\.5, but this model has no image encoder"):
+        dataclasses.replace(with_model(experiment, TOY), capacity=CapacityConfig(image=0.5))
 
 
 @pytest.mark.slow

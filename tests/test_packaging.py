@@ -3,6 +3,7 @@
 import configparser
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def test_the_wheel_brings_the_configurations_and_the_commands(checkout: pathlib.
     entries = configparser.ConfigParser()
     entries.read(next((tmp_path / "installed").glob("*.dist-info")) / "entry_points.txt")
     package = ROOT / "smarttrim_jax"
-    commands = [file.stem for file in package.glob("*.py") if "\nrun = functools.partial(" in file.read_text()]
+    commands = [file.stem for file in package.glob("*.py") if re.search(r"\n(run = |def run\()", file.read_text())]
     assert dict(entries["console_scripts"]) == {f"smarttrim-{name}": f"smarttrim_jax.{name}:run" for name in commands}
     assert len(commands) >= 7
 

@@ -189,7 +189,10 @@ class ModelConfig(Variants):
         return None
 
     def text_start(self) -> str:
-        """The first token of each text, which replaces the vocabulary's own; "" keeps the vocabulary's."""
+        """The first token of each text, letters in square brackets ("[READ]"); "" keeps the vocabulary's own.
+
+        The run's configuration repeats it as `data.start`.
+        """
         return ""
 
     def can_shorten(self, side: str) -> bool:
@@ -199,9 +202,10 @@ class ModelConfig(Variants):
             side: "image" or "text".
 
         Returns:
-            True if the encoder closes any tokens.
+            Whether the encoder is a run that has the side's name and closes tokens of it; False unless a backbone
+            says otherwise.
         """
-        return True
+        return False
 
 
 def register_backbone(name: str, config: type[ModelConfig]) -> None:

@@ -101,7 +101,7 @@ def test_what_no_capacity_can_be_is_named(shortening: ExperimentConfig) -> None:
     with pytest.raises(ConfigError, match=r"capacity\.image needs closed tokens"):
         dataclasses.replace(shortening, model=kept)
     data = dataclasses.replace(shortening.data, start="[ENC]")
-    with pytest.raises(ConfigError, match=r"capacity\.text is .*, but this model trims no text before it meets"):
+    with pytest.raises(ConfigError, match=r"capacity\.text is .*, but this model has no text encoder whose tokens"):
         dataclasses.replace(
             shortening, model=blip("vqa", vision=VISION), data=data, task="vqa", capacity=CapacityConfig(text=0.5)
         )

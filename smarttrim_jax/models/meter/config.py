@@ -132,6 +132,17 @@ class MeterConfig(EncodersConfig):
         """Counts the multiply-adds of each example; see `ModelConfig.macs`."""
         return meter_macs(self, record, trimmed=trimmed)
 
+    def can_shorten(self, side: str) -> bool:
+        """Tells whether an encoder's closed tokens can be removed from memory in training.
+
+        Args:
+            side: "image" or "text".
+
+        Returns:
+            True: both encoders trim before they meet.
+        """
+        return True
+
     def outputs(self, task: str) -> int:
         """Returns the number of classes of a task's head.
 
