@@ -64,7 +64,6 @@ def tiny_experiment(folder: pathlib.Path) -> ExperimentConfig:
             data_dir=str(folder / "prepared"),
             source=str(make_easy_vqa(folder / "raw")),
         ),
-        generator="unsafe_rbg",  # compiles fastest
         # With a smaller eps Adam would turn what rounding leaves of a gradient of 0 into steps of full size.
         optimizer=OptimizerConfig(learning_rate=1e-2, clip_norm=1.0, eps=1e-4),
         schedule=ScheduleConfig(full_steps=8, trim_steps=12, log_every=1, save_every=10, writers=()),
