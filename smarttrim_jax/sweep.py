@@ -53,11 +53,11 @@ def main(arguments: list[str]) -> int:
     flags = _parser().parse_args(ours)
     try:
         import_plugins(program)  # what the config file names may be theirs
-        _check_root(flags.root, flags.gather)
+        root = _root_folder(flags.root, flags.gather)
         launcher = shlex.split(flags.launcher) or [sys.executable, "-m", flags.module]
         runs = plan(flags.config, flags.root, launcher, program)
         if flags.gather:
-            return _gather(runs, epath.Path(flags.root).expanduser(), flags.csv)
+            return _gather(runs, root, flags.csv)
         checks_all = not flags.launcher and flags.module == TRAIN
         check_all(runs, flags.config, program, checks_all)
         if flags.print:
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
             return 0
         if flags.index is not None:
             return _run_one(runs, flags.index)
-        return _run_all(runs, epath.Path(flags.root).expanduser(), flags.csv, slots(flags.parallel, flags.devices))
+        return _run_all(runs, root, flags.csv, slots(flags.parallel, flags.devices))
     except SmartTrimError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -97,16 +97,18 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments[:end], arguments[end + 1 :]
 
 
-def _check_root(root: str, is_read: bool) -> None:
-    """Makes sure that the runs' folder has a name, and that it is there where its runs are only gathered.
+def _root_folder(root: str, is_read: bool) -> epath.Path:
+    """The folder that the runs' folders are in.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: It has no name, or it is not there and its runs are only gathered.
     """
     if not root:
         raise ConfigError("--root is empty; name the folder that the runs' folders are in")
-    if is_read and not epath.Path(root).expanduser().is_dir():
+    folder = epath.Path(root).expanduser()
+    if is_read and not folder.is_dir():
         raise ConfigError(f"--root={root} is no folder; --gather reads what a sweep with the same --root left there")
+    return folder
 
 
 def _run_one(runs: list[PlannedRun], index: int) -> int:

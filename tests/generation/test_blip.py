@@ -55,7 +55,7 @@ def word_by_word(read: Any, prompt: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trim", [pytest.param(None, marks=pytest.mark.slow), CLOSING])
+@pytest.mark.parametrize("trim", [None, CLOSING])
 def test_answers_are_those_of_reading_word_by_word(trim: Any) -> None:
     tiny = tiny_blip("vqa")
 
