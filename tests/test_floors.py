@@ -19,6 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "json_text",
         "memory",
         "nn",
+        "options",
         "processes",
         "progress",
         "ranges",

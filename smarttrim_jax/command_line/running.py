@@ -15,9 +15,10 @@ import jax
 from absl import app, logging
 
 from smarttrim_jax.command_line import help_page, parsing
-from smarttrim_jax.command_line.typed_flags import define, from_text
+from smarttrim_jax.command_line.typed_flags import define
 from smarttrim_jax.configuration import field_types
 from smarttrim_jax.errors import SmartTrimError
+from smarttrim_jax.options import from_text
 from smarttrim_jax.processes import Timeouts, joined
 from smarttrim_jax.registry import import_plugin
 from smarttrim_jax.version import __version__

@@ -1,22 +1,14 @@
 """Flags that take the values of settings: `define("speedup", SpeedUp, None, "...")`, with the same errors."""
 
-import ast
-import contextlib
-import dataclasses
-import types
-import typing
-import warnings
 from typing import Any
 
 from absl import flags
 
-from smarttrim_jax.configuration import conform, kinds
+from smarttrim_jax.configuration import conform
 from smarttrim_jax.errors import CommandLineError, ConfigError
+from smarttrim_jax.options import from_text, without_rules
 
 flags.disclaim_key_flags()  # A flag belongs to the module that calls `define`, not to this one.
-
-_NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
-_NUMBERS: dict[Any, Any] = {int: int, float: float, bool: flags.BooleanParser().parse}
 
 
 def define(name: str, hint: Any, default: Any, meaning: str) -> flags.FlagHolder[Any]:
@@ -33,37 +25,9 @@ def define(name: str, hint: Any, default: Any, meaning: str) -> flags.FlagHolder
     """
     parser = _Parser(name, hint)
     serializer: flags.ArgumentSerializer[Any] = flags.ArgumentSerializer()
-    return flags.DEFINE_flag(flags.Flag(parser, serializer, name, default, meaning, boolean=_plain(hint) is bool))
-
-
-def from_text(hint: Any, text: str) -> Any:
-    """Converts a text to the value of an annotated type that it stands for.
-
-    Args:
-        hint: The type.
-        text: Text as it was typed.
-
-    Returns:
-        The value; the text itself if it stands for no value of the type.
-    """
-    hint = _plain(hint)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if types.NoneType in arguments and text == "None":
-            return None
-        values = [from_text(option, text) for option in arguments if option is not types.NoneType]
-        return next((value for value in values if value != text), text)
-    if origin is typing.Literal:
-        return next((option for option in arguments if str(option) == text), text)
-    if origin is tuple:
-        if text.lstrip()[:1] in ("(", "["):
-            return _literal(text)
-        return [from_text(arguments[0], part.strip()) for part in text.split(",")] if text.strip() else []
-    if dataclasses.is_dataclass(hint) or kinds(hint):
-        return _literal(text)
-    with contextlib.suppress(ValueError):
-        return _NUMBERS.get(hint, str)(text)
-    return text
+    return flags.DEFINE_flag(
+        flags.Flag(parser, serializer, name, default, meaning, boolean=without_rules(hint) is bool)
+    )
 
 
 class _Parser(flags.ArgumentParser[Any]):
@@ -89,16 +53,3 @@ class _Parser(flags.ArgumentParser[Any]):
             return conform(self._hint, value, f"--{self._name}")
         except ConfigError as error:
             raise CommandLineError(str(error)) from None
-
-
-def _plain(hint: Any) -> Any:
-    """Removes the rules from a type."""
-    return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
-
-
-def _literal(text: str) -> Any:
-    """Evaluates a text as a Python literal; returns the text itself if it is none."""
-    with warnings.catch_warnings(), contextlib.suppress(*_NO_LITERAL):
-        warnings.simplefilter("ignore")  # Unknown escape sequences in strings cause warnings.
-        return ast.literal_eval(text)
-    return text

@@ -28,6 +28,8 @@ class DataConfig(Settings):
         data_dir: Folder in which prepared data is kept.
         source: Where the raw files are (see the builder). Except for "jsonl", it is needed only for the first
             preparation, and data of another source needs another `data_dir`.
+        options: Choices of the data set as `name=value,name=value` (see `Options` of the builder); prepared data of
+            other options is kept beside.
         resize: "resize" takes the whole image, "resize_crop" the centre of a photograph.
         tokenizer: "trained" (on the train sentences, kept with the prepared data) or a vocabulary's path.
         augment: Augmentation of training images.
@@ -50,6 +52,7 @@ class DataConfig(Settings):
     batch_size: PositiveInt
     data_dir: Path = "~/.cache/smarttrim_jax"
     source: PathOrNone = ""
+    options: str = ""
     resize: Resize = "resize"
     tokenizer: Path = "trained"
     augment: Augment = "none"

@@ -62,12 +62,16 @@ class Dataset:
     @functools.cached_property
     def num_images(self) -> int:
         """Number of images of every example."""
-        return len(self.records("train")[0]["images"])
+        return len(self._first_record["images"])
 
     @functools.cached_property
     def most_answers(self) -> int:
         """Number of weighted answers of every example, fillers included; 0 for other kinds of data."""
-        return len(self.records("train")[0]["answers"]) if self.kind == "answers" else 0
+        return len(self._first_record["answers"]) if self.kind == "answers" else 0
+
+    @functools.cached_property
+    def _first_record(self) -> Stored:
+        return self.records("train").without_images([0])[0]
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -101,7 +105,7 @@ class Dataset:
         Raises:
             DataError: There is no such split.
         """
-        return [record["id"].decode() for record in self.records(split).__getitems__(indices)]
+        return [record["id"].decode() for record in self.records(split).without_images(indices)]
 
 
 def prepare(config: DataConfig) -> Dataset:
@@ -141,8 +145,8 @@ def prepare(config: DataConfig) -> Dataset:
 def _written(root: pathlib.Path, builder: DatasetBuilder, config: DataConfig) -> pathlib.Path:
     """Returns the folder of the prepared data set; writes it first if it is missing."""
     with faults_of_code(config.dataset):
-        contents = builder.contents()
-    folder = root / folder_name(config.dataset) / contents / builder.version
+        variant = builder.variant
+    folder = root / folder_name(config.dataset) / variant / builder.version
     # Data is written elsewhere and renamed at the end, so an existing folder is complete.
     if not folder.is_dir():
         print(f"preparing {config.dataset} in {root} (once)", flush=True)
@@ -159,7 +163,12 @@ def _opened(folder: pathlib.Path, builder: DatasetBuilder, config: DataConfig) -
     if not path.exists():
         records = prepared.records("train")
         with ProgressLine("reading the vocabulary", total=len(records)) as progress:
-            sentences = {text for record in progress.over(records) for text in _texts(record)}
+            sentences = {
+                text
+                for index in progress.over(range(len(records)))
+                for record in records.without_images([index])
+                for text in _texts(record)
+            }
         with _disk_errors(config):
             TextEncoder.train(sentences, config.text_length).save(path)
     try:
@@ -172,7 +181,7 @@ def _builder(config: DataConfig, root: pathlib.Path) -> DatasetBuilder:
     found = DATASETS.find(config.dataset)
     if not (isinstance(found, type) and issubclass(found, DatasetBuilder)):
         raise ConfigError(f"{quoted(config.dataset)} is no data set; make it a class derived from DatasetBuilder")
-    return found(config.source, str(root))
+    return found(config.source, str(root), config.options)
 
 
 def _texts(record: Stored) -> list[str]:

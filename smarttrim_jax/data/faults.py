@@ -1,8 +1,13 @@
 """Collects all faults of a data set for one sentence: every kind with its count and its first places."""
 
+import pathlib
+
 from smarttrim_jax.errors import DataError, quoted
+from smarttrim_jax.small_files import write_whole
 
 FIRST_PLACES = 3
+FILE_NAME = "faults.txt"
+"""Name of the file that lists the places of all faults, where a sentence cannot."""
 
 
 class Faults:
@@ -10,7 +15,9 @@ class Faults:
 
     def __init__(self) -> None:
         self._places: dict[str, list[str]] = {}
-        self._counts: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._places)
 
     def add(self, kind: str, place: str) -> None:
         """Notes a fault.
@@ -19,26 +26,31 @@ class Faults:
             kind: What is wrong, as a plural: "images that are missing".
             place: Where it is, in a few words.
         """
-        places = self._places.setdefault(kind, [])
-        if len(places) < FIRST_PLACES:
-            places.append(place)
-        self._counts[kind] = self._counts.get(kind, 0) + 1
+        self._places.setdefault(kind, []).append(place)
 
-    def refuse(self, name: str, source: str) -> None:
-        """Raises an error if there are faults.
+    def refuse(self, name: str, source: str, folder: pathlib.Path) -> None:
+        """Raises an error if there are faults; where they are many, all of them are listed in a file.
 
         Args:
             name: Name of the data set.
             source: Where its raw files are; "" if that is not known.
+            folder: Folder of the list.
 
         Raises:
             DataError: There are faults; the message lists every kind with its count and its first places.
         """
-        if self._counts:
-            where = f" in {quoted(source)}" if source else ""
-            listed = "; ".join(self._listed(kind) for kind in self._counts)
-            raise DataError(f"the data of {name}{where} cannot be used: {listed}; mend them and start again")
+        if not self:
+            return
+        where = f" in {quoted(source)}" if source else ""
+        summary = "; ".join(self._summary(kind) for kind in self._places)
+        remedy = "mend them and start again"
+        if any(len(places) > FIRST_PLACES for places in self._places.values()):
+            lines = [f"{kind}: {place}\n" for kind, places in self._places.items() for place in places]
+            write_whole(folder / FILE_NAME, "".join(lines))
+            remedy += f" (all are listed in {quoted(folder / FILE_NAME)})"
+        raise DataError(f"the data of {name}{where} cannot be used: {summary}; {remedy}")
 
-    def _listed(self, kind: str) -> str:
-        more = ", ..." if self._counts[kind] > FIRST_PLACES else ""
-        return f"{kind}: {self._counts[kind]:,} ({', '.join(self._places[kind])}{more})"
+    def _summary(self, kind: str) -> str:
+        places = self._places[kind]
+        more = ", ..." if len(places) > FIRST_PLACES else ""
+        return f"{kind}: {len(places):,} ({', '.join(places[:FIRST_PLACES])}{more})"

@@ -7,6 +7,7 @@ are found by this library's names, and their records are read by the features th
 import dataclasses
 import functools
 import itertools
+import json
 import os
 import pathlib
 import stat
@@ -16,8 +17,9 @@ from typing import Any, SupportsIndex
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+from smarttrim_jax.data.image_files import INDEX, ImageFiles, record_count, shard_name
 from smarttrim_jax.data.schema import KINDS, UNKNOWN, Kind
-from smarttrim_jax.data.stored import ENCODED_IMAGES, Stored, record_features
+from smarttrim_jax.data.stored import Stored, record_features
 from smarttrim_jax.errors import DataError, quoted, reason
 from smarttrim_jax.small_files import read_json, read_whole
 
@@ -49,6 +51,7 @@ class PreparedFolder:
         kind: What each record has: an answer, weighted answers or references.
         answer_names: Names of the classes in the order of their numbers; empty where records have references.
         shards: Files of each split.
+        images: Files of the images.
     """
 
     name: str
@@ -57,6 +60,7 @@ class PreparedFolder:
     kind: Kind
     answer_names: tuple[str, ...]
     shards: Mapping[str, Sequence[Shard]]
+    images: Sequence[Shard]
 
     @functools.cached_property
     def split_sizes(self) -> dict[str, int]:
@@ -95,6 +99,8 @@ class Records(Sequence[Stored]):
         self._split = split
         self._ends = list(itertools.accumulate(shard.records for shard in prepared.shards[split]))
         self._encoded = ArrayRecordDataSource([shard.path for shard in prepared.shards[split]])
+        paths = [pathlib.Path(shard.path) for shard in prepared.images]
+        self._images = ImageFiles(paths, [shard.records for shard in prepared.images], remedy(prepared.folder))
         self._features = record_features(prepared.kind, prepared.answer_names)
 
     def __len__(self) -> int:
@@ -111,6 +117,25 @@ class Records(Sequence[Stored]):
 
         Returns:
             The records, in the order of `indices`.
+
+        Raises:
+            DataError: A record or an image is damaged.
+            IndexError: There is no record at a position.
+        """
+        records = self.without_images(indices)
+        contents = iter(self._images.read([number for record in records for number in record["images"]]))
+        for record in records:
+            record["images"] = list(itertools.islice(contents, len(record["images"])))
+        return records
+
+    def without_images(self, indices: Iterable[SupportsIndex]) -> list[Stored]:
+        """Reads several records but not their images, which takes far less time.
+
+        Args:
+            indices: Positions in the split.
+
+        Returns:
+            The records, in the order of `indices`; `images` are numbers, which are the same for the same image.
 
         Raises:
             DataError: A record is damaged.
@@ -131,8 +156,10 @@ class Records(Sequence[Stored]):
     def _record(self, index: int, encoded: bytes | None = None) -> Stored:
         try:
             content = self._encoded[index] if encoded is None else encoded
-            record: Stored = self._features.deserialize_example_np(content, decoders=ENCODED_IMAGES)
+            record: Stored = self._features.deserialize_example_np(content)
             record["text"].decode()
+            record["metadata"] = json.loads(record["metadata"])
+            record["images"] = [int(number) for number in record["images"]]
             whole = isinstance(record["id"], bytes) and len(record["images"]) > 0
             if self._prepared.kind == "references":
                 whole = whole and len([text.decode() for text in record["references"]]) > 0
@@ -145,6 +172,8 @@ class Records(Sequence[Stored]):
             raise self._damaged(index, reason(error)) from error
         if not whole:
             raise self._damaged(index, "it has no id, no image, or no answer or reference")
+        if not all(0 <= number < len(self._images) for number in record["images"]):
+            raise self._damaged(index, f"it has an image that is none of the {len(self._images)} in {INDEX}")
         count = len(self._prepared.answer_names)
         if not all(self._is_number(number, count) for number in _numbers(record)):
             raise self._damaged(index, f"it has an answer that is none of the {count} in {LABELS}")
@@ -208,7 +237,7 @@ def open_prepared(folder: pathlib.Path, name: str, version: str) -> PreparedFold
     if (info.get("name"), info.get("version")) != (name, version):
         raise DataError(f"'{folder / INFO}' is not of {name} {version}; {remedy(folder)}")
     shards = {split: tuple(_shards(folder, name, split, sizes)) for split, sizes in _splits(folder, info).items()}
-    return PreparedFolder(name, version, folder, kind, answer_names, shards)
+    return PreparedFolder(name, version, folder, kind, answer_names, shards, tuple(_image_shards(folder)))
 
 
 def inside(folder: pathlib.Path, name: str) -> pathlib.Path:
@@ -301,13 +330,26 @@ def _splits(folder: pathlib.Path, info: dict[str, Any]) -> dict[str, list[int]]:
 
 def _shards(folder: pathlib.Path, name: str, split: str, sizes: Sequence[int]) -> Iterator[Shard]:
     for number, size in enumerate(sizes):
-        path = inside(folder, f"{name}-{split}.array_record-{number:05}-of-{len(sizes):05}")
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise DataError("it is no regular file")
-            found = len(ArrayRecordDataSource([str(path)]))
-            if found != size:
-                raise DataError(f"it holds {found} records instead of {size}")
-        except Exception as error:  # array_record raises RuntimeError and exceptions of other types.
-            raise DataError(f"'{path}' cannot be read ({reason(error)}); {remedy(folder)}") from None
-        yield Shard(str(path), size)
+        yield _shard(folder, f"{name}-{split}.array_record-{number:05}-of-{len(sizes):05}", size)
+
+
+def _image_shards(folder: pathlib.Path) -> Iterator[Shard]:
+    sizes = _json(folder, INDEX).get("images")
+    if not (isinstance(sizes, list) and sizes and all(type(size) is int and size > 0 for size in sizes)):
+        raise DataError(f"'{folder / INDEX}' is damaged (it holds no list of counts); {remedy(folder)}")
+    for number, size in enumerate(sizes):
+        yield _shard(folder, shard_name(number), size)
+
+
+def _shard(folder: pathlib.Path, name: str, size: int) -> Shard:
+    """Checks that a file exists, is whole and holds as many records as it should."""
+    path = inside(folder, name)
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DataError("it is no regular file")
+        found = record_count(path)
+        if found != size:
+            raise DataError(f"it holds {found} records instead of {size}")
+    except Exception as error:  # array_record raises RuntimeError and exceptions of other types.
+        raise DataError(f"'{path}' cannot be read ({reason(error)}); {remedy(folder)}") from None
+    return Shard(str(path), size)

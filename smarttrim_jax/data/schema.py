@@ -1,6 +1,7 @@
 """The one record that every data set is made of, and what is wrong with records that are none."""
 
 import dataclasses
+import json
 import math
 import os
 import re
@@ -12,7 +13,7 @@ Kind = Literal["answer", "answers", "references"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Image = bytes | str | os.PathLike[str]
-"""The contents of an image's file, or its path."""
+"""The contents of an image's file, or its path on a disk or in a bucket."""
 
 SPLITS = ("train", "calibration", "test")
 """What is trained on, what the speed dial is measured on, and what is evaluated."""
@@ -29,11 +30,15 @@ class Record:
 
     Attributes:
         id: Its name, unique in its split; it stands beside every output about it.
-        images: Its images, each a file's bytes (PNG, JPEG, WebP, GIF, BMP or TIFF) or the path of such a file.
+        images: Its images, each a file's bytes (PNG, JPEG, WebP, GIF, BMP or TIFF) or the path of such a file. An
+            image that several records share is kept once.
         text: A question or statement about the images; records with references need none.
         answer: The right answer.
-        answers: Right answers, and how much each of them counts: numbers above 0, where 1 is wholly right.
+        answers: Right answers, and how much each of them counts: numbers above 0, where 1 is wholly right. Empty for
+            a question whose answers are secret, which only "test" may have.
         references: Texts that describe the images, the first of which evaluation reads.
+        metadata: What else metrics and result files need of it, as values that JSON can hold: the kind of its
+            question, or its number in the source. Models never see it.
     """
 
     id: str
@@ -42,6 +47,7 @@ class Record:
     answer: str | None = None
     answers: Mapping[str, float] | None = None
     references: Sequence[str] | None = None
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:
@@ -67,6 +73,8 @@ def problems(record: Any) -> Iterator[str]:
         yield "records whose images are no list with at least one"
     elif not all(map(is_image, record.images)):
         yield "images that are neither the bytes nor the path of a file"
+    if not is_metadata(record.metadata):
+        yield "metadata that are no mapping from names to values that JSON can hold"
     given = [kind for kind in KINDS if getattr(record, kind) is not None]
     if len(given) != 1:
         yield "records without exactly one of answer, answers and references"
@@ -105,13 +113,24 @@ def is_image(value: object) -> TypeGuard[Image]:
     return isinstance(value, bytes | str | os.PathLike)
 
 
+def is_metadata(value: object) -> bool:
+    """Whether a value may be the metadata of a record: a mapping from texts to what JSON can hold, without NaN."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        return False
+    try:
+        json.dumps(dict(value), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):  # A lone surrogate is escaped, so it does no harm.
+        return False
+    return True
+
+
 def _answer_problems(answer: Any) -> Iterator[str]:
     if not is_answer(answer):
         yield "answers that are not text of one line without spaces around it"
 
 
 def _answers_problems(answers: Any) -> Iterator[str]:
-    if not isinstance(answers, Mapping) or not answers:
+    if not isinstance(answers, Mapping):
         yield "answers that are no mapping from names to weights"
         return
     if not all(map(is_answer, answers)):

@@ -1,6 +1,7 @@
 """What a prepared record holds on disk, by the kind of its data set."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,34 +11,17 @@ import tensorflow_datasets as tfds
 from smarttrim_jax.data.schema import UNKNOWN, Kind, Record
 
 Stored = dict[str, Any]
-"""A record as it is written and read: `id`, `images` (encoded) and `text` in every data set, and of its kind
+"""A record as it is read. In every data set: `id`, `text` (both as UTF-8), `images` (contents of their files) and
+`metadata`. And of its kind:
 
 - answer: `answer`, its number.
 - answers: `answers` (numbers) and `weights`, the heaviest first, as many in every record, filled up with answers of
   weight 0; `answer`, the first of them.
 - references: `references`, the first of which is `text` too.
 
-A number is `schema.UNKNOWN` where the answer is none of the data set's.
+A number is `schema.UNKNOWN` where the answer is none of the data set's. On disk, `images` are their numbers in the
+image files, and `metadata` is a JSON text.
 """
-
-
-class Encoded(tfds.decode.SkipDecoding):  # type: ignore[misc]  # TFDS has no types
-    """Reads a sequence of images as their encoded bytes; TFDS itself can skip the decoding of single images only."""
-
-    def decode_batch_example_np(self, example: Any) -> Any:
-        """Returns the encoded images; called by TFDS.
-
-        Args:
-            example: Encoded images of a record.
-
-        Returns:
-            The same, unchanged.
-        """
-        return example
-
-
-ENCODED_IMAGES = {"images": Encoded()}
-"""TFDS decoders that leave the images of a record encoded."""
 
 
 def record_features(kind: Kind, answers: Sequence[str]) -> tfds.features.FeaturesDict:
@@ -48,12 +32,13 @@ def record_features(kind: Kind, answers: Sequence[str]) -> tfds.features.Feature
         answers: Names of the classes, in the order of their numbers; empty where records have references.
 
     Returns:
-        Features of `id`, `images`, `text` and the fields of the kind.
+        Features of `id`, `images`, `text`, `metadata` and the fields of the kind.
     """
     features = {
         "id": tfds.features.Text(),
-        "images": tfds.features.Sequence(tfds.features.Image(shape=(None, None, 3))),
+        "images": tfds.features.Sequence(tfds.features.Scalar(np.int64)),
         "text": tfds.features.Text(),
+        "metadata": tfds.features.Text(),
     }
     if kind == "references":
         features["references"] = tfds.features.Sequence(tfds.features.Text())
@@ -65,19 +50,20 @@ def record_features(kind: Kind, answers: Sequence[str]) -> tfds.features.Feature
     return tfds.features.FeaturesDict(features)
 
 
-def stored(record: Record, images: Sequence[bytes], numbers: Mapping[str, int], most_answers: int) -> Stored:
+def stored(record: Record, images: Sequence[int], numbers: Mapping[str, int], most_answers: int) -> Stored:
     """Converts a record to the form in which it is written.
 
     Args:
         record: A record without faults.
-        images: Contents of its image files.
+        images: Numbers of its images.
         numbers: Number of each answer by its name.
         most_answers: Number of weighted answers of every stored record, fillers included.
 
     Returns:
         The record as described at `Stored`.
     """
-    common: Stored = {"id": record.id, "images": list(images), "text": record.text}
+    metadata = json.dumps(dict(record.metadata))
+    common: Stored = {"id": record.id, "images": list(images), "text": record.text, "metadata": metadata}
     if record.references is not None:
         return common | {"text": record.references[0], "references": list(record.references)}
     if record.answer is not None:
@@ -87,7 +73,7 @@ def stored(record: Record, images: Sequence[bytes], numbers: Mapping[str, int], 
     weights = [float(weight) for _, weight in answers]
     fillers = most_answers - len(answers)
     return common | {
-        "answer": ids[0],
+        "answer": ids[0] if ids else UNKNOWN,
         "answers": [*ids, *[UNKNOWN] * fillers],
         "weights": [*weights, *[0.0] * fillers],
     }

@@ -1,24 +1,16 @@
-"""Checks a whole data set before anything is written: collects all faults, and what its records need."""
+"""Checks a whole data set before its records are written: collects all faults, and what the records need."""
 
 import collections
-import concurrent.futures
 import dataclasses
-import hashlib
-import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from smarttrim_jax.data.builders.base import DatasetBuilder, faults_of_code, records_of
-from smarttrim_jax.data.images import MOST_BYTES, decode
+from smarttrim_jax.data.image_checks import CheckedImages
+from smarttrim_jax.data.image_writer import ImageWriter
 from smarttrim_jax.data.schema import SPLITS, Image, Kind, Record, is_answer, is_image, problems
 from smarttrim_jax.errors import DataError, quoted
 from smarttrim_jax.progress import ProgressLine
-from smarttrim_jax.small_files import read_whole
-
-RECORDS_AT_ONCE = 64
-THREADS = 4
-"""Number of threads that decode images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +33,13 @@ class Survey:
     unknown: Mapping[str, int]
 
 
-def survey(builder: DatasetBuilder, name: str) -> Survey:
-    """Reads all records of a data set, and decodes every image once.
+def survey(builder: DatasetBuilder, name: str, images: ImageWriter) -> Survey:
+    """Reads all records of a data set; decodes every image once, and writes those that can be read.
 
     Args:
         builder: Builder of the data set.
         name: Name of the data set in error messages.
+        images: Writer of the images. Those that it has written at an earlier start are not read again.
 
     Returns:
         What was found.
@@ -56,31 +49,27 @@ def survey(builder: DatasetBuilder, name: str) -> Survey:
     """
     with faults_of_code(name):
         surveyor = _Surveyor(builder)
-    with ProgressLine(f"checking {name}") as progress, concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
-        for split in SPLITS:
-            records = iter(progress.over(records_of(builder, name, split)))
-            while some := list(itertools.islice(records, RECORDS_AT_ONCE)):
-                surveyor.look_at(split, some, threads)
-    surveyor.faults.refuse(name, builder.source)
+    # Files are read last, when their number is known, so that the time left can be told.
+    files: dict[Image, str] = {}
+    with CheckedImages(images, surveyor.faults) as checked:
+        with ProgressLine(f"checking {name}") as progress:
+            for split in SPLITS:
+                for record in progress.over(records_of(builder, name, split)):
+                    place = surveyor.look_at(split, record)
+                    for image in _images(record):
+                        if isinstance(image, bytes):
+                            checked.add(image, place)
+                        else:
+                            files.setdefault(image, place)
+        with ProgressLine(f"copying {name}", total=len(files), unit="images") as progress:
+            for file in progress.over(files):
+                checked.add(file, files[file])
+    images.complete()
+    surveyor.faults.refuse(name, builder.source, images.folder)
     for split in SPLITS:
         if not surveyor.sizes[split]:
             raise DataError(f"the source of {name} leaves no example for the split '{split}'; give all of it")
     return surveyor.result()
-
-
-def image_bytes(image: Image) -> bytes:
-    """Reads the contents of an image file, which a record names or holds.
-
-    Args:
-        image: Path of the file, or its contents.
-
-    Returns:
-        Contents of the file.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    return image if isinstance(image, bytes) else read_whole(image, MOST_BYTES)
 
 
 class _Surveyor:
@@ -95,29 +84,24 @@ class _Surveyor:
         self._most_answers = 0
         self._first: Record | None = None
         self._ids: set[tuple[str, str]] = set()
-        self._sound_images: set[bytes] = set()
         self._check_given()
 
-    def look_at(self, split: str, records: Sequence[Record], threads: concurrent.futures.Executor) -> None:
-        """Checks some records of a split; their images are decoded in several threads.
+    def look_at(self, split: str, record: Any) -> str:
+        """Checks a record of a split, except for its images.
 
         Args:
             split: Name of the split.
-            records: Consecutive records of the split.
-            threads: Executor that decodes images.
+            record: What the builder gave.
+
+        Returns:
+            Where the record is, for faults of its images.
         """
-        # Records of one image are mostly neighbours, so each image is checked once per call.
-        images = dict.fromkeys(image for record in records for image in _images(record))
-        wrong = dict(zip(images, threads.map(self._image_fault, images), strict=True))
-        for record in records:
-            self.sizes[split] += 1
-            faults = [(wrong[image], _path(image)) for image in _images(record) if wrong[image]]
-            faults += [(problem, "") for problem in problems(record)]
-            if not faults:
-                faults += [(problem, "") for problem in self._misfits(split, record)]
-            for kind, place in faults:
-                said = getattr(record, "id", f"record {self.sizes[split]}")
-                self.faults.add(kind, f"{split} {quoted(said)}{place}")
+        self.sizes[split] += 1
+        place = f"{split} {quoted(getattr(record, 'id', f'record {self.sizes[split]}'))}"
+        found = list(problems(record)) or list(self._misfits(split, record))
+        for problem in found:
+            self.faults.add(problem, place)
+        return place
 
     def result(self) -> Survey:
         """Summarises what was found; call it only if there are no faults and there is at least one record."""
@@ -149,32 +133,15 @@ class _Surveyor:
         self._most_answers = max(self._most_answers, len(answers))
         if split == "train" and self._given is None:
             self._learnt |= answers.keys()
-        heaviest = max(answers, key=lambda name: answers[name])
-        if split == "train" and not self._learnt & answers.keys():
+        if not answers and split != "test":
+            yield f"records of {split} without any answer"
+        elif split == "train" and not self._learnt & answers.keys():
             yield "records of train with none of the data set's answers"
-        elif split != "train" and heaviest not in self._learnt:
+        elif split != "train" and max(answers, key=answers.__getitem__, default="") not in self._learnt:
             self._unknown[split] += 1
-
-    def _image_fault(self, image: Image) -> str:
-        """Describes what is wrong with an image; "" if nothing is."""
-        try:
-            content = image_bytes(image)
-            digest = hashlib.sha256(content).digest()
-            if digest not in self._sound_images:
-                decode(content, "")
-                self._sound_images.add(digest)
-        except FileNotFoundError:
-            return "images that are missing"
-        except (OSError, ValueError):  # ValueError: a path with a zero byte. A DataError is a ValueError too.
-            return "images that cannot be read"
-        return ""
 
 
 def _images(record: Any) -> list[Image]:
     """Images of a record, or of a faulty one as far as they can be checked."""
     images = getattr(record, "images", ())
     return [image for image in images if is_image(image)] if isinstance(images, Sequence) else []
-
-
-def _path(image: Image) -> str:
-    return "" if isinstance(image, bytes) else f" {quoted(os.fspath(image))}"

@@ -230,7 +230,6 @@ def test_a_folder_may_lie_in_a_bucket(folder: pathlib.Path, monkeypatch: pytest.
         ({"answers": ["yes"]}, "records without exactly one of answer, answers and references"),
         ({"answer": True}, "answers that are not text of one line"),
         ({"answer": "a\nb"}, "answers that are not text of one line"),
-        ({"answer": None, "answers": []}, "answers that are no mapping from names to weights"),
         ({"answer": None, "answers": [1, 2]}, "answers that are no mapping from names to weights"),
         ({"answer": None, "answers": {"yes": 0}}, "weights of answers that are no numbers above 0 and at most 1"),
         ({"answer": None, "answers": {"yes": 7}}, "weights of answers that are no numbers above 0 and at most 1"),
@@ -260,14 +259,18 @@ def test_all_faults_are_told_at_once_with_counts_and_the_first_places(folder: pa
     (folder / "34.png").write_bytes(b"no image")
     (folder / "test.jsonl").unlink()
     sentence = fault(write_lines(folder, train=rows))
+    (listed,) = folder.parent.rglob("faults.txt")
     assert sentence.split("cannot be used: ")[1].split("; ") == [
         "files that are missing: 1 (test.jsonl)",
         "lines that are no JSON object: 5 (train.jsonl line 36, train.jsonl line 37, train.jsonl line 38, ...)",
         "ids that are there twice: 2 (train.jsonl line 42 'x' of line 41, train.jsonl line 43 'x' of line 41)",
         "images that are missing: 2 (train.jsonl line 44 'gone.png', train.jsonl line 45 'gone.png')",
         f"images that cannot be read: 1 (train 'train-35' '{folder / '34.png'}')",
-        "mend them and start again",
+        f"mend them and start again (all are listed in '{listed}')",
     ]
+    lines = listed.read_text().splitlines()
+    assert len(lines) == 11
+    assert lines[5] == "lines that are no JSON object: train.jsonl line 40"
 
 
 @pytest.mark.parametrize(
@@ -309,9 +312,9 @@ def test_whatever_lines_say_they_are_records_or_faults(folder: pathlib.Path, cha
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(faults, "FIRST_PLACES", 1000)
         found = builder.faults()
-    with pytest.raises(DataError) if found._counts else contextlib.nullcontext() as error:
-        found.refuse("jsonl", builder.source)
-    bad_lines = set(re.findall(r"train\.jsonl line (\d+)[ ,)]", str(error.value))) if found._counts else set()
+        with pytest.raises(DataError) if found else contextlib.nullcontext() as error:
+            found.refuse("jsonl", builder.source, folder)
+    bad_lines = set(re.findall(r"train\.jsonl line (\d+)[ ,)]", str(error.value))) if found else set()
     records = [record for split in ("train", "calibration") for record in builder.records(split)]
     assert len(records) + len(bad_lines) == len(rows)
     assert {record.id for record in records if record.id.startswith("train-")} >= {f"train-{i}" for i in range(1, 11)}

@@ -36,6 +36,10 @@ class Own(DatasetBuilder):
         return self.names
 
 
+class Other(Own):
+    """The same under another name, which is prepared on its own."""
+
+
 def captioned(split: str, count: int) -> list[Record]:
     return [Record(f"{split}{i}", [IMAGE], references=[f"one {i}", f"two {i}", f"three {i}"]) for i in range(count)]
 
@@ -59,7 +63,7 @@ def opened(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
     def open_own(given: dict[str, Sequence[Any]], **changes: Any) -> tuple[Dataset, DataConfig]:
         monkeypatch.setattr(Own, "given", given, raising=False)
-        config = jsonl_config(pathlib.Path(), tmp_path / "prepared", dataset=here(), text_length=16, **changes)
+        config = jsonl_config(pathlib.Path(), tmp_path / "prepared", text_length=16, **{"dataset": here(), **changes})
         return prepare(config), config
 
     return open_own
@@ -159,6 +163,38 @@ def test_weighted_answers_are_arrays_of_one_width(opened: Any, monkeypatch: pyte
             assert batch["label"][row] == max(expected, key=lambda i: expected[i])
 
 
+def test_only_a_test_split_may_keep_its_answers_secret(opened: Any) -> None:
+    known = Record("known", [IMAGE], "is it?", answers={"yes": 1.0, "no": 0.3})
+    secret = Record("secret", [IMAGE], "is it?", answers={})
+    dataset, config = opened({"train": [known], "calibration": [known], "test": [known, secret]})
+    (batch,) = eval_batches(dataset, "test", config)
+    labels = dict(zip(dataset.ids("test", [0, 1]), batch["label"][:2].tolist(), strict=True))
+    assert labels == {"known": dataset.answer_names.index("yes"), "secret": -1}
+    with pytest.raises(DataError, match=r"records of calibration without any answer: 1 \(calibration 'secret'\)"):
+        opened({"train": [known], "calibration": [secret], "test": [known]}, dataset=here("Other"))
+
+
+def test_metadata_is_read_back_as_it_was_given(opened: Any) -> None:
+    given = {"kind": "relational", "number": 7, "people": ["ja", "n\u00e4"], "nested": {"none": None, "half": 0.5}}
+    changed = [dataclasses.replace(record, metadata=given) for record in captioned("test", 2)]
+    dataset, _ = opened(sound(test=changed))
+    assert [record["metadata"] for record in dataset.records("test")] == [given, given]
+    assert all(record["metadata"] == {} for record in dataset.records("train"))
+
+
+def test_an_image_is_kept_once_whatever_holds_it(opened: Any, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "same.png").write_bytes(IMAGE)
+    (tmp_path / "other.png").write_bytes(OTHER)
+    paths = [tmp_path / "same.png", str(tmp_path / "other.png")]
+    captions = [Record(f"r{i}", [image], references=["a"]) for i, image in enumerate([*paths, IMAGE, OTHER] * 3)]
+    dataset, _ = opened(sound(train=captions))
+    records = dataset.records("train")
+    assert sum(shard.records for shard in dataset.prepared.images) == 2
+    for name, images in ((record["id"].decode(), record["images"]) for record in records):
+        assert images == [OTHER if int(name.removeprefix("r")) % 2 else IMAGE]
+    assert {record["images"][0] for record in records.without_images(range(12))} == {0, 1}
+
+
 def test_all_faults_of_records_are_told_at_once(opened: Any, tmp_path: pathlib.Path) -> None:
     (image, *_) = draw(tmp_path / "images", 1)
     good = Record("good", [tmp_path / "images" / image], "q?", "yes")
@@ -173,19 +209,22 @@ def test_all_faults_of_records_are_told_at_once(opened: Any, tmp_path: pathlib.P
         {"id": "a dict"},
         Record("bytes", IMAGE, "q?", "yes"),  # type: ignore[arg-type]
         Record("spaces", [IMAGE], "q?", " yes"),
+        Record("nan", [IMAGE], "q?", "yes", metadata={"x": float("nan")}),
+        Record("object", [IMAGE], "q?", "yes", metadata={"x": {1, 2}}),
     ]
     with pytest.raises(DataError) as error:
         opened({"train": train, "calibration": [good], "test": [good]})
     name = here()
     assert str(error.value).split(f"the data of {name} in '.' cannot be used: ")[1].split("; ") == [
         "ids that are there twice: 1 (train 'good')",
-        f"images that are missing: 1 (train 'gone' '{tmp_path / 'gone.png'}')",
-        "images that cannot be read: 1 (train 'broken')",
         "records whose images are no list with at least one: 2 (train 'none', train 'bytes')",
         "records without exactly one of answer, answers and references: 1 (train 'both')",
         "records with another number of images than the first: 1 (train 'two')",
         "values that are no smarttrim_jax.data.Record: 1 (train 'record 8')",
         "answers that are not text of one line without spaces around it: 1 (train 'spaces')",
+        "metadata that are no mapping from names to values that JSON can hold: 2 (train 'nan', train 'object')",
+        "images that cannot be read: 1 (train 'broken')",
+        f"images that are missing: 1 (train 'gone' '{tmp_path / 'gone.png'}')",
         "mend them and start again",
     ]
 

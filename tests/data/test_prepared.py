@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from smarttrim_jax.data import fingerprint
@@ -127,7 +128,8 @@ def pipe(path: pathlib.Path) -> None:
     os.mkfifo(path)
 
 
-FILES = ["dataset_info.json", "features.json", "answer.labels.txt", TRAIN]
+IMAGES = "images-00000.array_record"
+FILES = ["dataset_info.json", "features.json", "images.json", "answer.labels.txt", TRAIN, IMAGES]
 DAMAGES = {
     "missing": pathlib.Path.unlink,
     "empty": cut(0),
@@ -168,6 +170,9 @@ def test_a_damaged_folder_names_the_file_and_the_remedy(copied: Any, file: str, 
             '{"name": "easy_vqa", "version": "1.0.0", "splits": [{"name": "train", "shardLengths": ["85"]}]}',
             "train.* holds 84 records instead of 85",
         ),
+        ("images.json", "{}", "holds no list of counts"),
+        ("images.json", '{"images": []}', "holds no list of counts"),
+        ("images.json", '{"images": [46]}', "images-00000.* holds 47 records instead of 46"),
         ("features.json", "{}", r"features\.json' is not of records that this library writes"),
         ("features.json", '{"a": ' * 900 + "1" + "}" * 900, "nested deeper than 100"),
         ("answer.labels.txt", "circle\nred\nyes", r"names 3 answers, but features\.json '4'"),
@@ -216,10 +221,10 @@ def test_a_flipped_bit_is_found_when_its_record_is_read(copied: Any) -> None:
         records.__getitems__(range(len(records)))
 
 
-def rewrite(folder: pathlib.Path, dataset: Dataset, change: Callable[[bytes], bytes]) -> None:
-    """Writes the train records again, each changed."""
-    writer = ArrayRecordWriter(str(folder / TRAIN), "group_size:1")
-    encoded = dataset.records("train")._encoded
+def rewrite(folder: pathlib.Path, dataset: Dataset, change: Callable[[bytes], bytes], file: str = TRAIN) -> None:
+    """Writes the records of a file again, each changed."""
+    encoded = ArrayRecordDataSource([str(dataset.prepared.folder / file)])
+    writer = ArrayRecordWriter(str(folder / file), "group_size:1")
     for index in range(len(encoded)):
         writer.write(change(encoded[index]))
     writer.close()
@@ -304,7 +309,7 @@ def answer(record: bytes) -> bytes:
 
 
 def one_image(folder: pathlib.Path, dataset: Dataset) -> None:
-    rewrite(folder, dataset, lambda record: record.replace(b"IDAT", b"IDAU", 1))
+    rewrite(folder, dataset, lambda image: image.replace(b"IDAT", b"IDAU", 1), IMAGES)
 
 
 @pytest.mark.parametrize("change", [reordered, renamed, other_tokenizer, one_answer, one_image])

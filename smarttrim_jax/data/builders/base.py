@@ -2,14 +2,24 @@
 
 import abc
 import contextlib
+import dataclasses
 import functools
+import os
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
 
-from smarttrim_jax.data.builders.raw_files import Reader, open_source
+from smarttrim_jax.configuration import Settings, to_dict
+from smarttrim_jax.data.builders.raw_files import Reader, is_archive, open_source
 from smarttrim_jax.data.faults import Faults
-from smarttrim_jax.data.schema import Record
+from smarttrim_jax.data.schema import Image, Record
 from smarttrim_jax.errors import DataError, SmartTrimError, reason
+from smarttrim_jax.options import read_options
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions(Settings):
+    """Options of a data set that has none."""
 
 
 class DatasetBuilder(abc.ABC):
@@ -29,18 +39,27 @@ class DatasetBuilder(abc.ABC):
     Args:
         source: `data.source` of the configuration: where the raw files are.
         workspace: Folder for temporary files; by default the system's.
+        options: `data.options` of the configuration: fields of `Options` as `name=value,name=value`.
 
     Attributes:
         version: To be raised where the same source gives other records than before, as "1.0.1".
-        roots: Files and folders at the root of the raw data, where `read` is used.
+        roots: Files and folders at the root of the raw data, where `read` and `image` are used.
+        Options: What may be chosen of the data set: a frozen dataclass derived from `Settings`, all of whose fields
+            have defaults.
         source: As given.
+        options: The choices.
+
+    Raises:
+        ConfigError: An option is unknown or has a value that is not accepted.
     """
 
     version = "1.0.0"
     roots: tuple[str, ...] = ()
+    Options: ClassVar[type[Settings]] = NoOptions
 
-    def __init__(self, source: str = "", workspace: str | None = None) -> None:
+    def __init__(self, source: str = "", workspace: str | None = None, options: str = "") -> None:
         self.source = source
+        self.options: Any = read_options(self.Options, options, "data.options")
         self._workspace = workspace
 
     @abc.abstractmethod
@@ -65,6 +84,31 @@ class DatasetBuilder(abc.ABC):
     def faults(self) -> Faults:
         """Returns faults of the source that its records do not show."""
         return Faults()
+
+    @property
+    def variant(self) -> str:
+        """Names what is not the default of the options and contents: the folder of this data, "" for none."""
+        defaults = to_dict(self.Options())
+        chosen = {name: value for name, value in to_dict(self.options).items() if value != defaults[name]}
+        return ",".join([*filter(None, [self.contents()]), *(f"{name}={value}" for name, value in chosen.items())])
+
+    def image(self, path: str) -> Image:
+        """Finds an image of a record in the source.
+
+        Args:
+            path: Path of its file below the root.
+
+        Returns:
+            The path on the disk or in the bucket, where the file is read later and alone; contents of a file in an
+            archive.
+        """
+        if not self._is_archive:
+            return os.path.join(os.path.expanduser(self.source), path)
+        return self.read(path) or path
+
+    @functools.cached_property
+    def _is_archive(self) -> bool:
+        return is_archive(self.source, self.roots)
 
     @functools.cached_property
     def read(self) -> Reader:

@@ -53,6 +53,24 @@ def open_source(source: str, roots: tuple[str, ...], workspace: str | None = Non
     return files.read
 
 
+def is_archive(source: str, roots: tuple[str, ...]) -> bool:
+    """Tells whether `open_source` reads a source from archives.
+
+    Args:
+        source: A folder, an archive or a folder of archives.
+        roots: Names of the folders and files at the data set's root.
+
+    Returns:
+        Whether the source is no folder that holds one of `roots`.
+
+    Raises:
+        DataError: The source cannot be reached.
+    """
+    place = _Bucket(source) if in_bucket(source) else _Disk(source)
+    with place.errors():
+        return set(roots).isdisjoint(place.names() or ())
+
+
 def open_folder(source: str) -> Reader:
     """Opens a folder with any content.
 
