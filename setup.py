@@ -21,7 +21,7 @@ TEST = [
     "beartype>=0.22",
 ]
 GCS = ["gcsfs>=2025.3"]
-COMMANDS = ["train", "evaluate", "predict", "explain", "convert", "benchmark", "aot", "sweep"]
+COMMANDS = ["prepare", "train", "evaluate", "predict", "explain", "convert", "benchmark", "aot", "sweep"]
 
 
 class BuildWithConfigs(build_py):

@@ -39,7 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("serving",),
     ("benchmarking", "ahead_of_time", "reporting"),
     ("command_line", "configs"),
-    ("train", "evaluate", "predict", "explain", "convert", "benchmark", "aot", "sweep", "sweeps"),
+    ("prepare", "train", "evaluate", "predict", "explain", "convert", "benchmark", "aot", "sweep", "sweeps"),
 )
 NAMESPACES = ("__init__", "inference")
 """Modules that only gather names for those who import the package."""

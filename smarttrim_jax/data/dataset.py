@@ -124,39 +124,62 @@ def prepare(config: DataConfig) -> Dataset:
         ConfigError: There is no data set of this name.
         DataError: The source or the vocabulary is missing or damaged, or the disk cannot be written.
     """
-    if in_bucket(config.data_dir):
-        raise DataError(
-            f"data_dir is '{config.data_dir}', a bucket; prepared data must be on a disk, local or shared"
-        )
-    with _disk_errors(config):
-        root = pathlib.Path(config.data_dir).expanduser()
-        builder = _builder(config, root)
-        of_contents = sorted((root / folder_name(config.dataset)).glob(f"*/{builder.version}"))
-    for folder in of_contents if config.fingerprint else ():
+    with _disk_errors(config.dataset, config.data_dir):
+        root, builder = _root_and_builder(config.dataset, config.source, config.options, config.data_dir)
+        variants = sorted((root / folder_name(config.dataset)).glob(f"*/{builder.version}"))
+    for folder in variants if config.fingerprint else ():
         with contextlib.suppress(DataError):  # A damaged folder may be that of other data.
-            dataset = _opened(folder, builder, config)
+            dataset = _with_tokenizer(_opened(folder, builder, config.dataset), config)
             if dataset.fingerprint == config.fingerprint:
                 return dataset
-    with _disk_errors(config):
-        folder = _written(root, builder, config)
-    return _opened(folder, builder, config)
+    return _with_tokenizer(prepare_records(config.dataset, config.source, config.options, config.data_dir), config)
 
 
-def _written(root: pathlib.Path, builder: DatasetBuilder, config: DataConfig) -> pathlib.Path:
-    """Returns the folder of the prepared data set; writes it first if it is missing."""
-    with faults_of_code(config.dataset):
-        variant = builder.variant
-    folder = root / folder_name(config.dataset) / variant / builder.version
-    # Data is written elsewhere and renamed at the end, so an existing folder is complete.
-    if not folder.is_dir():
-        print(f"preparing {config.dataset} in {root} (once)", flush=True)
-        write(builder, config.dataset, root, folder)
-    return folder
+def prepare_records(dataset: str, source: str, options: str, data_dir: str) -> PreparedFolder:
+    """Opens the records of a data set, which no tokenizer reads; prepares them on first use.
+
+    Args:
+        dataset: Name of the data set.
+        source: Where its raw files are.
+        options: Choices of the data set as `name=value,name=value`.
+        data_dir: Folder in which prepared data is kept.
+
+    Returns:
+        The files of the prepared data set.
+
+    Raises:
+        ConfigError: There is no data set of this name, or it has no such option.
+        DataError: The source is missing or damaged, or the disk cannot be written.
+    """
+    with _disk_errors(dataset, data_dir):
+        root, builder = _root_and_builder(dataset, source, options, data_dir)
+        with faults_of_code(dataset):
+            variant = builder.variant
+        folder = root / folder_name(dataset) / variant / builder.version
+        # Data is written elsewhere and renamed at the end, so an existing folder is complete.
+        if not folder.is_dir():
+            print(f"preparing {dataset} in {root} (once)", flush=True)
+            write(builder, dataset, root, folder)
+    return _opened(folder, builder, dataset)
 
 
-def _opened(folder: pathlib.Path, builder: DatasetBuilder, config: DataConfig) -> Dataset:
-    """Opens the data set in a folder; trains its vocabulary first if that is missing."""
-    prepared = open_prepared(folder, folder_name(config.dataset), builder.version)
+def _root_and_builder(dataset: str, source: str, options: str, data_dir: str) -> tuple[pathlib.Path, DatasetBuilder]:
+    """Folder in which prepared data is kept, and the builder of a data set."""
+    if in_bucket(data_dir):
+        raise DataError(f"data_dir is '{data_dir}', a bucket; prepared data must be on a disk, local or shared")
+    root = pathlib.Path(data_dir).expanduser()
+    found = DATASETS.find(dataset)
+    if not (isinstance(found, type) and issubclass(found, DatasetBuilder)):
+        raise ConfigError(f"{quoted(dataset)} is no data set; make it a class derived from DatasetBuilder")
+    return root, found(source, str(root), options)
+
+
+def _opened(folder: pathlib.Path, builder: DatasetBuilder, dataset: str) -> PreparedFolder:
+    return open_prepared(folder, folder_name(dataset), builder.version)
+
+
+def _with_tokenizer(prepared: PreparedFolder, config: DataConfig) -> Dataset:
+    """Adds the tokenizer; trains the vocabulary of a data set first if that is missing."""
     if config.tokenizer != "trained":
         return Dataset(prepared, TextEncoder.load(config.tokenizer, config.text_length, config.start))
     path = inside(prepared.folder, FILE_NAME)
@@ -169,19 +192,12 @@ def _opened(folder: pathlib.Path, builder: DatasetBuilder, config: DataConfig) -
                 for record in records.without_images([index])
                 for text in _texts(record)
             }
-        with _disk_errors(config):
+        with _disk_errors(config.dataset, config.data_dir):
             TextEncoder.train(sentences, config.text_length).save(path)
     try:
         return Dataset(prepared, TextEncoder.load(path, config.text_length, config.start))
     except DataError as error:
         raise DataError(f"{error}; delete it and run the same command again, which makes it anew") from error
-
-
-def _builder(config: DataConfig, root: pathlib.Path) -> DatasetBuilder:
-    found = DATASETS.find(config.dataset)
-    if not (isinstance(found, type) and issubclass(found, DatasetBuilder)):
-        raise ConfigError(f"{quoted(config.dataset)} is no data set; make it a class derived from DatasetBuilder")
-    return found(config.source, str(root), config.options)
 
 
 def _texts(record: Stored) -> list[str]:
@@ -190,7 +206,7 @@ def _texts(record: Stored) -> list[str]:
 
 
 @contextlib.contextmanager
-def _disk_errors(config: DataConfig) -> Iterator[None]:
+def _disk_errors(dataset: str, data_dir: str) -> Iterator[None]:
     try:
         yield
     except SmartTrimError:
@@ -198,6 +214,5 @@ def _disk_errors(config: DataConfig) -> Iterator[None]:
     # RuntimeError: no home for "~"; ValueError: a path with a zero byte.
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(
-            f"cannot prepare {config.dataset} in {quoted(config.data_dir)}: {reason(error)}; "
-            "clear it or change data_dir"
+            f"cannot prepare {dataset} in {quoted(data_dir)}: {reason(error)}; clear it or change data_dir"
         ) from error

@@ -1,6 +1,7 @@
 """Preparing a data set once, whatever happens meanwhile."""
 
 import dataclasses
+import os
 import pathlib
 import shutil
 import subprocess
@@ -9,10 +10,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from own_data import asked, draw, jsonl_config, write_lines
 
 from smarttrim_jax import progress
 from smarttrim_jax.configuration import build
-from smarttrim_jax.data import DATASETS
+from smarttrim_jax.data import DATASETS, image_checks, image_writer
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.data.writing import RecordWriter
@@ -35,6 +37,21 @@ def die_after_three(self, split):
 RecordWriter._generate_examples = die_after_three
 prepare(DataConfig("easy_vqa", 8, 10, 4, source=sys.argv[1], data_dir=sys.argv[2]))
 """
+
+PREPARING = """
+import sys
+from smarttrim_jax.data.config import DataConfig
+from smarttrim_jax.data.dataset import prepare
+print(prepare(DataConfig("easy_vqa", 8, 10, 4, source=sys.argv[1], data_dir=sys.argv[2])).split_sizes["train"])
+"""
+
+
+@pytest.fixture
+def own_images(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A folder of 40 images and a question about each."""
+    folder = tmp_path / "own"
+    images = draw(folder, 40)
+    return write_lines(folder, train=asked(images[5:]), test=asked(images[:5]))
 
 
 def test_sizes_names_and_tokenizer(dataset: Dataset, config: DataConfig) -> None:
@@ -79,6 +96,45 @@ def test_another_process_may_finish_first(
     monkeypatch.setattr(RecordWriter, "_generate_examples", overtaken)
     assert prepare(dataclasses.replace(config, data_dir=str(tmp_path))).split_sizes == dataset.split_sizes
     assert [path.name for path in target.parent.iterdir()] == ["1.0.0"]
+
+
+def test_a_stopped_preparation_reads_no_image_twice(
+    own_images: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = jsonl_config(own_images, tmp_path / "prepared")
+    monkeypatch.setattr(image_writer, "SHARD_BYTES", 400)  # a few images
+    read: list[str] = []
+    read_whole = image_checks.read_whole
+
+    def stopping(path: str, most_bytes: int) -> bytes:
+        if len(read) == 20:
+            raise KeyboardInterrupt
+        read.append(path)
+        return read_whole(path, most_bytes)
+
+    monkeypatch.setattr(image_checks, "read_whole", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(config)
+    first = set(read)
+    os.utime(sorted(first)[0], ns=(1, 1))  # another file by the same name
+    read.clear()
+    monkeypatch.setattr(image_checks, "read_whole", lambda *given: read.append(given[0]) or read_whole(*given))
+    dataset = prepare(config)
+    kept = first - set(read)
+    assert len(kept) >= 5
+    assert sorted(first)[0] in read
+    whole = prepare(dataclasses.replace(config, data_dir=str(tmp_path / "whole")))
+    assert dataset.fingerprint == whole.fingerprint
+    assert list(dataset.records("train")) == list(whole.records("train"))
+    assert [path.name for path in dataset.prepared.folder.parent.iterdir()] == ["1.0.0"]
+
+
+def test_processes_prepare_one_after_the_other(config: DataConfig, tmp_path: pathlib.Path) -> None:
+    command = [sys.executable, "-c", PREPARING, config.source, str(tmp_path)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate()[0].splitlines()[-1] for process in running]
+    assert said == ["84"] * 3
+    assert [path.name for path in (tmp_path / "easy_vqa").iterdir()] == ["1.0.0"]
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(config: DataConfig, tmp_path: pathlib.Path) -> None:
@@ -164,7 +220,7 @@ def test_settings_come_from_plain_values_too() -> None:
 def test_a_name_that_there_is_not_lists_the_known(config: DataConfig) -> None:
     with pytest.raises(ConfigError, match=r"no data set 'vqa_v9'; known are 'easy_vqa', .*'jsonl', and your own as"):
         prepare(dataclasses.replace(config, dataset="vqa_v9"))
-    assert list(DATASETS) == ["easy_vqa", "easy_vqa_captions", "nlvr", "jsonl"]
+    assert {"easy_vqa", "easy_vqa_captions", "nlvr", "sort_of_clevr", "jsonl"} <= set(DATASETS)
 
 
 def test_names_of_records_are_found_by_their_index(dataset: Dataset) -> None:

@@ -5,10 +5,17 @@ from smarttrim_jax.data.builders.easy_vqa import EasyVQA
 from smarttrim_jax.data.builders.easy_vqa_captions import EasyVQACaptions
 from smarttrim_jax.data.builders.jsonl import Jsonl
 from smarttrim_jax.data.builders.nlvr import NLVR
+from smarttrim_jax.data.builders.sort_of_clevr import SortOfCLEVR
 from smarttrim_jax.registry import Registry
 
 DATASETS: Registry[type[DatasetBuilder]] = Registry(
     "data set",
-    {"easy_vqa": EasyVQA, "easy_vqa_captions": EasyVQACaptions, "nlvr": NLVR, "jsonl": Jsonl},
+    {
+        "easy_vqa": EasyVQA,
+        "easy_vqa_captions": EasyVQACaptions,
+        "nlvr": NLVR,
+        "sort_of_clevr": SortOfCLEVR,
+        "jsonl": Jsonl,
+    },
 )
 """Builders by the names that `data.dataset` accepts."""
