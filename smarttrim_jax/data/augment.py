@@ -1,62 +1,94 @@
-"""RandAugment as METER uses it for fine-tuning (`clip_randaug`): 2 operations of 14, strength 9 of 30, no flip."""
+"""Augmentation of training images, as the official METER and BLIP are fine-tuned. Evaluation never augments."""
 
 import math
-from collections.abc import Callable
+import re
+from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image
 
-OPERATIONS_PER_IMAGE = 2
-STRENGTH = 9 / 30
+from smarttrim_jax.data.randaugment import blip_randaug, clip_randaug
 
-Operation = Callable[[Image.Image, float], Image.Image]
+Augment = Literal["none", "clip_randaug", "blip", "blip_nlvr2"]
 
+# torchvision's RandomResizedCrop with BLIP's scale (data/__init__.py), and its default ratio and number of attempts.
+CROPPED_AREA = (0.5, 1.0)
+CROPPED_RATIO = (3 / 4, 4 / 3)
+CROP_ATTEMPTS = 10
 
-def _affine(image: Image.Image, x: tuple[float, float], y: tuple[float, float]) -> Image.Image:
-    """Applies shear (first number) and shift in pixels (second) along each axis; pixels from outside are black."""
-    (shear_x, shift_x), (shear_y, shift_y) = x, y
-    coefficients = (1, shear_x, shift_x, shear_y, 1, shift_y)
-    return image.transform(image.size, Image.Transform.AFFINE, coefficients)
-
-
-def _solarize_add(image: Image.Image, amount: float) -> Image.Image:
-    """Brightens by `amount`, then inverts levels of 128 and above."""
-    return ImageOps.solarize(image.point(lambda level: level + int(amount)), 128)
+_OTHER_SIDE = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+_SIDE = re.compile(rf"\b({'|'.join(_OTHER_SIDE)})\b")
 
 
-# Operation, weakest and strongest value, and whether the sign is random.
-_OPERATIONS: tuple[tuple[Operation, float, float, bool], ...] = (
-    (lambda image, _: ImageOps.autocontrast(image), 0, 1, False),
-    (lambda image, _: ImageOps.equalize(image), 0, 1, False),
-    (lambda image, degrees: image.rotate(degrees), 0, 30, True),
-    (lambda image, bits: ImageOps.posterize(image, max(1, int(bits))), 0, 4, False),
-    (lambda image, threshold: ImageOps.solarize(image, math.ceil(threshold)), 0, 256, False),
-    (_solarize_add, 0, 110, False),
-    (lambda image, factor: ImageEnhance.Color(image).enhance(factor), 0.1, 1.9, False),
-    (lambda image, factor: ImageEnhance.Contrast(image).enhance(factor), 0.1, 1.9, False),
-    (lambda image, factor: ImageEnhance.Brightness(image).enhance(factor), 0.1, 1.9, False),
-    (lambda image, factor: ImageEnhance.Sharpness(image).enhance(factor), 0.1, 1.9, False),
-    (lambda image, shear: _affine(image, (shear, 0), (0, 0)), 0, 0.3, True),
-    (lambda image, shear: _affine(image, (0, 0), (shear, 0)), 0, 0.3, True),
-    (lambda image, pixels: _affine(image, (0, pixels), (0, 0)), 0, 100, True),
-    (lambda image, pixels: _affine(image, (0, 0), (0, pixels)), 0, 100, True),
-)
-
-
-def clip_randaug(image: Image.Image, generator: np.random.Generator) -> Image.Image:
-    """Applies two random operations, possibly the same one twice; call it before resizing.
+def augmented(image: Image.Image, how: Augment, size: int, generator: np.random.Generator) -> Image.Image:
+    """Augments one picture.
 
     Args:
-        image: RGB image of any size.
+        image: RGB picture of any size.
+        how: "clip_randaug" applies METER's RandAugment; "blip" and "blip_nlvr2" take a random crop, resize it to a
+            square, mirror it with probability .5 and apply BLIP's RandAugment; "none" does nothing.
+        size: Height and width of the model's images in pixels.
         generator: The only source of randomness.
 
     Returns:
-        RGB image of the same size.
+        RGB picture: of size x size pixels for BLIP, otherwise as large as before.
     """
-    for choice in generator.integers(len(_OPERATIONS), size=OPERATIONS_PER_IMAGE):
-        operation, weakest, strongest, signed = _OPERATIONS[choice]
-        value = weakest + STRENGTH * (strongest - weakest)
-        if signed and generator.random() > 0.5:
-            value = -value
-        image = operation(image, value)
-    return image
+    if how == "none":
+        return image
+    if how == "clip_randaug":
+        return clip_randaug(image, generator)
+    image = random_resized_crop(image, size, generator)
+    if generator.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return blip_randaug(image, generator)
+
+
+def random_resized_crop(image: Image.Image, size: int, generator: np.random.Generator) -> Image.Image:
+    """Resizes a random part of an image to a square, bicubic, as torchvision's RandomResizedCrop does.
+
+    The part has half to all of the area. Its aspect ratio is drawn between 3/4 and 4/3, evenly in the logarithm.
+    Where ten such parts in turn do not fit, the largest central part of an accepted ratio is taken.
+
+    Args:
+        image: Image of any size.
+        size: Height and width of the result in pixels.
+        generator: The only source of randomness.
+
+    Returns:
+        Image of size x size pixels.
+    """
+    left, top, width, height = _random_part(image.width, image.height, generator)
+    # Cropped first: `resize` with a box lets pixels from outside of the box into its edges.
+    part = image.crop((left, top, left + width, top + height))
+    return part.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def _random_part(width: int, height: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
+    """Draws left, top, width and height of a crop."""
+    low, high = CROPPED_RATIO
+    for _ in range(CROP_ATTEMPTS):
+        area = width * height * generator.uniform(*CROPPED_AREA)
+        ratio = math.exp(generator.uniform(math.log(low), math.log(high)))
+        part_width = round(math.sqrt(area * ratio))
+        part_height = round(math.sqrt(area / ratio))
+        if 0 < part_width <= width and 0 < part_height <= height:
+            left = int(generator.integers(width - part_width + 1))
+            top = int(generator.integers(height - part_height + 1))
+            return left, top, part_width, part_height
+    part_width = min(width, round(height * high))
+    part_height = min(height, round(width / low))
+    return (width - part_width) // 2, (height - part_height) // 2, part_width, part_height
+
+
+def exchange_sides(text: str) -> str:
+    """Exchanges the words "left" and "right" in a statement about two images, for when the images are swapped.
+
+    BLIP (data/nlvr_dataset.py) leaves them where a comma or hyphen follows, so that the statement no longer fits.
+
+    Args:
+        text: Statement.
+
+    Returns:
+        The statement with each of the two words replaced by the other, capitals kept.
+    """
+    return _SIDE.sub(lambda match: _OTHER_SIDE[match[0]], text)

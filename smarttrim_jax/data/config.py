@@ -2,14 +2,13 @@
 
 import dataclasses
 import decimal
-from typing import Annotated, Literal
+from typing import Annotated
 
 from smarttrim_jax.configuration import Settings
+from smarttrim_jax.data.augment import Augment
 from smarttrim_jax.data.images import Resize
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.ranges import NonNegativeInt, Path, PathOrNone, PositiveInt, Seed, SpecialToken, at_least, between
-
-Augment = Literal["none", "clip_randaug"]
 
 MOST_BATCH_BYTES = 2**40
 """Maximum size of the images of one batch: a tebibyte, more than a thousand machines read at once."""
@@ -32,7 +31,9 @@ class DataConfig(Settings):
             other options is kept beside.
         resize: "resize" takes the whole image, "resize_crop" the centre of a photograph.
         tokenizer: "trained" (on the train sentences, kept with the prepared data) or a vocabulary's path.
-        augment: Augmentation of training images.
+        augment: Augmentation of training images, as the official releases do it: "clip_randaug" (METER), "blip", or
+            "blip_nlvr2", which also swaps the two images of an example at random and exchanges "left" and "right" in
+            its text. Evaluation never augments or swaps, whereas the official BLIP swaps there too.
         images: Number of pictures into which the images of an example are combined side by side; 0 combines none.
         example_images: Number of images of an example before they are combined; 0 takes that of the data.
         start: First token of every text, in place of the vocabulary's own, to which it is added. The model says what

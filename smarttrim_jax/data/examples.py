@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from smarttrim_jax.data.augment import clip_randaug
+from smarttrim_jax.data.augment import augmented, exchange_sides
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.images import decode, grouped, side_by_side, to_array
@@ -40,7 +40,7 @@ class Examples:
         self._config = config
         self._prompt = f"{config.prompt} " if config.prompt else ""
         self._most_answers = dataset.most_answers
-        self._augments = config.augment == "clip_randaug"
+        self._augments = config.augment != "none"
         self.draws = self._augments or dataset.kind == "references"
         self._decoded: dict[tuple[bytes, ...], np.ndarray] = {}
 
@@ -61,11 +61,14 @@ class Examples:
             `[most_answers]` and `answer_weights` float32 `[most_answers]`; see `pipeline.train_iterator`.
 
         Raises:
-            DataError: An image is damaged or the text is empty; the message names the example.
+            DataError: An image is damaged, the text is empty, or there are not two images to swap; the message names
+                the example.
         """
         record = self._records[index]
         name = record["id"].decode()
-        pictures = grouped(list(record["images"]), self._config.images)
+        files = list(record["images"])
+        swap = chance is not None and self._config.augment == "blip_nlvr2" and _draw_swap(files, name, chance)
+        pictures = grouped(files[::-1] if swap else files, self._config.images)
         if chance is None or not self._augments:
             images = [self._picture(parts, name) for parts in pictures]
         else:
@@ -73,8 +76,9 @@ class Examples:
         text = record["text"]
         if chance is not None and "references" in record:
             text = record["references"][chance.integers(len(record["references"]))]
+        sentence = text.decode()
         try:
-            ids, mask = self._text.encode(self._prompt + text.decode())
+            ids, mask = self._text.encode(self._prompt + (exchange_sides(sentence) if swap else sentence))
         except DataError as error:
             raise DataError(f"example '{name}': {error}") from error
         example = {
@@ -110,10 +114,21 @@ class Examples:
         return image
 
     def _augmented(self, parts: list[bytes], name: str, generator: np.random.Generator) -> np.ndarray:
-        return self._array(clip_randaug(_joined(parts, name), generator))
+        config = self._config
+        return self._array(augmented(_joined(parts, name), config.augment, config.image_size, generator))
 
     def _array(self, image: Image.Image) -> np.ndarray:
         return to_array(image, self._config.image_size, self._config.resize)
+
+
+def _draw_swap(images: list[bytes], name: str, chance: np.random.Generator) -> bool:
+    """Decides whether the two images of an example are swapped, with probability .5."""
+    if len(images) != 2:
+        raise DataError(
+            "data.augment is 'blip_nlvr2', which swaps the two images of an example, "
+            f"but '{name}' has {len(images)}; take 'blip'"
+        )
+    return chance.random() < 0.5
 
 
 def _joined(parts: list[bytes], name: str) -> Image.Image:

@@ -200,7 +200,7 @@ def test_a_vocabulary_of_the_user_is_read(config: DataConfig, dataset: Dataset, 
     ("setting", "value", "message"),
     [
         ("resize", "stretch", "resize is 'stretch'; accepted: 'resize', 'resize_crop'"),
-        ("augment", "flip", "augment is 'flip'; accepted: 'none', 'clip_randaug'"),
+        ("augment", "flip", "augment is 'flip'; accepted: 'none', 'clip_randaug', 'blip'"),
         ("image_size", 0, "image_size is 0; it must be at least 1"),
         ("text_length", 2, "text_length is 2; it must be at least 3"),
         ("batch_size", -4, "batch_size is -4; it must be at least 1"),

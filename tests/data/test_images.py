@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from smarttrim_jax.data import images
-from smarttrim_jax.data.augment import clip_randaug
+from smarttrim_jax.data.randaugment import clip_randaug
 from smarttrim_jax.errors import DataError
 
 

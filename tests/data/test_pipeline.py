@@ -83,7 +83,7 @@ def test_an_epoch_has_each_example_once_and_the_next_another_order(dataset: Data
     assert first != second
 
 
-@pytest.mark.parametrize("augment", ["none", "clip_randaug"])
+@pytest.mark.parametrize("augment", ["none", "clip_randaug", "blip"])
 def test_rows_are_those_of_the_whole_batch(dataset: Dataset, config: DataConfig, augment: str) -> None:
     config = dataclasses.replace(config, augment=augment)
     alone = take(train_iterator(dataset, config), 25)
@@ -99,7 +99,7 @@ def test_the_position_is_the_same_whatever_rows_are_read(dataset: Dataset, confi
     assert_equal(take(alone, 3), take(train_iterator(dataset, config), 10)[7:])
 
 
-@pytest.mark.parametrize("augment", ["none", "clip_randaug"])
+@pytest.mark.parametrize("augment", ["none", "clip_randaug", "blip"])
 @pytest.mark.parametrize("consumed", [0, 1, 7, 23])
 def test_a_state_resumes_exactly_even_while_reading_went_on(
     dataset: Dataset, config: DataConfig, augment: str, consumed: int
