@@ -168,7 +168,9 @@ def _ignore_warnings_of_pillow() -> None:
 
 
 def resize(image: Image.Image, size: int) -> Image.Image:
-    """Resizes the whole image to a square, bicubic; the aspect ratio is not kept.
+    """Resizes the whole image to a square, bicubic; the aspect ratio is not kept: BLIP's test transform.
+
+    It follows `transform_test` of BLIP's data/__init__.py.
 
     Args:
         image: Image of any size.
@@ -183,8 +185,9 @@ def resize(image: Image.Image, size: int) -> Image.Image:
 def resize_crop(image: Image.Image, size: int) -> Image.Image:
     """Resizes the short side to `size`, bicubic, and crops the centre square: METER's evaluation transform.
 
-    Of a thin image, whose long side would be enlarged to many pixels that are cropped again, only the square is
-    computed.
+    It is `clip_transform` (meter/transforms/transform.py), which METER with CLIP's encoder uses for every task; sizes
+    are rounded as in torchvision's Resize and CenterCrop. Of a thin image, whose long side would be enlarged to many
+    pixels that are cropped again, only the square is computed, which may differ by 2 levels.
 
     Args:
         image: Image of any size.

@@ -115,6 +115,77 @@ def test_resize_crop_is_a_resize_and_a_crop_at_every_size() -> None:
         assert abs(images.to_array(image, size, "resize_crop") - expected).max() <= (0 if ordinary else 2)
 
 
+def bicubic(values: np.ndarray, length: int, axis: int) -> np.ndarray:
+    """Pillow's bicubic resampling of one axis by its definition, rounded to 8 bits."""
+    scale = values.shape[axis] / length
+    centres = (np.arange(length)[:, None] + 0.5) * scale
+    # Keys' kernel with a = -0.5, widened where the image shrinks; what lies outside of the image has no weight.
+    distance = abs(np.arange(values.shape[axis]) + 0.5 - centres) / max(scale, 1)
+    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    weights = np.where(distance < 1, near, np.where(distance < 2, far, 0))
+    weights /= weights.sum(1, keepdims=True)
+    resampled = np.moveaxis(np.tensordot(weights, values, (1, axis)), 0, axis)
+    return (resampled + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def assert_resized(array: np.ndarray, pixels: np.ndarray, height: int, width: int, crop: tuple[int, int]) -> None:
+    """Compares with a resampling of both axes, of which the square at `crop` (top, left) is left."""
+    # Early versions of Pillow resample rows first, later ones whichever axis is cheaper: the results differ where the
+    # first overshoots 8 bits. Weights have 22 bits, so that a value between two levels may fall to the other one.
+    orders = (
+        bicubic(bicubic(pixels, width, 1), height, 0),
+        bicubic(bicubic(pixels, height, 0), width, 1),
+    )
+    top, left = crop
+    size = len(array)
+    squares = [whole[top : top + size, left : left + size].astype(int) for whole in orders]
+    assert min(abs(array - square).max() for square in squares) <= 1
+
+
+SHAPES = [(1, 1), (1, 9), (9, 1), (24, 24), (37, 53), (53, 37), (10, 151), (151, 10), (12, 90)]  # height and width
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", [1, 7, 24, 40])
+def test_resize_is_blips_test_transform_by_its_definition(shape: tuple[int, int], size: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    array = images.to_array(Image.fromarray(pixels), size, "resize")
+    assert (array.shape, array.dtype) == ((size, size, 3), np.uint8)
+    assert_resized(array, pixels, size, size, (0, 0))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", [1, 7, 24, 40])
+def test_resize_crop_is_meters_clip_transform_by_its_definition(shape: tuple[int, int], size: int) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
+    array = images.to_array(Image.fromarray(pixels), size, "resize_crop")
+    assert (array.shape, array.dtype) == ((size, size, 3), np.uint8)
+    short = min(shape)
+    height, width = (size if side == short else int(size * side / short) for side in shape)
+    crop = (round((height - size) / 2), round((width - size) / 2))  # CenterCrop rounds halves to even
+    assert_resized(array, pixels, height, width, crop)
+
+
+def test_the_long_side_and_the_crop_are_rounded_as_torchvision_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(Image.Image, "resize", lambda self, size, *rest: calls.append(size) or self)
+    monkeypatch.setattr(Image.Image, "crop", lambda self, box: calls.append(box) or self)
+    for (width, height), size, resized, corner in [
+        ((640, 480), 384, (512, 384), (64, 0)),
+        ((480, 640), 384, (384, 512), (0, 64)),
+        ((500, 375), 288, (384, 288), (48, 0)),
+        ((640, 427), 576, (863, 576), (144, 0)),  # 863.3 is cut off; (863 - 576) / 2 = 143.5 becomes 144, even
+        ((427, 640), 224, (224, 335), (0, 56)),  # 335.7 is cut off; 55.5 becomes 56, even
+        ((333, 500), 226, (226, 339), (0, 56)),  # 56.5 becomes 56, even
+        ((7, 7), 5, (5, 5), (0, 0)),
+    ]:
+        images.resize_crop(Image.new("RGB", (width, height)), size)
+        left, top = corner
+        assert calls == [resized, (left, top, left + size, top + size)]
+        calls.clear()
+
+
 @pytest.mark.parametrize("shape", [(1, 2000), (2000, 1), (1, 30_000), (30_000, 1), (1, 65_535), (65_535, 1), (7, 9)])
 def test_thin_images_cost_no_more_than_what_is_made_of_them(
     shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
