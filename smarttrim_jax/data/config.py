@@ -7,6 +7,7 @@ from typing import Annotated
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.data.augment import Augment
 from smarttrim_jax.data.images import Resize
+from smarttrim_jax.data.text_cleaning import TextCleaning
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.ranges import NonNegativeInt, Path, PathOrNone, PositiveInt, Seed, SpecialToken, at_least, between
 
@@ -39,6 +40,10 @@ class DataConfig(Settings):
         start: First token of every text, in place of the vocabulary's own, to which it is added. The model says what
             it must be (`ModelConfig.text_start`).
         prompt: Words that every text begins with (BLIP's captions: "a picture of").
+        text_cleaning: Cleaning of texts, in training and wherever the model is used: "none" (METER),
+            "blip_question" or "blip_caption" (also retrieval and NLVR2); see `text_cleaning.clean_text`.
+        max_words: Words after which a text is cut, the prompt not counted; 0 never cuts. Official BLIP: 50 for
+            questions, 40 for NLVR2, 30 for captions and retrieval.
         workers: Number of processes that read training data; 0 reads in threads of the main process.
         seed: Seed of the order and of augmentation.
         fingerprint: Fingerprint of the prepared data set (`Dataset.fingerprint`); "" accepts any.
@@ -61,6 +66,8 @@ class DataConfig(Settings):
     example_images: NonNegativeInt = 0
     start: SpecialToken = ""
     prompt: str = ""
+    text_cleaning: TextCleaning = "none"
+    max_words: NonNegativeInt = 0
     workers: Annotated[int, between(0, 1024)] = 0  # Each worker is a process.
     seed: Seed = 0
     fingerprint: str = ""

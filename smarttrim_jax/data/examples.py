@@ -11,6 +11,7 @@ from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.images import decode, grouped, side_by_side, to_array
 from smarttrim_jax.data.stored import Stored
+from smarttrim_jax.data.text_cleaning import clean_text
 from smarttrim_jax.errors import DataError
 
 # Bytes of decoded images that are cached. Small data sets fit as a whole, so that each image is decoded once.
@@ -76,7 +77,7 @@ class Examples:
         text = record["text"]
         if chance is not None and "references" in record:
             text = record["references"][chance.integers(len(record["references"]))]
-        sentence = text.decode()
+        sentence, _ = clean_text(text.decode(), self._config.text_cleaning, self._config.max_words)
         try:
             ids, mask = self._text.encode(self._prompt + (exchange_sides(sentence) if swap else sentence))
         except DataError as error:

@@ -27,7 +27,7 @@ class Answer:
         confidence: Probability of the answer; see `Answered`.
         macs_saved: Share of the full model's MACs that was not spent.
         seconds: Time of the batch divided by its number of questions.
-        text_cut: Whether the question has more tokens than the model reads, so that its end was ignored.
+        text_cut: Whether the question has more words or tokens than the model reads, so that its end was ignored.
     """
 
     answer: str

@@ -8,6 +8,7 @@ from jaxtyping import Int32, UInt8
 
 from smarttrim_jax.data.images import grouped, open_image, side_by_side, to_array
 from smarttrim_jax.data.text import TextEncoder
+from smarttrim_jax.data.text_cleaning import clean_text
 from smarttrim_jax.errors import DataError
 from smarttrim_jax.tasks import Captions, Task
 
@@ -85,7 +86,10 @@ class QuestionReader:
             return prompt, np.ones(len(prompt), np.int32), False
         if not isinstance(text, str):
             raise DataError(f"the text is {text!r}; it must be a string")
+        data = self._task.config.data
+        cleaned, words_cut = clean_text(text, data.text_cleaning, data.max_words)
         try:
-            return self._text.encode_noting_cut(text)
+            ids, mask, tokens_cut = self._text.encode_noting_cut(cleaned)
         except DataError as error:
             raise DataError(f"text '{text}': {error}") from None
+        return ids, mask, words_cut or tokens_cut

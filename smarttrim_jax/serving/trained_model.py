@@ -13,6 +13,7 @@ from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.images import Preset, Resize
 from smarttrim_jax.data.language import Language
 from smarttrim_jax.data.text import TextEncoder
+from smarttrim_jax.data.text_cleaning import TextCleaning
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.models.config import ModelConfig
@@ -58,6 +59,8 @@ class TrainedModel:
         pixels: Preset = "clip",
         resize: Resize = "resize",
         prompt: str = "",
+        text_cleaning: TextCleaning = "none",
+        max_words: int = 0,
         dial: SpeedDial | None = None,
         target_speedup: float = 2.0,
     ) -> "TrainedModel":
@@ -73,6 +76,8 @@ class TrainedModel:
             pixels: Name of the normalisation of images.
             resize: "resize" takes the whole image, "resize_crop" the centre of a photograph.
             prompt: Words that captions begin with.
+            text_cleaning: Cleaning of texts; see `data.text_cleaning.clean_text`.
+            max_words: Words after which texts are cut; 0 never cuts.
             dial: Result of `trimming.calibration.calibrate`; None for a model that never trims.
             target_speedup: Speed-up in MACs that is used unless another is asked for.
 
@@ -91,6 +96,8 @@ class TrainedModel:
             resize=resize,
             start=model.text_start(),
             prompt=prompt,
+            text_cleaning=text_cleaning,
+            max_words=max_words,
         )
         config = ExperimentConfig(
             model=model,

@@ -78,6 +78,17 @@ def test_a_text_that_is_longer_than_the_model_reads_is_marked(trained, image):
     assert [answer.text_cut for answer in trained.answer(image, [fits, longer])] == [False, True]
 
 
+def test_questions_are_cleaned_as_the_training_texts_were(trained, image):
+    asked = Question((image,), "Is IT: (red) or blue")
+    data = dataclasses.replace(trained.config.data, text_cleaning="blip_question", max_words=4)
+    cleaning = dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
+    prepared = cleaning.reader(asked)
+    plain = trained.reader(Question((image,), "is it red or"))
+    np.testing.assert_array_equal(prepared.ids, plain.ids)
+    assert (prepared.text_cut, plain.text_cut) == (True, False)
+    assert (trained.reader(asked).ids != plain.ids).any()
+
+
 @pytest.mark.parametrize(
     ("question", "error"),
     [
