@@ -32,8 +32,6 @@ MOST_BYTES = 2**28
 """Maximum size of an image file: about that of the largest accepted image without compression."""
 LONGEST_SIDE = 2**16 - 1
 """Maximum width and height in pixels, which is JPEG's limit; resizing holds as many rows of the new width."""
-THIN = 16
-"""Ratio of long to short side above which an image counts as thin."""
 MOST_ENLARGED = 2**24
 """Maximum number of pixels of a picture that has more than the images it is composed of."""
 
@@ -186,8 +184,9 @@ def resize_crop(image: Image.Image, size: int) -> Image.Image:
     """Resizes the short side to `size`, bicubic, and crops the centre square: METER's evaluation transform.
 
     It is `clip_transform` (meter/transforms/transform.py), which METER with CLIP's encoder uses for every task; sizes
-    are rounded as in torchvision's Resize and CenterCrop. Of a thin image, whose long side would be enlarged to many
-    pixels that are cropped again, only the square is computed, which may differ by 2 levels.
+    are rounded as in torchvision's Resize and CenterCrop. Only the pixels of the square are computed, which saves a
+    quarter of the time for a photograph of 4:3. Pillow takes their positions in float32, so that a few differ by 1
+    from those of an image that is resized and then cropped.
 
     Args:
         image: Image of any size.
@@ -201,8 +200,6 @@ def resize_crop(image: Image.Image, size: int) -> Image.Image:
     height = int(size * image.height / short)
     left = round((width - size) / 2)
     top = round((height - size) / 2)
-    if max(image.size) <= THIN * short:
-        return image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
     across = image.width / width
     down = image.height / height
     # A rounding error must not lead beyond the image.
