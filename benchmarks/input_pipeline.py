@@ -172,9 +172,9 @@ def measure(folder: pathlib.Path, repeats: int) -> list[dict[str, Any]]:
         for (resize, augment), workers in itertools.product(TRANSFORMS, WORKERS):
             changed = dataclasses.replace(config, resize=resize, augment=augment, workers=workers)
             rates[resize, augment, workers].append(read_epoch(dataset, changed))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (resize, augment, workers), each in rates.items():
-        row = {
+        row: dict[str, Any] = {
             "resize": resize,
             "augment": augment,
             "workers": workers,

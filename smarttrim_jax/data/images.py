@@ -185,8 +185,8 @@ def resize_crop(image: Image.Image, size: int) -> Image.Image:
 
     It is `clip_transform` (meter/transforms/transform.py), which METER with CLIP's encoder uses for every task; sizes
     are rounded as in torchvision's Resize and CenterCrop. Only the pixels of the square are computed, which saves a
-    quarter of the time for a photograph of 4:3. Pillow takes their positions in float32, so that a few differ by 1
-    from those of an image that is resized and then cropped.
+    quarter of the time for a photograph of 4:3. Pillow rounds their positions to float32, and chooses the order of
+    its passes by the sizes, so that some differ by 1 or 2 levels from those of an image resized and then cropped.
 
     Args:
         image: Image of any size.

@@ -107,7 +107,7 @@ def test_resize_crop_is_a_resize_and_a_crop_at_every_size() -> None:
     for _ in range(60):
         width, height = (int(10 ** rng.uniform(0, 2.5)) for _ in range(2))
         size = int(rng.integers(1, 100))
-        # Smooth: where a kernel overshoots 8 bits the order of its two passes shows, which Pillow chooses by the sizes.
+        # Smooth: where a kernel overshoots 8 bits the order of its passes shows, which Pillow chooses by the sizes.
         small = Image.fromarray(rng.integers(60, 200, (3, 4, 3), np.uint8))
         image = small.resize((width, height), Image.Resampling.BILINEAR)
         expected = resized_then_cropped(image, size).astype(int)
