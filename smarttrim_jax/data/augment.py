@@ -1,7 +1,6 @@
 """Augmentation of training images, as the official METER and BLIP are fine-tuned. Evaluation never augments."""
 
 import math
-import re
 from typing import Literal
 
 import numpy as np
@@ -15,9 +14,6 @@ Augment = Literal["none", "clip_randaug", "blip", "blip_nlvr2"]
 CROPPED_AREA = (0.5, 1.0)
 CROPPED_RATIO = (3 / 4, 4 / 3)
 CROP_ATTEMPTS = 10
-
-_OTHER_SIDE = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
-_SIDE = re.compile(rf"\b({'|'.join(_OTHER_SIDE)})\b")
 
 
 def augmented(image: Image.Image, how: Augment, size: int, generator: np.random.Generator) -> Image.Image:
@@ -78,17 +74,3 @@ def _random_part(width: int, height: int, generator: np.random.Generator) -> tup
     part_width = min(width, round(height * high))
     part_height = min(height, round(width / low))
     return (width - part_width) // 2, (height - part_height) // 2, part_width, part_height
-
-
-def exchange_sides(text: str) -> str:
-    """Exchanges the words "left" and "right" in a statement about two images, for when the images are swapped.
-
-    BLIP (data/nlvr_dataset.py) leaves them where a comma or hyphen follows, so that the statement no longer fits.
-
-    Args:
-        text: Statement.
-
-    Returns:
-        The statement with each of the two words replaced by the other, capitals kept.
-    """
-    return _SIDE.sub(lambda match: _OTHER_SIDE[match[0]], text)

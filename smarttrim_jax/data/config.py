@@ -7,7 +7,7 @@ from typing import Annotated
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.data.augment import Augment
 from smarttrim_jax.data.images import Resize
-from smarttrim_jax.data.text_cleaning import TextCleaning
+from smarttrim_jax.data.sentences import TextCleaning
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.ranges import NonNegativeInt, Path, PathOrNone, PositiveInt, Seed, SpecialToken, at_least, between
 
@@ -41,7 +41,7 @@ class DataConfig(Settings):
             it must be (`ModelConfig.text_start`).
         prompt: Words that every text begins with (BLIP's captions: "a picture of").
         text_cleaning: Cleaning of texts, in training and wherever the model is used: "none" (METER),
-            "blip_question" or "blip_caption" (also retrieval and NLVR2); see `text_cleaning.clean_text`.
+            "blip_question" or "blip_caption" (also retrieval and NLVR2); see `sentences.clean_text`.
         max_words: Words after which a text is cut, the prompt not counted; 0 never cuts. Official BLIP: 50 for
             questions, 40 for NLVR2, 30 for captions and retrieval.
         workers: Number of processes that read training data; 0 reads in threads of the main process.

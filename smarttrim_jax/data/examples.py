@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from smarttrim_jax.data.augment import augmented, exchange_sides
+from smarttrim_jax.data.augment import augmented
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.images import decode, grouped, side_by_side, to_array
+from smarttrim_jax.data.sentences import clean_text, exchange_sides
 from smarttrim_jax.data.stored import Stored
-from smarttrim_jax.data.text_cleaning import clean_text
 from smarttrim_jax.errors import DataError
 
 # Bytes of decoded images that are cached. Small data sets fit as a whole, so that each image is decoded once.

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from smarttrim_jax.data.images import grouped, open_image, side_by_side, to_array
+from smarttrim_jax.data.sentences import clean_text
 from smarttrim_jax.data.text import TextEncoder
-from smarttrim_jax.data.text_cleaning import clean_text
 from smarttrim_jax.errors import DataError
 from smarttrim_jax.tasks import Captions, Task
 

@@ -12,8 +12,8 @@ from PIL import Image
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.images import Preset, Resize
 from smarttrim_jax.data.language import Language
+from smarttrim_jax.data.sentences import TextCleaning
 from smarttrim_jax.data.text import TextEncoder
-from smarttrim_jax.data.text_cleaning import TextCleaning
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.models.config import ModelConfig
@@ -76,7 +76,7 @@ class TrainedModel:
             pixels: Name of the normalisation of images.
             resize: "resize" takes the whole image, "resize_crop" the centre of a photograph.
             prompt: Words that captions begin with.
-            text_cleaning: Cleaning of texts; see `data.text_cleaning.clean_text`.
+            text_cleaning: Cleaning of texts; see `data.sentences.clean_text`.
             max_words: Words after which texts are cut; 0 never cuts.
             dial: Result of `trimming.calibration.calibrate`; None for a model that never trims.
             target_speedup: Speed-up in MACs that is used unless another is asked for.

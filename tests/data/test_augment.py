@@ -1,4 +1,4 @@
-"""BLIP's random crop, mirroring and exchange of sides."""
+"""BLIP's random crop, mirroring and swap of two images."""
 
 import io
 import math
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from smarttrim_jax.data.augment import augmented, exchange_sides, random_resized_crop
+from smarttrim_jax.data.augment import augmented, random_resized_crop
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.examples import Examples
 from smarttrim_jax.data.text import TextEncoder
@@ -129,12 +129,6 @@ def test_none_leaves_an_image_and_the_generator_alone() -> None:
     image = positions(5, 7)
     assert augmented(image, "none", 3, generator) is image
     assert generator.bit_generator.state == before
-
-
-def test_sides_are_exchanged_as_whole_words() -> None:
-    text = "Left of the left-hand dog, right; leftover rights are bright. Right"
-    assert exchange_sides(text) == "Right of the right-hand dog, left; leftover rights are bright. Left"
-    assert exchange_sides(exchange_sides(text)) == text
 
 
 TEXT = TextEncoder.train(["the left one", "the right one"] * 2, 6)

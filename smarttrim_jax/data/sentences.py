@@ -1,4 +1,4 @@
-"""Cleaning of sentences before they are encoded, as the official BLIP does it; METER cleans nothing."""
+"""Sentences before they are encoded: the official BLIP's cleaning, and its exchange of left and right."""
 
 import re
 from typing import Literal
@@ -8,6 +8,9 @@ TextCleaning = Literal["none", "blip_question", "blip_caption"]
 # What BLIP's `pre_question` and `pre_caption` (data/utils.py) take out. Commas, question marks and hyphens stay.
 _REMOVED = re.compile(r'[.!"()*#:;~]')
 _SEVERAL_SPACES = re.compile(r"\s{2,}")
+
+_OTHER_SIDE = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+_SIDE = re.compile(rf"\b({'|'.join(_OTHER_SIDE)})\b")
 
 
 def clean_text(text: str, how: TextCleaning, max_words: int = 0) -> tuple[str, bool]:
@@ -34,3 +37,17 @@ def clean_text(text: str, how: TextCleaning, max_words: int = 0) -> tuple[str, b
     if max_words and len(words) > max_words:
         return " ".join(words[:max_words]), True
     return cleaned, False
+
+
+def exchange_sides(text: str) -> str:
+    """Exchanges the words "left" and "right" in a statement about two images, for when the images are swapped.
+
+    BLIP (data/nlvr_dataset.py) leaves them where a comma or hyphen follows, so that the statement no longer fits.
+
+    Args:
+        text: Statement.
+
+    Returns:
+        The statement with each of the two words replaced by the other, capitals kept.
+    """
+    return _SIDE.sub(lambda match: _OTHER_SIDE[match[0]], text)

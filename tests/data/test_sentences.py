@@ -1,4 +1,4 @@
-"""BLIP's cleaning of sentences."""
+"""BLIP's cleaning of sentences, and the exchange of sides."""
 
 import dataclasses
 import itertools
@@ -12,7 +12,7 @@ import pytest
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.examples import Examples
-from smarttrim_jax.data.text_cleaning import TextCleaning, clean_text
+from smarttrim_jax.data.sentences import TextCleaning, clean_text, exchange_sides
 
 CLEANINGS: tuple[TextCleaning, ...] = get_args(TextCleaning)
 CHARACTERS = "aB \t.!\"()*#:;~,?'-/&\u00c9"
@@ -74,3 +74,9 @@ def test_examples_are_cleaned_behind_their_prompt(dataset: Dataset, config: Data
     for prompt, expected in (("", "is shape 3"), ("shape of", "shape of is shape 3")):
         ids = Examples(stand_in, "test", dataclasses.replace(config, prompt=prompt)).get(0)["text_ids"]
         np.testing.assert_array_equal(ids, dataset.text.encode(expected)[0])
+
+
+def test_sides_are_exchanged_as_whole_words() -> None:
+    text = "Left of the left-hand dog, right; leftover rights are bright. Right"
+    assert exchange_sides(text) == "Right of the right-hand dog, left; leftover rights are bright. Left"
+    assert exchange_sides(exchange_sides(text)) == text
