@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "tokens",
         "tree_paths",
         "version",
+        "vqa_answers",
     ),
     ("trimming",),
     ("models", "pretrained", "execution", "generation", "objectives", "metrics", "data"),
