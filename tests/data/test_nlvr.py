@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from smarttrim_jax.data.builders.nlvr import NLVR
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.data.images import decode
@@ -91,6 +92,17 @@ def test_an_example_has_its_three_boxes_in_its_order_and_its_label(nlvr: Dataset
             assert (box == (row, green, 200)).all()
 
 
+def test_all_examples_of_a_sentence_are_a_group(nlvr: Dataset) -> None:
+    for split in ("train", "test"):
+        texts: dict[str, set[bytes]] = {}
+        for record in records(nlvr, split):
+            raw_split, number, _, _ = record["id"].decode().split("-")
+            assert record["metadata"] == {"group": f"{raw_split}-{number}"}
+            texts.setdefault(record["metadata"]["group"], set()).add(record["text"])
+        if split == "test":
+            assert texts == {"test-900": {b"there is a blue square"}, "test-901": {b"another sentence"}}
+
+
 def test_archives_give_what_the_folder_gives(nlvr: Dataset, folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     with tarfile.open(tmp_path / "all.tar.gz", "w:gz") as archive:
         archive.add(folder, "nlvr")
@@ -147,7 +159,7 @@ def test_damaged_sources_are_errors_that_name_the_file(
     damage(source)
     with pytest.raises(DataError, match=message):
         open_nlvr(source, tmp_path / "prepared")
-    assert not (tmp_path / "prepared" / "nlvr" / "1.0.0").exists()
+    assert not (tmp_path / "prepared" / "nlvr" / NLVR.version).exists()
 
 
 def test_a_source_too_small_for_calibration_is_an_error(

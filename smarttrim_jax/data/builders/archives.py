@@ -12,7 +12,7 @@ from typing import BinaryIO
 from smarttrim_jax.errors import DataError, quoted, reason
 
 MOST_MEMBERS = 2**20
-MOST_MEMBER_BYTES = 2**28
+MOST_MEMBER_BYTES = 2**31
 MOST_HEADER_BYTES = 2**20
 COPIED_AT_ONCE = 2**20
 LONGEST_NAME = 4096
@@ -45,17 +45,18 @@ class Archives:
     def __len__(self) -> int:
         return len(self._places)
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, most_bytes: int = MOST_MEMBER_BYTES) -> bytes | None:
         """Reads a file.
 
         Args:
             name: Path of the file below the root.
+            most_bytes: Maximum size of the file.
 
         Returns:
             Its content; None if there is no such file.
 
         Raises:
-            DataError: The member is not a regular file.
+            DataError: The member is larger, or is not a regular file.
         """
         if name not in self._places:
             return None
@@ -66,6 +67,8 @@ class Archives:
                 "pack it anew with: tar --dereference --hard-dereference"
             )
         start, size = place
+        if size > most_bytes:
+            raise DataError(f"'{name}' has {size:,} bytes; at most {most_bytes:,} are read")
         return os.pread(self._content, size, start)
 
     def add(self, archive: BinaryIO, name: str) -> None:

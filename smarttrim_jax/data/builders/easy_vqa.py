@@ -7,7 +7,7 @@ from typing import Any
 
 from smarttrim_jax.data.builders.base import DatasetBuilder
 from smarttrim_jax.data.builders.raw_files import Reader, open_source
-from smarttrim_jax.data.builders.rows import read_json, refuse_bad_rows
+from smarttrim_jax.data.builders.rows import is_count, read_list, refuse_bad_rows
 from smarttrim_jax.data.schema import Record, is_text
 from smarttrim_jax.errors import DataError, quoted, reason
 
@@ -98,9 +98,7 @@ class EasyVQA(DatasetBuilder):
 
     def _questions(self, split: str) -> list[Question]:
         file = f"{split}/questions.json"
-        rows = read_json(self._file(file), file)
-        if not isinstance(rows, list):
-            raise DataError(f"'{file}' is damaged: it holds no list; fetch it again")
+        rows = read_list(self._file(file), file)
         refuse_bad_rows(file, rows, self._problem, f"[question, an answer of {ANSWERS}, number of its image]")
         return rows
 
@@ -113,7 +111,7 @@ class EasyVQA(DatasetBuilder):
             return "its question is no text"
         if not isinstance(answer, str) or answer not in self._known_answers:
             return f"{ANSWERS} lacks its answer {quoted(answer)}"
-        if type(image) is not int or image < 0:
+        if not is_count(image):
             return f"its image is {quoted(image)}"
         return ""
 

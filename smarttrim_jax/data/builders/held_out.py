@@ -1,6 +1,7 @@
 """Chooses the training examples that are held out, so that no image is both trained on and held out."""
 
 import collections
+import hashlib
 from collections.abc import Hashable, Sequence
 
 SHARE = 10
@@ -29,6 +30,19 @@ def held_out(images: Sequence[Sequence[Hashable]]) -> frozenset[int]:
             chosen += examples
     smallest = min((examples for _, examples in groups), key=lambda examples: len(examples))
     return frozenset(chosen or smallest)
+
+
+def is_held_out(name: str, period: int) -> bool:
+    """Chooses about one in `period` by a hash, so that it is the same one whatever else is there.
+
+    Args:
+        name: Name of an image, or of whatever must stay together.
+        period: One in so many is held out, at most 256.
+
+    Returns:
+        Whether it is held out.
+    """
+    return hashlib.sha256(name.encode()).digest()[0] % period == 0
 
 
 def _groups(images: Sequence[Sequence[Hashable]]) -> dict[Hashable, list[int]]:

@@ -1,7 +1,6 @@
 """NLVR v1 (Suhr et al. 2017, CC-BY-4.0): is a sentence true of three boxes of coloured shapes?"""
 
 import functools
-import hashlib
 import io
 import json
 import re
@@ -11,14 +10,15 @@ from typing import Any
 from PIL import Image
 
 from smarttrim_jax.data.builders.base import DatasetBuilder
-from smarttrim_jax.data.builders.rows import refuse_bad_rows
+from smarttrim_jax.data.builders.held_out import is_held_out
+from smarttrim_jax.data.builders.rows import read_lines, refuse_bad_rows, refuse_repeated
 from smarttrim_jax.data.images import decode
 from smarttrim_jax.data.schema import Record, is_text
 from smarttrim_jax.errors import DataError, quoted
-from smarttrim_jax.json_text import parse_json
 
 ANSWERS = ("false", "true")
 ORDERS = 6
+CALIBRATION_PERIOD = 10
 SPLITS = ("train", "dev", "test")
 KEYS = {"identifier", "directory", "sentence", "label", "structured_rep"}
 # Identifiers and directories become parts of a path, and must not lead elsewhere.
@@ -51,6 +51,7 @@ class NLVR(DatasetBuilder):
     Preparation takes about 20 seconds and 50 MB.
     """
 
+    version = "1.0.1"
     roots = SPLITS
 
     def answers(self) -> tuple[str, ...]:
@@ -64,7 +65,8 @@ class NLVR(DatasetBuilder):
             split: Name of the split: train, calibration or test.
 
         Yields:
-            Records with three images, the boxes as PNG bytes, and an answer.
+            Records with three images, the boxes as PNG bytes, and an answer. Those of the same sentence, in all
+            orders of the boxes, have the same `group` in their metadata.
         """
         raw_split, rows = self._splits[split]
         for row in rows:
@@ -72,7 +74,8 @@ class NLVR(DatasetBuilder):
             for order in range(ORDERS):
                 name = f"{raw_split}-{row['identifier']}-{order}"
                 boxes = _boxes(self._image(f"{raw_split}/images/{row['directory']}/{name}.png"), encoded)
-                yield Record(name, boxes, row["sentence"], row["label"])
+                metadata = {"group": f"{raw_split}-{_number(row)}"}
+                yield Record(name, boxes, row["sentence"], row["label"], metadata=metadata)
 
     @functools.cached_property
     def _splits(self) -> dict[str, tuple[str, list[Row]]]:
@@ -80,11 +83,11 @@ class NLVR(DatasetBuilder):
         raw = self._raw_splits()
         test_sentences = {_sentence(row) for row in raw["test"]}
         dev = [row for row in raw["dev"] if _sentence(row) not in test_sentences]
-        held_out = [row for row in dev if _held_out(row)]
+        held_out = [row for row in dev if is_held_out(_number(row), CALIBRATION_PERIOD)]
         if "train" in raw:
             train = [row for row in raw["train"] if _sentence(row) not in test_sentences]
         else:
-            train = [row for row in dev if not _held_out(row)]
+            train = [row for row in dev if not is_held_out(_number(row), CALIBRATION_PERIOD)]
         seen = {key for row in train for key in (_sentence(row), _picture(row))}
         calibration = [row for row in held_out if not seen & {_sentence(row), _picture(row)}]
         return {
@@ -131,32 +134,16 @@ def _picture(row: Row) -> str:
     return json.dumps(sorted(boxes))
 
 
-def _held_out(row: Row) -> bool:
-    """Tells whether a dev row is for calibration; rows with the same sentence number stay together."""
-    number = row["identifier"].split("-")[0]
-    return hashlib.sha256(number.encode()).digest()[0] % 10 == 0
+def _number(row: Row) -> str:
+    """The number of the sentence, which is about up to four pictures."""
+    return str(row["identifier"]).split("-")[0]
 
 
 def _rows(content: bytes, file: str) -> list[Row]:
-    lines = [line for line in content.split(b"\n") if line.strip()]
-    rows = [_row(line) for line in lines]
+    rows = read_lines(content)
     refuse_bad_rows(file, rows, _problem, f"a JSON object with {', '.join(sorted(KEYS))}")
-    first: dict[str, int] = {}
-    for number, row in enumerate(rows, 1):
-        if (known := first.setdefault(row["identifier"], number)) != number:
-            raise DataError(
-                f"rows {known} and {number} of '{file}' have the same identifier {quoted(row['identifier'])}; "
-                "fetch it again"
-            )
+    refuse_repeated(file, [row["identifier"] for row in rows], "identifier")
     return rows
-
-
-def _row(line: bytes) -> Any:
-    """Parses a line; None where it is damaged."""
-    try:
-        return parse_json(line.decode("utf-8-sig"))
-    except ValueError:
-        return None
 
 
 def _problem(row: Any) -> str:

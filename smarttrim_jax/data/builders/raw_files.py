@@ -4,8 +4,8 @@ import contextlib
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import fsspec
 
@@ -13,11 +13,29 @@ from smarttrim_jax.data.builders.archives import Archives
 from smarttrim_jax.errors import DataError, quoted, reason
 from smarttrim_jax.small_files import in_bucket, read_whole
 
-Reader = Callable[[str], bytes | None]
-
 MOST_BYTES = 2**28
-"""Maximum size of a raw file, an image or a list of questions."""
+"""Maximum size of a raw file, unless a reader is told of another."""
+MOST_LIST_BYTES = 2**31
+"""Maximum size of a list of questions or captions; VQA's answers are 400 MB."""
 _NOT_FETCHED = ("http", "https", "ftp")
+
+
+class Reader(Protocol):
+    """Function that reads a raw file."""
+
+    def __call__(self, name: str, most_bytes: int = MOST_BYTES) -> bytes | None:
+        """Reads a file.
+
+        Args:
+            name: Path of the file below the root, such as `dev/dev.json`.
+            most_bytes: Maximum size of the file.
+
+        Returns:
+            Its bytes; None if there is no such file.
+
+        Raises:
+            DataError: The file is too large or cannot be read.
+        """
 
 
 def open_source(source: str, roots: tuple[str, ...], workspace: str | None = None) -> Reader:
@@ -31,7 +49,7 @@ def open_source(source: str, roots: tuple[str, ...], workspace: str | None = Non
             folder for temporary files.
 
     Returns:
-        A function from a path such as `dev/dev.json` to the file's bytes; it returns None if there is no such file.
+        The reader of its files.
 
     Raises:
         DataError: The source does not exist, cannot be reached, holds none of `roots`, or is an archive that is
@@ -78,8 +96,7 @@ def open_folder(source: str) -> Reader:
         source: Folder on a disk or in a bucket.
 
     Returns:
-        A function from a path below the folder, or an absolute path on this machine, to the file's bytes; it returns
-        None if there is no such file.
+        The reader of files by a path below the folder, or an absolute path on this machine.
 
     Raises:
         DataError: There is no such folder, or it cannot be reached.
@@ -90,16 +107,19 @@ def open_folder(source: str) -> Reader:
             raise DataError(f"there is no folder {quoted(source)} with files in it; give one as data.source")
     machine = _Disk("/")
 
-    def read(path: str) -> bytes | None:
-        """Reads a file.
+    def read(name: str, most_bytes: int = MOST_BYTES) -> bytes | None:
+        """Reads a file; see `Reader`. A path may be absolute on this machine.
 
         Args:
-            path: Path below the folder, or absolute on this machine.
+            name: Path below the folder, or absolute.
+            most_bytes: Maximum size of the file.
 
         Returns:
             Its bytes; None if there is no such file.
         """
-        return machine.read(path.lstrip("/")) if os.path.isabs(path) else place.read(path)
+        if os.path.isabs(name):
+            return machine.read(name.lstrip("/"), most_bytes)
+        return place.read(name, most_bytes)
 
     return read
 
@@ -129,18 +149,19 @@ class _Disk:
         """
         return open(self._path / name, "rb")
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, most_bytes: int = MOST_BYTES) -> bytes | None:
         """Reads a file.
 
         Args:
             name: Path below the folder.
+            most_bytes: Maximum size.
 
         Returns:
             Its bytes; None if there is no such file.
         """
         with self.errors(name):
             try:
-                return read_whole(self._path / name, MOST_BYTES)
+                return read_whole(self._path / name, most_bytes)
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
@@ -192,11 +213,12 @@ class _Bucket:
         """
         return self._files.open(self._below(name), "rb")
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, most_bytes: int = MOST_BYTES) -> bytes | None:
         """Reads an object.
 
         Args:
             name: Path below the folder.
+            most_bytes: Maximum size.
 
         Returns:
             Its bytes; None if there is no such object.
@@ -204,11 +226,11 @@ class _Bucket:
         with self.errors(name):
             try:
                 with self.open(name) as file:
-                    content: bytes = file.read(MOST_BYTES + 1)
+                    content: bytes = file.read(most_bytes + 1)
             except FileNotFoundError:
                 return None
-            if len(content) > MOST_BYTES:
-                raise DataError(f"it is larger than {MOST_BYTES:,} bytes")
+            if len(content) > most_bytes:
+                raise DataError(f"{quoted(name)} is larger than {most_bytes:,} bytes")
             return content
 
     @contextlib.contextmanager
