@@ -357,9 +357,7 @@ def test_pictures_and_identifiers_of_nlvr_are_checked(
 ) -> None:
     source = raw_makers["nlvr"](tmp_path / "nlvr", {"dev": [("1-0", "a"), ("1-0", "b")], "test": [("3-0", "c")]})
     builder = NLVR(str(source))
-    with pytest.raises(
-        DataError, match=r"1 of 2 rows .*: rows 1 and 2 have the same identifier '1-0'"
-    ):
+    with pytest.raises(DataError, match=r"1 of 2 rows .*: rows 1 and 2 have the same identifier '1-0'"):
         list(builder.records("train"))
     file = next((source / "test" / "images").rglob("*.png"))
     file.write_bytes(raw_makers["png"](np.zeros((100, 300, 3), np.uint8)))

@@ -6,6 +6,7 @@ from smarttrim_jax.data.builders.easy_vqa_captions import EasyVQACaptions
 from smarttrim_jax.data.builders.jsonl import Jsonl
 from smarttrim_jax.data.builders.nlvr import NLVR
 from smarttrim_jax.data.builders.sort_of_clevr import SortOfCLEVR
+from smarttrim_jax.data.builders.vqav2 import VQAv2
 from smarttrim_jax.registry import Registry
 
 DATASETS: Registry[type[DatasetBuilder]] = Registry(
@@ -13,9 +14,10 @@ DATASETS: Registry[type[DatasetBuilder]] = Registry(
     {
         "easy_vqa": EasyVQA,
         "easy_vqa_captions": EasyVQACaptions,
+        "jsonl": Jsonl,
         "nlvr": NLVR,
         "sort_of_clevr": SortOfCLEVR,
-        "jsonl": Jsonl,
+        "vqav2": VQAv2,
     },
 )
 """Builders by the names that `data.dataset` accepts."""
