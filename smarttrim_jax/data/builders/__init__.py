@@ -5,6 +5,7 @@ from smarttrim_jax.data.builders.easy_vqa import EasyVQA
 from smarttrim_jax.data.builders.easy_vqa_captions import EasyVQACaptions
 from smarttrim_jax.data.builders.jsonl import Jsonl
 from smarttrim_jax.data.builders.nlvr import NLVR
+from smarttrim_jax.data.builders.nlvr2 import NLVR2
 from smarttrim_jax.data.builders.sort_of_clevr import SortOfCLEVR
 from smarttrim_jax.data.builders.vqav2 import VQAv2
 from smarttrim_jax.registry import Registry
@@ -16,6 +17,7 @@ DATASETS: Registry[type[DatasetBuilder]] = Registry(
         "easy_vqa_captions": EasyVQACaptions,
         "jsonl": Jsonl,
         "nlvr": NLVR,
+        "nlvr2": NLVR2,
         "sort_of_clevr": SortOfCLEVR,
         "vqav2": VQAv2,
     },
