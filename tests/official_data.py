@@ -101,6 +101,45 @@ def make_nlvr2(folder: pathlib.Path, **splits: list[Row]) -> pathlib.Path:
     return folder
 
 
+def snli_ve_row(pair: str, label: str = "neutral", **changes: Any) -> Row:
+    """A row of SNLI-VE about the image that a pair's name, as "101.jpg#0r1n", begins with."""
+    row = {"pairID": pair, "Flickr30K_ID": pair.split(".")[0], "gold_label": label, "sentence1": "A caption."}
+    return row | {"sentence2": f"A hypothesis of {pair}.", "annotator_labels": [label], **changes}
+
+
+def make_snli_ve(folder: pathlib.Path, **splits: list[Row]) -> pathlib.Path:
+    """Writes rows of "train", "dev" and "test", and an image of the brightness of its number for each."""
+    for split, rows in splits.items():
+        write_lines(folder / f"snli_ve_{split}.jsonl", rows)
+        for number in {int(row["Flickr30K_ID"]) for row in rows}:
+            path = folder / "flickr30k-images" / f"{number}.jpg"
+            write_image(path, number, ("RGB", "L", "CMYK")[number % 3])
+    return folder
+
+
+def caption_row(number: int, split: str, *captions: str, **more: Any) -> Row:
+    """An image of Karpathy's splits, by default with two captions; COCO's have filepath and cocoid too."""
+    raw = captions or (f"A photograph of {number}.", f"{number} again")
+    sentences = [{"tokens": text.split(), "raw": text, "imgid": 0, "sentid": 0} for text in raw]
+    return {"filename": f"{number}.jpg", "split": split, "sentences": sentences, "imgid": 0, "sentids": [0], **more}
+
+
+def coco_row(number: int, split: str, *captions: str) -> Row:
+    year = "train2014" if split == "train" else "val2014"
+    name = f"COCO_{year}_{number:012}.jpg"
+    return caption_row(number, split, *captions, filename=name, filepath=year, cocoid=number)
+
+
+def make_captions(folder: pathlib.Path, name: str, rows: list[Row]) -> pathlib.Path:
+    """Writes `dataset_{name}.json` and the images, of the brightness of their number."""
+    write_json(folder / f"dataset_{name}.json", {"images": rows, "dataset": name})
+    for row in rows:
+        number = int(row["filename"].removesuffix(".jpg").split("_")[-1])
+        path = folder / row.get("filepath", "flickr30k-images") / row["filename"]
+        write_image(path, number, ("RGB", "L", "CMYK")[number % 3])
+    return folder
+
+
 def official(dataset: str, source: pathlib.Path, data_dir: pathlib.Path, options: str = "") -> Dataset:
     """Prepares a data set."""
     return prepare(
