@@ -243,6 +243,18 @@ def test_what_reaches_buckets_is_named_where_it_is_missing(monkeypatch: pytest.M
         open_source("s3://bucket/nlvr", ROOTS)
 
 
+def test_a_reader_reads_no_more_than_it_is_told(bucket: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "plain" / "dev").mkdir(parents=True)
+    (tmp_path / "plain" / "dev" / "a").write_bytes(b"x" * 100)
+    pack(tmp_path / "a.tar.gz", ("dev/a", b"x" * 100))
+    fsspec.filesystem("memory").pipe("/bucket/plain/dev/a", b"x" * 100)
+    for source in (tmp_path / "plain", tmp_path / "a.tar.gz", "memory://bucket/plain"):
+        read = open_source(str(source), ROOTS)
+        assert read("dev/a", 100) == b"x" * 100
+        with pytest.raises(DataError, match=r"dev/a.*(larger than 99 bytes|has 100 bytes; at most 99 are read)"):
+            read("dev/a", 99)
+
+
 def edit(path: pathlib.Path, change: Callable[[Any], Any]) -> None:
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
 
