@@ -81,8 +81,8 @@ class VQAv2(OfficialFiles):
       questions of train and val, whatever is trained on, in the order in which they occur. Answers count .3, .6, .9
       or 1, by how many of ten people gave them. The empty answer among them is called "a".
     - rule=blip (`vqa_dataset.py`): answers count by the share of people who gave them. Answers to choose from are
-      those of `answer_list.json`, by default METER's without the empty one, as which its authors describe the file.
-      BLIP also learns to write other answers; here, all that is learnt can be chosen.
+      those of `answer_list.json`, by default METER's without the empty one, which is how its authors say that they
+      made the file. BLIP also learns to write other answers; here, all that is learnt can be chosen.
 
     Training questions without a known answer are left out, as METER does; how many is printed. All questions are
     tested, also those that METER leaves out of val, since the official evaluation counts them. An annotation is
@@ -90,9 +90,9 @@ class VQAv2(OfficialFiles):
 
     Visual Genome shares photographs with COCO, under other numbers, so some of calibration may be trained on there.
 
-    Preparation takes about half an hour on two cores, 3 GB of memory, and the size of the images on disk: about 19 GB
-    for val, 25 GB for test (train2014 has 13 GB, val2014 6 GB, test2015 12 GB), and 15 GB for Visual Genome. The
-    questions and answers are published under CC BY 4.0; the photographs are those of Flickr's users, under its terms.
+    Preparation takes about half an hour on two cores, 3 GB of memory, and the size of the chosen images on disk:
+    about 13 GB for train2014, 6 GB for val2014, 12 GB for test2015, 15 GB for Visual Genome. Terms of use of the
+    questions and answers are at visualqa.org; the photographs are those of Flickr's users, under Flickr's terms.
     """
 
     title = "VQA v2"
