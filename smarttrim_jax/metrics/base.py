@@ -1,6 +1,7 @@
 """The protocol of metrics, which update and compute over named values of examples on the host."""
 
-from collections.abc import Mapping, Sequence
+import collections
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +17,9 @@ class Metric(Protocol):
     batches, devices and processes; fillers of a last batch are left out. All processes update alike, so all compute
     the same scores.
 
-    A class attribute `needs`, a tuple of names, requests outputs that the task computes on demand only, because they
-    take long (such as a generated `caption`).
+    A class attribute `needs`, a tuple of names, requests outputs and targets that are computed or read on demand
+    only, because they take long: outputs of the task (such as a generated `caption`), and targets that stand in the
+    records of the data set, such as `metadata`, one dict of JSON values per example.
     """
 
     def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
@@ -77,3 +79,47 @@ class Mean:
     def value(self) -> float:
         """The mean so far; NaN before the first example."""
         return self._sum / self._count if self._count else float("nan")
+
+
+class MeansByGroup:
+    """The running mean of one number per example, for each of several groups of examples."""
+
+    def __init__(self) -> None:
+        self._means: dict[str, Mean] = collections.defaultdict(Mean)
+
+    def add(self, values: Iterable[float], groups: Iterable[str]) -> None:
+        """Adds the numbers of some examples.
+
+        Args:
+            values: Numbers or booleans, `[examples]`.
+            groups: Name of the group of each example, `[examples]`.
+        """
+        for value, group in zip(values, groups, strict=True):
+            self._means[group].add([value])
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The mean of each group so far, in the order of their names."""
+        return {group: self._means[group].value for group in sorted(self._means)}
+
+
+def metadata_texts(targets: Mapping[str, Any], key: str) -> list[str]:
+    """Reads a text from the metadata of every example.
+
+    Args:
+        targets: Targets of some examples, with `metadata`.
+        key: Key of the metadata.
+
+    Returns:
+        The text of each example.
+
+    Raises:
+        ConfigError: The metadata of an example has no text of this key.
+    """
+    texts = [metadata.get(key) for metadata in targets["metadata"]]
+    for text in texts:
+        if not isinstance(text, str):
+            raise ConfigError(
+                f"the metadata of an example has {quoted(text)} as {key}; take data that has it as text"
+            )
+    return texts

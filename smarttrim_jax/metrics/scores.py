@@ -8,8 +8,10 @@ import numpy as np
 from smarttrim_jax.configuration import shown
 from smarttrim_jax.errors import ConfigError, SmartTrimError, quoted, reason
 from smarttrim_jax.metrics.base import Metric
+from smarttrim_jax.metrics.groups import AccuracyByType, Consistency
 from smarttrim_jax.metrics.retrieval import Recall
 from smarttrim_jax.metrics.shares import Accuracy, WordAccuracy
+from smarttrim_jax.metrics.vqa import VqaAccuracy
 from smarttrim_jax.registry import Registry
 
 T = TypeVar("T")
@@ -18,7 +20,10 @@ METRICS: Registry[Callable[[], Metric]] = Registry(
     "metric",
     {
         "accuracy": Accuracy,
+        "accuracy_by_type": AccuracyByType,
+        "consistency": Consistency,
         "recall": Recall,
+        "vqa_accuracy": VqaAccuracy,
         "word_accuracy": WordAccuracy,
     },
 )
@@ -33,7 +38,7 @@ class Scores:
             are already imported.
 
     Attributes:
-        needs: Names of the on-demand outputs that the metrics ask for.
+        needs: Names of the on-demand outputs and targets that the metrics ask for.
 
     Raises:
         ConfigError: A metric does not exist or cannot be constructed.

@@ -8,6 +8,20 @@ import numpy as np
 from smarttrim_jax.metrics.base import Mean
 
 
+def are_right(outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> np.ndarray:
+    """Tells of every example whether the chosen answer is right.
+
+    Args:
+        outputs: `choice`, the index of the chosen answer, `[examples]`.
+        targets: `label`, the index of the right answer, `[examples]`.
+
+    Returns:
+        Booleans, `[examples]`.
+    """
+    right: np.ndarray = np.asarray(outputs["choice"]) == np.asarray(targets["label"])
+    return right
+
+
 class Accuracy:
     """`accuracy`: the share of examples whose chosen answer is right."""
 
@@ -21,7 +35,7 @@ class Accuracy:
             outputs: `choice`, the index of the chosen answer, `[examples]`.
             targets: `label`, the index of the right answer, `[examples]`.
         """
-        self._mean.add(np.asarray(outputs["choice"]) == np.asarray(targets["label"]))
+        self._mean.add(are_right(outputs, targets))
 
     def compute(self) -> dict[str, float]:
         """Returns the share; NaN before the first example."""

@@ -23,11 +23,21 @@ def examples(count: int, seed: int = 0) -> tuple[Values, Values]:
     features = random.normal(size=(2, count, 3)).astype(np.float32)
     outputs = {
         "choice": random.integers(0, 4, count),
+        "answer": [str(random.integers(0, 4)) for _ in range(count)],
         "right_words": random.integers(0, 5, count) / 4,
         "image_features": features[0],
         "text_features": features[1],
     }
-    return outputs, {"label": labels}
+    metadata = [
+        {
+            "question_type": f"type {random.integers(0, 3)}",
+            "answer_type": f"type {random.integers(0, 3)}",
+            "group": str(random.integers(0, 5)),
+            "human_answers": [str(answer) for answer in random.integers(0, 4, 10)],
+        }
+        for _ in range(count)
+    ]
+    return outputs, {"label": labels, "metadata": metadata}
 
 
 def scored(names: tuple[str, ...], outputs: Values, targets: Values, ends: tuple[int, ...]) -> Mapping[str, Any]:
@@ -145,7 +155,7 @@ class Asks(Broken):
 
 WRONG = {
     Fails: r"metric '.*Fails' fails: RuntimeError: no words$",
-    ReadsNothing: r"fails: there is no target 'caption'; this task gives: 'label'$",
+    ReadsNothing: r"fails: there is no target 'caption'; this task gives: 'label', 'metadata'$",
     ReadsMore: r"fails: the output 'caption' is computed on demand; give the metric's class needs = \('caption',\)$",
     Lists: r"computes \{'x': \[1.0\]\}; return numbers$",
     Words: r"computes \{'x': '1'\}; return numbers$",
