@@ -71,6 +71,7 @@ setup(
     extras_require={
         "demo": ["easy-vqa==1.0"],
         "packages": ["onnx>=1.17"],
+        "captions": ["pycocoevalcap==1.2"],
         "torch": ["torch>=2.6"],
         "parity": ["torch>=2.6", "transformers>=5"],
         "test": [*TEST, "easy-vqa==1.0"],

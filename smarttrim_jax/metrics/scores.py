@@ -8,6 +8,7 @@ import numpy as np
 from smarttrim_jax.configuration import shown
 from smarttrim_jax.errors import ConfigError, SmartTrimError, quoted, reason
 from smarttrim_jax.metrics.base import Metric
+from smarttrim_jax.metrics.captions import CocoCaptions
 from smarttrim_jax.metrics.groups import AccuracyByType, Consistency
 from smarttrim_jax.metrics.retrieval import Recall
 from smarttrim_jax.metrics.shares import Accuracy, WordAccuracy
@@ -21,6 +22,7 @@ METRICS: Registry[Callable[[], Metric]] = Registry(
     {
         "accuracy": Accuracy,
         "accuracy_by_type": AccuracyByType,
+        "coco_captions": CocoCaptions,
         "consistency": Consistency,
         "recall": Recall,
         "vqa_accuracy": VqaAccuracy,
