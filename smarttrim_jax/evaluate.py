@@ -2,9 +2,11 @@
 
     python -m smarttrim_jax.evaluate --workdir=runs/quick [--split=test] [--speedup=2.5] [--execution=packed]
     python -m smarttrim_jax.evaluate --workdir=runs/quick --metrics=accuracy,package.module:Name --predictions=FILE
+    python -m smarttrim_jax.evaluate --workdir=runs/vqa --submission=FILE
 
 The data must be that which the model was trained on. Without --split, --speedup and --metrics a run's `report.json`
 is written anew. A file of predictions has a JSON line for every example: its id, answer and target, at that speed-up.
+A submission has the same answers in the form in which the data's benchmark takes them.
 """
 
 import functools
@@ -16,6 +18,8 @@ from absl import flags
 from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.command_line.model_flags import SPEEDUP, SPLIT, opened_data, opened_model
 from smarttrim_jax.command_line.workdir import WORKDIR
+from smarttrim_jax.data import DATASETS
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.evaluation.packed import EVALUATORS
 from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.ranges import Name, Path
@@ -23,7 +27,7 @@ from smarttrim_jax.registry import import_implementation
 from smarttrim_jax.reporting.tables import format_report
 from smarttrim_jax.serving.evaluation import evaluate
 from smarttrim_jax.serving.folder import is_saved
-from smarttrim_jax.serving.predictions import Predictions
+from smarttrim_jax.serving.predictions import Predictions, ResultsFile, ResultsFiles, Submission
 from smarttrim_jax.training.workdir import Workdir
 
 EXECUTION = flags.DEFINE_enum(
@@ -40,6 +44,7 @@ METRICS = define(
     "the configured ones.",
 )
 PREDICTIONS = define("predictions", Path, None, "File that takes one JSON line for every example.")
+SUBMISSION = define("submission", Path, None, "File that takes the answers in the form of the data's benchmark.")
 JSON = flags.DEFINE_bool("json", False, "Print the report as JSON.")
 
 
@@ -51,7 +56,12 @@ def main() -> None:
     trained = opened_model()
     dataset = opened_data(trained)
     split = SPLIT.value or trained.config.evaluation.split
-    predictions = None if PREDICTIONS.value is None else Predictions(dataset, split, PREDICTIONS.value)
+    files: list[ResultsFile] = []
+    if PREDICTIONS.value is not None:
+        files.append(Predictions(dataset, split, PREDICTIONS.value))
+    if SUBMISSION.value is not None:
+        files.append(_submission(trained.config.data.dataset, SUBMISSION.value))
+    listener = ResultsFiles(files) if files else None
     report = evaluate(
         trained,
         dataset,
@@ -59,15 +69,23 @@ def main() -> None:
         speedup=SPEEDUP.value,
         execution=EXECUTION.value,
         metrics=METRICS.value,
-        listener=predictions,
+        listener=listener,
     )
-    if predictions is not None:
-        predictions.write()
     as_trained = SPLIT.value is None and SPEEDUP.value is None and not METRICS.value
     if as_trained and not is_saved(str(WORKDIR.value)):
         Workdir(str(WORKDIR.value)).write_report(report)
     if jax.process_index() == 0:
         print(json.dumps(report) if JSON.value else format_report(report))
+    if listener is not None:
+        listener.write()
+
+
+def _submission(dataset: str, path: str) -> Submission:
+    """Prepares the file in which the benchmark of a data set takes results."""
+    form = DATASETS.find(dataset).submission
+    if form is None:
+        raise ConfigError(f"{dataset} is no benchmark that takes results in a file; leave out --submission")
+    return Submission(form, path)
 
 
 run = functools.partial(run_command, main, required=("workdir",), shared=True)

@@ -1,12 +1,15 @@
-"""Writes what a model said about every example of a split, one JSON line each."""
+"""Files of what a model said about every example of a split: predictions, and submissions to a benchmark."""
 
+import abc
 import json
 import os
+from collections.abc import Sequence
 
 import jax
 from etils import epath
 
 from smarttrim_jax.data.dataset import Dataset
+from smarttrim_jax.data.submissions import Result, SubmissionFormat
 from smarttrim_jax.errors import DataError
 from smarttrim_jax.evaluation.evaluator import Judged
 from smarttrim_jax.small_files import write_whole
@@ -15,27 +18,25 @@ SAID = ("answer", "caption")
 """Names of outputs that are texts; targets have the same names."""
 
 
-class Predictions:
-    """Listener of an evaluation that collects one line per example and writes them at the end, on process 0 only.
-
-    A line has the example's `id` in its data set, the `answer` or `caption` where the task has one, the `target` of
-    the same kind, and the `macs` that were spent.
+class ResultsFile(abc.ABC):
+    """Listener of an evaluation that collects an entry per example and writes a file at the end, on process 0 only.
 
     Args:
-        dataset: Data of the evaluation.
-        split: Name of the evaluated split.
         path: File to write, on a disk or in a bucket; an existing one is replaced.
 
+    Attributes:
+        flag: Flag of the commands that names the file, for errors.
+        needs: Names of targets that are read on demand; see `metrics.Metric`.
+
     Raises:
-        DataError: The file's folder cannot be written, or there is no such split.
+        DataError: The file's folder cannot be written.
     """
 
-    def __init__(self, dataset: Dataset, split: str, path: str):
-        self._dataset = dataset
-        self._split = split
-        dataset.records(split)  # Fails before the evaluation if there is no such split.
+    flag: str
+    needs: tuple[str, ...] = ()
+
+    def __init__(self, path: str):
         self._path = epath.Path(path).expanduser()
-        self._lines: dict[int, str] = {}
         if jax.process_index() == 0:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,9 +51,69 @@ class Predictions:
         Args:
             judged: Results of some examples.
         """
+        if jax.process_index() == 0:
+            self.collect(judged)
+
+    @abc.abstractmethod
+    def collect(self, judged: Judged) -> None:
+        """Keeps what the file says about some examples; called on process 0 only.
+
+        Args:
+            judged: Results of some examples.
+        """
+
+    @abc.abstractmethod
+    def contents(self) -> str:
+        """Returns the contents of the file, in the order of the split."""
+
+    def write(self) -> None:
+        """Writes the file.
+
+        Raises:
+            DataError: The file cannot be written, or takes other results.
+        """
         if jax.process_index() != 0:
             return
-        texts = next((name for name in SAID if name in judged.outputs), None)
+        try:
+            write_whole(self._path, self.contents())
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> DataError:
+        return DataError(f"cannot write '{self._path}': {error.strerror or error}; choose another --{self.flag}")
+
+
+class Predictions(ResultsFile):
+    """A JSON line for every example.
+
+    A line has the example's `id` in its data set, the `answer` or `caption` where the task has one, the `target` of
+    the same kind, and the `macs` that were spent.
+
+    Args:
+        dataset: Data of the evaluation.
+        split: Name of the evaluated split.
+        path: File to write, on a disk or in a bucket; an existing one is replaced.
+
+    Raises:
+        DataError: The file's folder cannot be written, or there is no such split.
+    """
+
+    flag = "predictions"
+
+    def __init__(self, dataset: Dataset, split: str, path: str):
+        self._dataset = dataset
+        self._split = split
+        dataset.records(split)  # Fails before the evaluation if there is no such split.
+        self._lines: dict[int, str] = {}
+        super().__init__(path)
+
+    def collect(self, judged: Judged) -> None:
+        """Keeps the lines of some examples.
+
+        Args:
+            judged: Results of some examples.
+        """
+        texts = _said(judged)
         names = self._dataset.ids(self._split, [int(index) for index in judged.indices])
         for row, (index, name) in enumerate(zip(judged.indices, names, strict=True)):
             line = {"id": name}
@@ -60,18 +121,86 @@ class Predictions:
                 line |= {texts: judged.outputs[texts][row], "target": judged.targets[texts][row]}
             self._lines[int(index)] = json.dumps(line | {"macs": round(float(judged.macs[row]))}, ensure_ascii=False)
 
-    def write(self) -> None:
-        """Writes the file, in the order of the split.
+    def contents(self) -> str:
+        """Returns the lines, in the order of the split."""
+        return "".join(f"{self._lines[index]}\n" for index in sorted(self._lines))
+
+
+class Submission(ResultsFile):
+    """The answers or captions of a split in the form in which a benchmark takes them.
+
+    Args:
+        form: The benchmark's form; `submission` of the builder of its data set.
+        path: File to write, on a disk or in a bucket; an existing one is replaced.
+
+    Raises:
+        DataError: The file's folder cannot be written.
+    """
+
+    flag = "submission"
+    needs = ("id", "metadata")
+
+    def __init__(self, form: SubmissionFormat, path: str):
+        self._form = form
+        self._results: dict[int, Result] = {}
+        super().__init__(path)
+
+    def collect(self, judged: Judged) -> None:
+        """Keeps the results of some examples.
+
+        Args:
+            judged: Results of some examples; its targets have `id` and `metadata`.
 
         Raises:
-            DataError: The file cannot be written.
+            DataError: The task gives neither answers nor captions.
         """
-        if jax.process_index() != 0:
-            return
-        try:
-            write_whole(self._path, "".join(f"{self._lines[index]}\n" for index in sorted(self._lines)))
-        except OSError as error:
-            raise self._unwritable(error) from None
+        texts = _said(judged)
+        if texts is None:
+            raise DataError("the model's task gives neither answers nor captions; leave out --submission")
+        targets = judged.targets
+        for index, *result in zip(
+            judged.indices, targets["id"], targets["metadata"], judged.outputs[texts], strict=True
+        ):
+            self._results[int(index)] = Result(*result)
 
-    def _unwritable(self, error: OSError) -> DataError:
-        return DataError(f"cannot write '{self._path}': {error.strerror or error}; choose another --predictions")
+    def contents(self) -> str:
+        """Returns the results in the benchmark's form, in the order of the split."""
+        return self._form([self._results[index] for index in sorted(self._results)])
+
+
+class ResultsFiles:
+    """Several files of results as one listener.
+
+    Args:
+        files: The files.
+
+    Attributes:
+        needs: Names of targets that any of the files needs.
+    """
+
+    def __init__(self, files: Sequence[ResultsFile]):
+        self._files = files
+        self.needs = tuple(sorted({need for file in files for need in file.needs}))
+
+    def __call__(self, judged: Judged) -> None:
+        """Passes evaluated examples to all files.
+
+        Args:
+            judged: Results of some examples.
+        """
+        for file in self._files:
+            file(judged)
+
+    def write(self) -> None:
+        """Writes all files; see `ResultsFile.write`.
+
+        Raises:
+            DataError: A file cannot be written, or takes other results.
+        """
+        for file in self._files:
+            file.write()
+
+
+def _said(judged: Judged) -> str | None:
+    """Name of the output that is a text; None where the task has none."""
+    return next((name for name in SAID if name in judged.outputs), None)

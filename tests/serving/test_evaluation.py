@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,16 @@ import outside
 import pytest
 
 from smarttrim_jax.data.dataset import Dataset
+from smarttrim_jax.data.submissions import Result, nlvr2_results
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.evaluation.evaluator import Evaluator, Judged, Report
 from smarttrim_jax.evaluation.report import build_report
-from smarttrim_jax.metrics import Scores
+from smarttrim_jax.metrics import NamedValues, Scores
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.tables import format_report
 from smarttrim_jax.serving.evaluation import evaluate
 from smarttrim_jax.serving.explanation import explain
-from smarttrim_jax.serving.predictions import Predictions
+from smarttrim_jax.serving.predictions import Predictions, ResultsFiles, Submission
 from smarttrim_jax.serving.trained_model import TrainedModel
 
 METRICS = (f"{outside.__name__}:Agreement", "accuracy")
@@ -96,6 +98,36 @@ def test_predictions_are_a_line_for_every_example_of_the_split(
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot write '.*file/lines.jsonl': .*; choose another --predictions"):
         Predictions(dataset, "test", str(tmp_path / "file" / "lines.jsonl"))
+
+
+def judged(indices: list[int], outputs: dict[str, Any]) -> Judged:
+    """Results of examples whose ids and metadata tell their positions."""
+    targets = {"id": [f"id-{index}" for index in indices], "metadata": [{"question_id": index} for index in indices]}
+    named = NamedValues("output", outputs), NamedValues("target", targets)
+    return Judged(np.array(indices), *named, np.ones(len(indices)))
+
+
+def test_a_submission_holds_every_result_once_in_the_form_of_the_benchmark(tmp_path: pathlib.Path) -> None:
+    given: list[Result] = []
+    path = tmp_path / "folder" / "results.txt"
+
+    def form(results: Sequence[Result]) -> str:
+        given.extend(results)
+        return "written"
+
+    files = ResultsFiles([Submission(form, str(path))])
+    assert files.needs == ("id", "metadata")
+    files(judged([2, 0], {"answer": ["two", "zero"]}))
+    files(judged([1], {"caption": ["one"]}))
+    files.write()
+    assert path.read_text() == "written"
+    assert [result.text for result in given] == ["zero", "one", "two"]
+    assert given[1] == Result("id-1", {"question_id": 1}, "one")
+    with pytest.raises(DataError, match=r"gives neither answers nor captions; leave out --submission"):
+        files(judged([3], {"image_features": np.ones((1, 2))}))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot write '.*file/results.csv': .*; choose another --submission"):
+        Submission(nlvr2_results, str(tmp_path / "file" / "results.csv"))
 
 
 def test_the_explained_examples_are_scored_as_the_evaluated_ones(

@@ -13,6 +13,7 @@ from smarttrim_jax.configuration import Settings, to_dict
 from smarttrim_jax.data.builders.raw_files import Reader, is_archive, open_source
 from smarttrim_jax.data.faults import Faults
 from smarttrim_jax.data.schema import Image, Record
+from smarttrim_jax.data.submissions import SubmissionFormat
 from smarttrim_jax.errors import DataError, SmartTrimError, reason
 from smarttrim_jax.options import read_options
 
@@ -46,6 +47,8 @@ class DatasetBuilder(abc.ABC):
         roots: Files and folders at the root of the raw data, where `read` and `image` are used.
         Options: What may be chosen of the data set: a frozen dataclass derived from `Settings`, all of whose fields
             have defaults.
+        submission: The file in which the benchmark takes results, as `staticmethod(submissions.vqa_results)`; None
+            where it takes none.
         source: As given.
         options: The choices.
 
@@ -56,6 +59,7 @@ class DatasetBuilder(abc.ABC):
     version = "1.0.0"
     roots: tuple[str, ...] = ()
     Options: ClassVar[type[Settings]] = NoOptions
+    submission: ClassVar[SubmissionFormat | None] = None
 
     def __init__(self, source: str = "", workspace: str | None = None, options: str = "") -> None:
         self.source = source
