@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
+from smarttrim_jax.evaluation.retriever import SearchableTask, SplitRetriever
 from smarttrim_jax.metrics import NamedValues, Scores
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.progress import ProgressLine, waiting
@@ -28,6 +29,7 @@ from smarttrim_jax.sharding import (
 )
 from smarttrim_jax.tasks import Task
 from smarttrim_jax.tasks.base import Batch, Rows, model_inputs
+from smarttrim_jax.tokens.rounding import round_up
 from smarttrim_jax.trimming.gates import Gates, Trim
 
 Report = dict[str, Any]
@@ -52,7 +54,7 @@ class Judged(NamedTuple):
 
 
 Listener = Callable[[Judged], None]
-"""Callback that receives every evaluated example. Where there is one, outputs on demand are computed too."""
+"""Callback that receives every evaluated example. It may have an attribute `needs`, as a metric has."""
 
 
 class Evaluator:
@@ -102,10 +104,13 @@ class Evaluator:
         Raises:
             DataError: There is no such split.
         """
-        config, parts = self.task.config, batch_parts(self._mesh)
-        size = -(-config.evaluation.batch_size // parts) * parts
-        data = dataclasses.replace(config.data, batch_size=size)
-        return eval_batches(self.dataset, split, data, held_rows(self._mesh, size), limit)
+        data = dataclasses.replace(self.task.config.data, batch_size=self._batch_size)
+        return eval_batches(self.dataset, split, data, held_rows(self._mesh, self._batch_size), limit)
+
+    @property
+    def _batch_size(self) -> int:
+        """`evaluation.batch_size`, rounded up to a multiple of the parts into which the mesh divides a batch."""
+        return round_up(self.task.config.evaluation.batch_size, batch_parts(self._mesh))
 
     def full(self, batches: Batches, listener: Listener | None = None) -> Report:
         """Evaluates at full capacity.
@@ -219,7 +224,8 @@ class Evaluator:
             The metrics by name, and what each example costs: `costs` of `measure` over all examples.
         """
         task, scores = self.task, Scores(self.task.metric_names)
-        asks_more = bool(task.on_demand) and (listener is not None or not scores.needs.isdisjoint(task.on_demand))
+        needs = scores.needs.union(getattr(listener, "needs", ()))
+        asks_more = not needs.isdisjoint(task.on_demand)
         all_costs = []
         for result in self._real(batches, trim, what, asks_more):
             costs = result["costs"]
@@ -228,6 +234,9 @@ class Evaluator:
             if listener is not None:
                 listener(Judged(result["index"], outputs, targets, costs["full_macs" if trim is None else "macs"]))
             all_costs.append(costs)
+        if isinstance(task, SearchableTask):
+            size, prompt = self._batch_size, task.config.data.prompt
+            scores.search(SplitRetriever(task, self.params, self._mesh, trim, prompt=prompt, size=size))
         return scores.compute(), _end_to_end(all_costs)
 
     def _real(

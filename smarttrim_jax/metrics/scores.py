@@ -10,7 +10,8 @@ from smarttrim_jax.errors import ConfigError, SmartTrimError, quoted, reason
 from smarttrim_jax.metrics.base import Metric
 from smarttrim_jax.metrics.captions import CocoCaptions
 from smarttrim_jax.metrics.groups import AccuracyByType, Consistency
-from smarttrim_jax.metrics.retrieval import Recall
+from smarttrim_jax.metrics.reranking import RerankedRecall, RerankedRecall128
+from smarttrim_jax.metrics.retrieval import Recall, Retriever
 from smarttrim_jax.metrics.shares import Accuracy, WordAccuracy
 from smarttrim_jax.metrics.vqa import VqaAccuracy
 from smarttrim_jax.registry import Registry
@@ -25,6 +26,8 @@ METRICS: Registry[Callable[[], Metric]] = Registry(
         "coco_captions": CocoCaptions,
         "consistency": Consistency,
         "recall": Recall,
+        "reranked_recall": RerankedRecall,
+        "reranked_recall_128": RerankedRecall128,
         "vqa_accuracy": VqaAccuracy,
         "word_accuracy": WordAccuracy,
     },
@@ -62,6 +65,20 @@ class Scores:
         """
         for name, metric in self._metrics.items():
             _explained(name, lambda metric=metric: metric.update(outputs, targets))  # type: ignore[misc]
+
+    def search(self, retriever: Retriever) -> None:
+        """Lets the metrics of retrieval search, once all examples have been added; see `metrics.retrieval.Retriever`.
+
+        Args:
+            retriever: The evaluated model.
+
+        Raises:
+            ConfigError: A metric fails.
+        """
+        for name, metric in self._metrics.items():
+            search = getattr(metric, "search", None)
+            if search is not None:
+                _explained(name, lambda search=search: search(retriever))  # type: ignore[misc]
 
     def compute(self) -> dict[str, float | None]:
         """Returns the scores of all metrics by name, those of the primary one first; None for one that is not finite.

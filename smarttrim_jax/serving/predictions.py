@@ -26,14 +26,14 @@ class ResultsFile(abc.ABC):
 
     Attributes:
         flag: Flag of the commands that names the file, for errors.
-        needs: Names of targets that are read on demand; see `metrics.Metric`.
+        needs: Names of outputs and targets that are computed or read on demand; see `metrics.Metric`.
 
     Raises:
         DataError: The file's folder cannot be written.
     """
 
     flag: str
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ("caption",)
 
     def __init__(self, path: str):
         self._path = epath.Path(path).expanduser()
@@ -138,7 +138,7 @@ class Submission(ResultsFile):
     """
 
     flag = "submission"
-    needs = ("id", "metadata")
+    needs = ("caption", "id", "metadata")
 
     def __init__(self, form: SubmissionFormat, path: str):
         self._form = form
@@ -175,7 +175,7 @@ class ResultsFiles:
         files: The files.
 
     Attributes:
-        needs: Names of targets that any of the files needs.
+        needs: Names of outputs and targets that any of the files needs.
     """
 
     def __init__(self, files: Sequence[ResultsFile]):

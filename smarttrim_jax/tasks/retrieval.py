@@ -30,6 +30,7 @@ from smarttrim_jax.objectives.retrieval import (
 )
 from smarttrim_jax.objectives.total import weighted_mean
 from smarttrim_jax.tasks.base import Batch, Choice, ChoosingTask, Rows, TaskState
+from smarttrim_jax.tokens.padded import Padded
 from smarttrim_jax.trimming.gates import GateKey, GatesByKey, Trim, TrimRecord
 
 CHOICES = ("no match", "match")
@@ -81,15 +82,19 @@ class Pairs(ChoosingTask):
 
     The training state carries the momentum model, which has no trimmers, and the queue of its features. Recall is
     measured over the whole split by the similarity of features; every candidate of an equal label counts as right.
+
+    Attributes:
+        text: Tokenizer of the texts.
     """
 
     metrics = ("recall",)
     choices = CHOICES
+    on_demand = ("image_tokens", "image_gates")
 
     def __init__(self, config: ExperimentConfig, language: Language):
         super().__init__(config, language)
         self._plain = Functional(dataclasses.replace(config.model, trimming=None))
-        self._start_alone = language.text.own_start_id
+        self.text = language.text
 
     def initial(self, params: Params) -> TaskState:
         """Creates the momentum model and an empty queue; see `Task.initial`.
@@ -279,17 +284,75 @@ class Pairs(ChoosingTask):
         }
         return rows, output.record | text.record
 
+    def more_rows(self, params: Params, batch: Batch, trim: Trim | None) -> Rows:
+        """Encodes images on their own, for judging them beside other texts; see `Task.more_rows`.
+
+        Args:
+            params: The model's parameters.
+            batch: Batch of the data pipeline; only `image` is read.
+            trim: How the trimmers decide; None for full capacity.
+
+        Returns:
+            Rows `image_tokens` `[batch, tokens, width]` and `image_gates` `[batch, tokens]`, 0 for closed tokens.
+        """
+        images = self._bind(params).encode_images(self._images(batch), trim=trim).tokens
+        return {"image_tokens": images.pad(images.values), "image_gates": images.padded_gate}
+
     def named_values(self, rows: Rows) -> tuple[NamedValues, NamedValues]:
         """Names the features for the metrics; see `Task.named_values`.
 
         Args:
-            rows: NumPy arrays `images` and `texts` `[examples, features]` and `label` `[examples]`.
+            rows: NumPy arrays `images` and `texts` `[examples, features]`, `label` `[examples]` and, if asked for,
+                those of `more_rows`.
 
         Returns:
-            Outputs `image_features` and `text_features`; target `label`.
+            Outputs `image_features` and `text_features` and, on demand, `image_tokens` and `image_gates`; target
+            `label`.
         """
         outputs = {"image_features": rows["images"], "text_features": rows["texts"]}
+        outputs |= {name: rows[name] for name in self.on_demand if name in rows}
         return NamedValues("output", outputs, self.on_demand), NamedValues("target", {"label": rows["label"]})
+
+    def text_features(
+        self, params: Params, ids: Int[Array, "batch tokens"], mask: Int[Array, "batch tokens"], trim: Trim | None
+    ) -> Float[Array, "batch features"]:
+        """Encodes texts without an image.
+
+        Args:
+            params: The model's parameters.
+            ids: Token ids, `[batch, tokens]`.
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            trim: How the trimmers decide; None for full capacity.
+
+        Returns:
+            Features of length 1, `[batch, features]`.
+        """
+        return self._bind(params).encode_texts(self._alone(ids), mask, trim=trim).features
+
+    def match_logits(
+        self,
+        params: Params,
+        images: tuple[Float[Array, "images patches width"], Float[Array, "images patches"]],
+        of_images: Int[Array, " batch"],
+        ids: Int[Array, "batch tokens"],
+        mask: Int[Array, "batch tokens"],
+        trim: Trim | None,
+    ) -> Float[Array, " batch"]:
+        """Judges pairs of an encoded image and a text.
+
+        Args:
+            params: The model's parameters.
+            images: Tokens `[images, patches, width]` and gates `[images, patches]`; see `more_rows`.
+            of_images: Number of each pair's image, `[batch]`.
+            ids: Token ids of each pair's text, `[batch, tokens]`.
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            trim: How the trimmers decide; None for full capacity.
+
+        Returns:
+            Logit of "match", `[batch]`.
+        """
+        output = self._bind(params).match(Padded(*images).take(of_images), ids, mask, trim=trim)
+        return output.logits["itm"][:, CHOICES.index("match")]
 
     def choose(self, params: Params, output: Output, trim: Trim | None) -> Choice:
         """Decides whether image and text match; see `ChoosingTask.choose`.
@@ -326,7 +389,10 @@ class Pairs(ChoosingTask):
 
     def _texts_alone(self, batch: Batch) -> tuple[Array, Array]:
         """Token ids and mask of the texts with the start token of the plain text encoder, each `[batch, tokens]`."""
-        return batch["text_ids"].at[:, 0].set(self._start_alone), batch["text_mask"]
+        return self._alone(batch["text_ids"]), batch["text_mask"]
+
+    def _alone(self, ids: Int[Array, "batch tokens"]) -> Int[Array, "batch tokens"]:
+        return ids.at[:, 0].set(self.text.own_start_id)
 
 
 def _without_trimmers(params: Params) -> Params:

@@ -116,7 +116,7 @@ def test_a_submission_holds_every_result_once_in_the_form_of_the_benchmark(tmp_p
         return "written"
 
     files = ResultsFiles([Submission(form, str(path))])
-    assert files.needs == ("id", "metadata")
+    assert files.needs == ("caption", "id", "metadata")
     files(judged([2, 0], {"answer": ["two", "zero"]}))
     files(judged([1], {"caption": ["one"]}))
     files.write()
