@@ -22,7 +22,7 @@ from smarttrim_jax.tasks.retrieval import Pairs
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.trimming.gates import Trim
 
-OFFSET = -2.0
+OFFSET = -3.6
 TEXTS = ["a red circle", "a blue triangle with a black rectangle", "teal", "a red circle", "brown and gray"]
 
 
@@ -63,7 +63,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     dataset = prepare(config.data)
     task = make_task(fit_to_data(config, dataset), dataset.language)
     assert isinstance(task, Pairs)
-    return Searched(task, dataset, decisive(fresh_params(task.config.model)))
+    params = fresh_params(task.config.model)
+    return Searched(task, dataset, params | {"trimmers": decisive(params["trimmers"])})
 
 
 @pytest.fixture(params=[None, OFFSET])
@@ -76,6 +77,8 @@ def test_texts_and_pairs_are_those_of_whole_calls(searched: Searched, trim: Trim
     _, features, logits = searched.whole_calls(trim, TEXTS)
     batch = jax.tree.map(jnp.asarray, next(iter(searched.evaluator(5).batches("test"))))
     rows = jax.device_get(jax.jit(searched.task.more_rows)(searched.params, batch, trim))
+    closes_some = 0 < rows["image_gates"].mean() < 1
+    assert closes_some == (trim is not None)
     retriever = SplitRetriever(searched.task, searched.params, make_mesh(MeshConfig()), trim, prompt="", size=4)
     np.testing.assert_allclose(retriever.encode_texts(TEXTS), features, atol=1e-5)
     chance = np.random.default_rng(0)
