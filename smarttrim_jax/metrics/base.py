@@ -20,6 +20,8 @@ class Metric(Protocol):
     A class attribute `needs`, a tuple of names, requests outputs and targets that are computed or read on demand
     only, because they take long: outputs of the task (such as a generated `caption`), and targets that stand in the
     records of the data set, such as `metadata`, one dict of JSON values per example.
+
+    A metric of retrieval may have a third method, `search`; see `metrics.retrieval.Retriever`.
     """
 
     def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:

@@ -37,7 +37,7 @@ class Searched:
     def whole_calls(self, trim: Trim | None, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Features of images and texts, and the logits of all pairs `[images, texts]`."""
         batch = jax.tree.map(jnp.asarray, next(iter(self.evaluator(5).batches("test"))))
-        images, *_ = model_inputs(self.task.config, batch)
+        images = model_inputs(self.task.config, batch)[0][:5]  # Several devices would have fillers too.
         ids, mask = (np.stack(part) for part in zip(*map(self.dataset.text.encode, texts), strict=True))
         alone = np.where(np.arange(ids.shape[1]) == 0, self.dataset.text.own_start_id, ids)
 
