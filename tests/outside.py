@@ -6,17 +6,20 @@ from typing import Any
 
 
 class Agreement:
-    """How many examples there were, and the share whose answer is right, letter by letter."""
+    """How many examples there were by their names, and the share whose answer is right, letter by letter."""
+
+    needs = ("id", "metadata")
 
     def __init__(self) -> None:
-        self.pairs: list[tuple[str, str]] = []
+        self.right: dict[str, bool] = {}
 
     def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
-        self.pairs += zip(outputs["answer"], targets["answer"], strict=True)
+        assert targets["metadata"] == [{}] * len(targets["id"])
+        for name, answer, target in zip(targets["id"], outputs["answer"], targets["answer"], strict=True):
+            self.right[name] = answer == target
 
     def compute(self) -> dict[str, float]:
-        right = [answer == target for answer, target in self.pairs]
-        return {"agreement": sum(right) / len(right), "answers": len(right)}
+        return {"agreement": sum(self.right.values()) / len(self.right), "answers": len(self.right)}
 
 
 class Captioned:

@@ -1,6 +1,6 @@
 """One example as the model takes it: decoded, resized and tokenized."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from smarttrim_jax.errors import DataError
 MEMORY = 1 << 30
 
 Example = dict[str, Any]
+RECORD_VALUES = ("id", "metadata", "references")
+"""Names of what metrics and result files may ask of the records themselves, beside the arrays of an example."""
 
 
 class Examples:
@@ -39,7 +41,6 @@ class Examples:
         self._records = dataset.records(split)
         self._text = dataset.text
         self._config = config
-        self._prompt = f"{config.prompt} " if config.prompt else ""
         self._most_answers = dataset.most_answers
         self._augments = config.augment != "none"
         self.draws = self._augments or dataset.kind == "references"
@@ -77,9 +78,11 @@ class Examples:
         text = record["text"]
         if chance is not None and "references" in record:
             text = record["references"][chance.integers(len(record["references"]))]
-        sentence, _ = clean_text(text.decode(), self._config.text_cleaning, self._config.max_words)
+        said = exchange_sides(text.decode()) if swap else text.decode()
+        config = self._config
+        sentence, _ = clean_text(said, config.text_cleaning, config.max_words, config.prompt)
         try:
-            ids, mask = self._text.encode(self._prompt + (exchange_sides(sentence) if swap else sentence))
+            ids, mask = self._text.encode(sentence)
         except DataError as error:
             raise DataError(f"example '{name}': {error}") from error
         example = {
@@ -92,6 +95,23 @@ class Examples:
             "index": np.int32(index),
         }
         return example | self._weighted_answers(record, name)
+
+    def record_values(self, indices: Sequence[int], names: Collection[str]) -> dict[str, list[Any]]:
+        """Reads values of records that no model sees.
+
+        Args:
+            indices: Positions in the split.
+            names: Names of the values; those that are none of `RECORD_VALUES`, or that these records lack, are left
+                out.
+
+        Returns:
+            By name, a list with the value of every record: its `id`, its `metadata` or its `references`, all of them.
+        """
+        wanted = [name for name in RECORD_VALUES if name in names]
+        if not wanted:
+            return {}
+        records = self._records.without_images(indices)
+        return {name: [_plain(record[name]) for record in records] for name in wanted if name in records[0]}
 
     def _weighted_answers(self, record: Stored, name: str) -> Example:
         if "answers" not in record:
@@ -130,6 +150,13 @@ def _draw_swap(images: list[bytes], name: str, chance: np.random.Generator) -> b
             f"but '{name}' has {len(images)}; take 'blip'"
         )
     return chance.random() < 0.5
+
+
+def _plain(value: Any) -> Any:
+    """Converts texts, which records hold as UTF-8, and lists of them."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return value if isinstance(value, dict) else [text.decode() for text in value]
 
 
 def _joined(parts: list[bytes], name: str) -> Image.Image:

@@ -62,11 +62,14 @@ class EvalBatches:
         count: Number of examples to read.
         size: Global batch size.
         rows: Rows of every batch that this process reads.
+
+    Attributes:
+        examples: As given.
     """
 
     def __init__(self, examples: Examples, count: int, size: int, rows: np.ndarray) -> None:
         padded = np.arange(-(-count // size) * size)
-        self._examples = examples
+        self.examples = examples
         self._indices = np.where(padded < count, padded, -1).reshape(-1, size)[:, rows]
 
     def __len__(self) -> int:
@@ -78,7 +81,7 @@ class EvalBatches:
 
     def _load(self, indices: np.ndarray) -> Example:
         # Fillers repeat the first example, so that shapes and values stay ordinary.
-        batch = collate([self._examples.get(max(int(index), 0)) for index in indices])
+        batch = collate([self.examples.get(max(int(index), 0)) for index in indices])
         return batch | {"weight": (indices >= 0).astype(np.float32), "index": indices.astype(np.int32)}
 
 

@@ -13,8 +13,8 @@ _OTHER_SIDE = {"left": "right", "right": "left", "Left": "Right", "Right": "Left
 _SIDE = re.compile(rf"\b({'|'.join(_OTHER_SIDE)})\b")
 
 
-def clean_text(text: str, how: TextCleaning, max_words: int = 0) -> tuple[str, bool]:
-    """Cleans a sentence.
+def clean_text(text: str, how: TextCleaning, max_words: int = 0, prompt: str = "") -> tuple[str, bool]:
+    """Cleans a sentence, and puts a prompt before it.
 
     Args:
         text: Sentence, without a prompt.
@@ -22,9 +22,10 @@ def clean_text(text: str, how: TextCleaning, max_words: int = 0) -> tuple[str, b
             spaces, of which each run becomes one; "none" changes nothing.
         max_words: Number of words after which the text is cut; 0 never cuts. Of several spaces in a row, BLIP counts
             each as a word more; here they separate two words as one does.
+        prompt: Words put before the cleaned text; "" for none.
 
     Returns:
-        The cleaned text, and whether words were cut off. A text of which nothing would be left is not cleaned.
+        The text to encode, and whether words were cut off. A text of which nothing would be left is not cleaned.
     """
     if how == "blip_question":
         cleaned = _REMOVED.sub("", text.lower()).rstrip(" ")
@@ -34,9 +35,9 @@ def clean_text(text: str, how: TextCleaning, max_words: int = 0) -> tuple[str, b
         cleaned = text
     cleaned = cleaned if cleaned.strip() else text
     words = cleaned.split()
-    if max_words and len(words) > max_words:
-        return " ".join(words[:max_words]), True
-    return cleaned, False
+    is_cut = 0 < max_words < len(words)
+    kept = " ".join(words[:max_words]) if is_cut else cleaned
+    return (f"{prompt} {kept}" if prompt else kept), is_cut
 
 
 def exchange_sides(text: str) -> str:

@@ -1,8 +1,8 @@
 """The files in which benchmarks take results, by which their servers or scripts score a test set."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from smarttrim_jax.errors import DataError, quoted
 
@@ -21,8 +21,21 @@ class Result(NamedTuple):
     text: str
 
 
-SubmissionFormat = Callable[[Sequence[Result]], str]
-"""Function of the results of a whole split that returns the contents of the file; raises DataError."""
+class SubmissionFormat(Protocol):
+    """Function that formats the results of a whole split."""
+
+    def __call__(self, results: Sequence[Result], /) -> str:
+        """Formats results.
+
+        Args:
+            results: Results of all examples, in the order of the split.
+
+        Returns:
+            Contents of the file.
+
+        Raises:
+            DataError: The benchmark does not take such results.
+        """
 
 
 def vqa_results(results: Sequence[Result]) -> str:

@@ -137,7 +137,7 @@ class _Surveyor:
             yield f"records of {split} without any answer"
         elif split == "train" and not self._learnt & answers.keys():
             yield "records of train with none of the data set's answers"
-        elif split != "train" and max(answers, key=answers.__getitem__, default="") not in self._learnt:
+        elif split != "train" and answers and max(answers, key=answers.__getitem__) not in self._learnt:
             self._unknown[split] += 1
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -229,14 +229,13 @@ class Evaluator:
         all_costs = []
         for result in self._real(batches, trim, what, asks_more):
             costs = result["costs"]
-            outputs, targets = task.named_values(result["rows"])
+            outputs, targets = named_values(task, batches, result["index"], result["rows"], needs)
             scores.update(outputs, targets)
             if listener is not None:
                 listener(Judged(result["index"], outputs, targets, costs["full_macs" if trim is None else "macs"]))
             all_costs.append(costs)
         if isinstance(task, SearchableTask):
-            size, prompt = self._batch_size, task.config.data.prompt
-            scores.search(SplitRetriever(task, self.params, self._mesh, trim, prompt=prompt, size=size))
+            scores.search(SplitRetriever(task, self.params, self._mesh, trim, self._batch_size))
         return scores.compute(), _end_to_end(all_costs)
 
     def _real(
@@ -273,6 +272,27 @@ class Evaluator:
                         result["rows"] |= self._more_rows(self.params, placed, trim)
                     on_host = jax.device_get(result)
                 yield on_host
+
+
+def named_values(
+    task: Task, batches: object, indices: np.ndarray, rows: Rows, needs: Collection[str]
+) -> tuple[NamedValues, NamedValues]:
+    """Names what metrics and listeners are given of some examples.
+
+    Args:
+        task: Task of the model.
+        batches: What the examples come from; values of records are read where this is an `EvalBatches`.
+        indices: Positions of the examples in the split, `[examples]`.
+        rows: Rows of the task about the examples; see `Task.named_values`.
+        needs: Names that the metrics and listeners need; see `metrics.Metric`.
+
+    Returns:
+        Outputs and targets; the targets have those of `data.examples.RECORD_VALUES` that are needed.
+    """
+    outputs, targets = task.named_values(rows)
+    if isinstance(batches, EvalBatches):
+        targets.update(batches.examples.record_values([int(index) for index in indices], needs))
+    return outputs, targets
 
 
 def _on_mesh(params: Params, mesh: Mesh, is_stacked: Callable[[str], bool]) -> Params:

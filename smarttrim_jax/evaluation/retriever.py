@@ -7,7 +7,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from smarttrim_jax.data.sentences import clean_text
 from smarttrim_jax.data.text import TextEncoder
+from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.progress import ProgressLine
 from smarttrim_jax.sharding import held_rows, place, place_batch, replicated
@@ -19,9 +21,11 @@ class SearchableTask(Protocol):
     """A task whose model compares images and texts; see `tasks.retrieval.Pairs` for the two functions.
 
     Attributes:
+        config: Run configuration; its `data` tells how texts are read.
         text: Tokenizer of the texts.
     """
 
+    config: ExperimentConfig
     text: TextEncoder
 
     def text_features(self, params: Params, ids: jax.Array, mask: jax.Array, trim: Trim | None) -> jax.Array:
@@ -49,15 +53,15 @@ class SplitRetriever:
         params: The model's parameters, placed on the mesh.
         mesh: Mesh of the evaluation.
         trim: How the trimmers decide; None for full capacity.
-        prompt: Text that all texts begin with.
         size: Number of texts or pairs of a batch over all processes.
     """
 
-    def __init__(
-        self, task: SearchableTask, params: Params, mesh: Mesh, trim: Trim | None, *, prompt: str, size: int
-    ):
-        self._params, self._mesh, self._trim = params, mesh, trim
-        self._text, self._prompt, self._size = task.text, f"{prompt} " if prompt else "", size
+    def __init__(self, task: SearchableTask, params: Params, mesh: Mesh, trim: Trim | None, size: int):
+        self._task = task
+        self._params = params
+        self._mesh = mesh
+        self._trim = trim
+        self._size = size
         self._features: Callable[..., jax.Array] = jax.jit(task.text_features, out_shardings=replicated(mesh))
         self._logits: Callable[..., jax.Array] = jax.jit(task.match_logits, out_shardings=replicated(mesh))
 
@@ -114,7 +118,9 @@ class SplitRetriever:
         return self._in_batches(len(of_images), "judging candidates", logits)
 
     def _encoded(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        ids, mask = zip(*(self._text.encode(self._prompt + text) for text in texts), strict=True)
+        data = self._task.config.data
+        cleaned = (clean_text(text, data.text_cleaning, data.max_words, data.prompt) for text in texts)
+        ids, mask = zip(*(self._task.text.encode(sentence) for sentence, _ in cleaned), strict=True)
         return np.stack(ids), np.stack(mask)
 
     def _placed(self, *arrays: np.ndarray) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.evaluation.evaluator import named_values
 from smarttrim_jax.metrics import Scores
 from smarttrim_jax.serving.answering import Answered
 from smarttrim_jax.serving.questions import Question
@@ -93,7 +94,8 @@ def explain(
             if not scores.needs.isdisjoint(task.on_demand):
                 rows |= more_rows(trained.params, batch, trim)
             real = batch["weight"] > 0
-            scores.update(*task.named_values({name: np.asarray(row)[real] for name, row in rows.items()}))
+            rows = {name: np.asarray(row)[real] for name, row in rows.items()}
+            scores.update(*named_values(task, batches, batch["index"][real], rows, scores.needs))
         yield from _examples(trained, batch, trained.answering.read(output, images, trim))
 
 

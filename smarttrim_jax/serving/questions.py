@@ -87,7 +87,7 @@ class QuestionReader:
         if not isinstance(text, str):
             raise DataError(f"the text is {text!r}; it must be a string")
         data = self._task.config.data
-        cleaned, words_cut = clean_text(text, data.text_cleaning, data.max_words)
+        cleaned, words_cut = clean_text(text, data.text_cleaning, data.max_words, data.prompt)
         try:
             ids, mask, tokens_cut = self._text.encode_noting_cut(cleaned)
         except DataError as error:

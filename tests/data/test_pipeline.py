@@ -171,3 +171,10 @@ def test_damage_is_an_error_that_names_the_example(dataset: Dataset, config: Dat
         )
         with pytest.raises(DataError, match=message):
             Examples(stand_in, "test", config).get(0)
+
+
+def test_records_tell_what_no_model_sees(dataset: Dataset, config: DataConfig) -> None:
+    split = Examples(dataset, "test", config)
+    values = split.record_values([3, 0], {"id", "metadata", "references", "caption"})
+    assert values == {"id": dataset.ids("test", [3, 0]), "metadata": [{}, {}]}
+    assert split.record_values([3, 0], {"caption"}) == {}

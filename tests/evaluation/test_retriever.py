@@ -79,7 +79,7 @@ def test_texts_and_pairs_are_those_of_whole_calls(searched: Searched, trim: Trim
     rows = jax.device_get(jax.jit(searched.task.more_rows)(searched.params, batch, trim))
     closes_some = 0 < rows["image_gates"].mean() < 1
     assert closes_some == (trim is not None)
-    retriever = SplitRetriever(searched.task, searched.params, make_mesh(MeshConfig()), trim, prompt="", size=4)
+    retriever = SplitRetriever(searched.task, searched.params, make_mesh(MeshConfig()), trim, size=4)
     np.testing.assert_allclose(retriever.encode_texts(TEXTS), features, atol=1e-5)
     chance = np.random.default_rng(0)
     of_images, of_texts = np.sort(chance.integers(0, 5, 14)), chance.integers(0, len(TEXTS), 14)

@@ -11,6 +11,7 @@ import outside
 import pytest
 
 from smarttrim_jax.data.dataset import Dataset
+from smarttrim_jax.data.pipeline import EvalBatches
 from smarttrim_jax.data.submissions import Result, nlvr2_results
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.evaluation.evaluator import Evaluator, Judged, Report
@@ -43,8 +44,16 @@ def lines(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Predict
 
 
 @pytest.fixture(scope="module")
-def report(evaluator: Evaluator, with_metrics: TrainedModel, lines: Predictions) -> Report:
-    return build_report(evaluator, with_metrics.dial, "test", 2.0, lines)
+def results(tmp_path_factory: pytest.TempPathFactory) -> Submission:
+    def form(results: Sequence[Result]) -> str:
+        return "".join(f"{result.id} {result.text} {result.metadata}\n" for result in results)
+
+    return Submission(form, str(tmp_path_factory.mktemp("submitted") / "results.txt"))
+
+
+@pytest.fixture(scope="module")
+def report(evaluator: Evaluator, with_metrics: TrainedModel, lines: Predictions, results: Submission) -> Report:
+    return build_report(evaluator, with_metrics.dial, "test", 2.0, ResultsFiles([lines, results]))
 
 
 def changed(trained: TrainedModel, **evaluation: Any) -> TrainedModel:
@@ -65,14 +74,15 @@ def test_a_metric_from_outside_is_given_every_example_once(report: Report) -> No
     assert [line.split()[0] for line in table.splitlines()[2:5]] == ["agreement", "answers", "accuracy"]
 
 
-def test_fillers_count_nowhere(evaluator: Evaluator, report: Report) -> None:
+def test_fillers_count_nowhere(evaluator: Evaluator, report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = []
     for batch in evaluator.batches("test"):
         is_filler = batch["weight"] == 0
         # A filler repeats an example; here each of them is wrong.
         wrong.append(batch | {"label": np.where(is_filler, (batch["label"] + 1) % 4, batch["label"])})
     assert sum(int((batch["weight"] == 0).sum()) for batch in wrong) == 2
-    assert evaluator.full(wrong)["metrics"] == report["metrics"]["full"]
+    monkeypatch.setattr(EvalBatches, "__iter__", lambda _: iter(wrong))
+    assert evaluator.full(evaluator.batches("test"))["metrics"] == report["metrics"]["full"]
 
 
 def test_the_share_is_that_of_the_answers(evaluator: Evaluator, report: Report) -> None:
@@ -98,6 +108,14 @@ def test_predictions_are_a_line_for_every_example_of_the_split(
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot write '.*file/lines.jsonl': .*; choose another --predictions"):
         Predictions(dataset, "test", str(tmp_path / "file" / "lines.jsonl"))
+
+
+def test_an_evaluation_fills_a_submission(
+    report: Report, dataset: Dataset, lines: Predictions, results: Submission
+) -> None:
+    said = [json.loads(line) for line in lines.contents().splitlines()]
+    assert results.contents() == "".join(f"{line['id']} {line['answer']} {{}}\n" for line in said)
+    assert [line["id"] for line in said] == dataset.ids("test", range(10))
 
 
 def judged(indices: list[int], outputs: dict[str, Any]) -> Judged:

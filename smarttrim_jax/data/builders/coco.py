@@ -4,6 +4,7 @@ from typing import Any
 
 from smarttrim_jax.data.builders.karpathy import FOLDER, KarpathySplits, Photograph
 from smarttrim_jax.data.builders.rows import is_count, is_file_name
+from smarttrim_jax.data.submissions import coco_caption_results
 from smarttrim_jax.errors import quoted
 
 
@@ -28,6 +29,7 @@ class COCO(KarpathySplits):
     """
 
     title = "COCO"
+    submission = staticmethod(coco_caption_results)
     page = "cocodataset.org and cs.stanford.edu/people/karpathy/deepimagesent"
     splits_file = "dataset_coco.json"
     roots = (splits_file, FOLDER, "train2014", "val2014")

@@ -10,6 +10,7 @@ from smarttrim_jax.data.builders.held_out import is_held_out
 from smarttrim_jax.data.builders.official import CALIBRATION_PERIOD, OfficialFiles
 from smarttrim_jax.data.builders.rows import is_file_name, read_lines, refuse_bad_rows, refuse_repeated
 from smarttrim_jax.data.schema import Record, is_text
+from smarttrim_jax.data.submissions import nlvr2_results
 from smarttrim_jax.errors import quoted
 
 ANSWERS = ("False", "True")
@@ -52,6 +53,7 @@ class NLVR2(OfficialFiles):
     """
 
     title = "NLVR2"
+    submission = staticmethod(nlvr2_results)
     page = "github.com/lil-lab/nlvr"
     roots = ("nlvr2", "images", "dev", "test1", "test2")
     Options = NLVR2Options

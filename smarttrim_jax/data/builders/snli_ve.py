@@ -7,6 +7,7 @@ from typing import Any
 from smarttrim_jax.data.builders.official import OfficialFiles
 from smarttrim_jax.data.builders.rows import is_file_name, read_lines, refuse_bad_rows, refuse_repeated
 from smarttrim_jax.data.schema import Record, is_text
+from smarttrim_jax.data.submissions import snli_ve_results
 from smarttrim_jax.errors import quoted
 
 ANSWERS = ("contradiction", "neutral", "entailment")
@@ -39,6 +40,7 @@ class SNLIVE(OfficialFiles):
     """
 
     title = "SNLI-VE"
+    submission = staticmethod(snli_ve_results)
     page = "github.com/necla-ml/SNLI-VE"
     roots = (*(f"snli_ve_{name}.jsonl" for name in FILES.values()), "flickr30k-images")
 

@@ -24,6 +24,7 @@ from smarttrim_jax.data.builders.vqa_rules import (
     soft_scores,
 )
 from smarttrim_jax.data.schema import Record
+from smarttrim_jax.data.submissions import vqa_results
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.vqa_answers import stripped_answer
 
@@ -96,6 +97,7 @@ class VQAv2(OfficialFiles):
     """
 
     title = "VQA v2"
+    submission = staticmethod(vqa_results)
     page = "visualqa.org"
     roots = (
         *(f"v2_OpenEnded_mscoco_{year}_questions.json" for year in YEARS.values()),
