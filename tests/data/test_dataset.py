@@ -218,7 +218,7 @@ def test_settings_come_from_plain_values_too() -> None:
 
 
 def test_a_name_that_there_is_not_lists_the_known(config: DataConfig) -> None:
-    with pytest.raises(ConfigError, match=r"no data set 'vqa_v9'; known are 'easy_vqa', .*'jsonl', and your own as"):
+    with pytest.raises(ConfigError, match=r"no data set 'vqa_v9'; known are 'coco', .*'vqav2', and your own as"):
         prepare(dataclasses.replace(config, dataset="vqa_v9"))
     assert {"easy_vqa", "easy_vqa_captions", "nlvr", "sort_of_clevr", "jsonl"} <= set(DATASETS)
 
