@@ -19,6 +19,7 @@ TEST = [
     "setuptools>=77",
     "onnx>=1.17",
     "beartype>=0.22",
+    "emoji>=2.14",
 ]
 GCS = ["gcsfs>=2025.3"]
 COMMANDS = ["prepare", "train", "evaluate", "predict", "explain", "convert", "benchmark", "aot", "sweep"]
@@ -70,6 +71,7 @@ setup(
     ],
     extras_require={
         "demo": ["easy-vqa==1.0"],
+        "emoji": ["emoji>=2.14"],
         "packages": ["onnx>=1.17"],
         "captions": ["pycocoevalcap==1.2"],
         "torch": ["torch>=2.6"],

@@ -4,6 +4,7 @@ from smarttrim_jax.data.builders.base import DatasetBuilder
 from smarttrim_jax.data.builders.coco import COCO
 from smarttrim_jax.data.builders.easy_vqa import EasyVQA
 from smarttrim_jax.data.builders.easy_vqa_captions import EasyVQACaptions
+from smarttrim_jax.data.builders.emoji_captions import EmojiCaptions
 from smarttrim_jax.data.builders.flickr30k import Flickr30k
 from smarttrim_jax.data.builders.jsonl import Jsonl
 from smarttrim_jax.data.builders.nlvr import NLVR
@@ -19,6 +20,7 @@ DATASETS: Registry[type[DatasetBuilder]] = Registry(
         "coco": COCO,
         "easy_vqa": EasyVQA,
         "easy_vqa_captions": EasyVQACaptions,
+        "emoji_captions": EmojiCaptions,
         "flickr30k": Flickr30k,
         "jsonl": Jsonl,
         "nlvr": NLVR,
