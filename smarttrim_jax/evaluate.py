@@ -58,7 +58,7 @@ def main() -> None:
     split = SPLIT.value or trained.config.evaluation.split
     files: list[ResultsFile] = []
     if PREDICTIONS.value is not None:
-        files.append(Predictions(dataset, split, PREDICTIONS.value))
+        files.append(Predictions(PREDICTIONS.value))
     if SUBMISSION.value is not None:
         files.append(_submission(trained.config.data.dataset, SUBMISSION.value))
     listener = ResultsFiles(files) if files else None

@@ -1,6 +1,7 @@
 """The image files of a prepared data set, which hold each image once; records refer to images by their numbers."""
 
 import bisect
+import functools
 import itertools
 import os
 import pathlib
@@ -54,7 +55,11 @@ class ImageFiles:
         self._paths = paths
         self._ends = list(itertools.accumulate(counts))
         self._remedy = remedy
-        self._contents = ArrayRecordDataSource([str(path) for path in paths])
+
+    @functools.cached_property
+    def _contents(self) -> ArrayRecordDataSource:
+        """The files, opened when the first image is read: whoever reads records alone waits for none of them."""
+        return ArrayRecordDataSource([str(path) for path in self._paths])
 
     def __len__(self) -> int:
         return self._ends[-1]

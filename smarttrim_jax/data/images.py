@@ -77,6 +77,20 @@ def decode(data: bytes, name: str) -> Image.Image:
         raise DataError(f"cannot read image {quoted(name)}: {reason(error)}; replace the file") from error
 
 
+def encode_png(image: Image.Image) -> bytes:
+    """Encodes an image without loss, as builders do that draw or cut the images of their records.
+
+    Args:
+        image: Image of a mode that PNG has.
+
+    Returns:
+        Contents of a PNG file.
+    """
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
 def open_image(source: object, name: str = "") -> Image.Image:
     """Reads an image in whatever form a caller has it.
 

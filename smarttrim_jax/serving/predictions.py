@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import jax
 from etils import epath
 
-from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.submissions import Result, SubmissionFormat
 from smarttrim_jax.errors import DataError
 from smarttrim_jax.evaluation.evaluator import Judged
@@ -33,7 +32,7 @@ class ResultsFile(abc.ABC):
     """
 
     flag: str
-    needs: tuple[str, ...] = ("caption",)
+    needs: tuple[str, ...]
 
     def __init__(self, path: str):
         self._path = epath.Path(path).expanduser()
@@ -90,20 +89,16 @@ class Predictions(ResultsFile):
     the same kind, and the `macs` that were spent.
 
     Args:
-        dataset: Data of the evaluation.
-        split: Name of the evaluated split.
         path: File to write, on a disk or in a bucket; an existing one is replaced.
 
     Raises:
-        DataError: The file's folder cannot be written, or there is no such split.
+        DataError: The file's folder cannot be written.
     """
 
     flag = "predictions"
+    needs = ("caption", "id")
 
-    def __init__(self, dataset: Dataset, split: str, path: str):
-        self._dataset = dataset
-        self._split = split
-        dataset.records(split)  # Fails before the evaluation if there is no such split.
+    def __init__(self, path: str):
         self._lines: dict[int, str] = {}
         super().__init__(path)
 
@@ -111,11 +106,10 @@ class Predictions(ResultsFile):
         """Keeps the lines of some examples.
 
         Args:
-            judged: Results of some examples.
+            judged: Results of some examples; its targets have `id`.
         """
         texts = _said(judged)
-        names = self._dataset.ids(self._split, [int(index) for index in judged.indices])
-        for row, (index, name) in enumerate(zip(judged.indices, names, strict=True)):
+        for row, (index, name) in enumerate(zip(judged.indices, judged.targets["id"], strict=True)):
             line = {"id": name}
             if texts is not None:
                 line |= {texts: judged.outputs[texts][row], "target": judged.targets[texts][row]}

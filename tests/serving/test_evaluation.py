@@ -39,8 +39,8 @@ def evaluator(with_metrics: TrainedModel, dataset: Dataset) -> Evaluator:
 
 
 @pytest.fixture(scope="module")
-def lines(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Predictions:
-    return Predictions(dataset, "test", str(tmp_path_factory.mktemp("predicted") / "folder" / "lines.jsonl"))
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Predictions:
+    return Predictions(str(tmp_path_factory.mktemp("predicted") / "folder" / "lines.jsonl"))
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_predictions_are_a_line_for_every_example_of_the_split(
     assert np.mean(macs) == pytest.approx(report["macs"]["trimmed"]["mean"], abs=0.5)
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot write '.*file/lines.jsonl': .*; choose another --predictions"):
-        Predictions(dataset, "test", str(tmp_path / "file" / "lines.jsonl"))
+        Predictions(str(tmp_path / "file" / "lines.jsonl"))
 
 
 def test_an_evaluation_fills_a_submission(

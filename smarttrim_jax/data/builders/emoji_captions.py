@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import io
 import os
 from collections.abc import Iterator
 
@@ -11,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from smarttrim_jax.data.builders.base import DatasetBuilder
 from smarttrim_jax.data.builders.held_out import is_held_out
+from smarttrim_jax.data.images import encode_png
 from smarttrim_jax.data.schema import Record
 from smarttrim_jax.errors import DataError, quoted, reason
 
@@ -59,7 +59,7 @@ class EmojiCaptions(DatasetBuilder):
         for name, character in self._pairs.items():
             if _split_of(name) == split:
                 metadata = {"image_id": ord(character)}
-                yield Record(name, [self._picture(character)], references=[name], metadata=metadata)
+                yield Record(name, [encode_png(self._drawn(character))], references=[name], metadata=metadata)
 
     @functools.cached_property
     def _pairs(self) -> dict[str, str]:
@@ -98,11 +98,6 @@ class EmojiCaptions(DatasetBuilder):
         picture = Image.new("RGB", PICTURE, "white")
         ImageDraw.Draw(picture).text((0, 0), character, font=self._font, embedded_color=True)
         return picture
-
-    def _picture(self, character: str) -> bytes:
-        file = io.BytesIO()
-        self._drawn(character).save(file, "PNG")
-        return file.getvalue()
 
 
 def _split_of(name: str) -> str:

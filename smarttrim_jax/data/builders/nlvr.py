@@ -1,7 +1,6 @@
 """NLVR v1 (Suhr et al. 2017, CC-BY-4.0): is a sentence true of three boxes of coloured shapes?"""
 
 import functools
-import io
 import json
 import re
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from PIL import Image
 from smarttrim_jax.data.builders.base import DatasetBuilder
 from smarttrim_jax.data.builders.held_out import is_held_out
 from smarttrim_jax.data.builders.rows import read_lines, refuse_bad_rows, refuse_repeated
-from smarttrim_jax.data.images import decode
+from smarttrim_jax.data.images import decode, encode_png
 from smarttrim_jax.data.schema import Record, is_text
 from smarttrim_jax.errors import DataError, quoted
 
@@ -173,8 +172,6 @@ def _boxes(picture: Image.Image, encoded: dict[bytes, bytes]) -> list[bytes]:
         box = picture.crop((start, 0, start + BOX_SIZE, BOX_SIZE))
         pixels = box.tobytes()
         if pixels not in encoded:
-            file = io.BytesIO()
-            box.save(file, "PNG")
-            encoded[pixels] = file.getvalue()
+            encoded[pixels] = encode_png(box)
         boxes.append(encoded[pixels])
     return boxes

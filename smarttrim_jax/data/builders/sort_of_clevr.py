@@ -1,7 +1,6 @@
 """Sort-of-CLEVR (Santoro et al. 2017): questions about one of several coloured shapes, and about how they lie."""
 
 import dataclasses
-import io
 from collections.abc import Iterator
 from typing import Annotated, Literal, NamedTuple
 
@@ -10,6 +9,7 @@ from PIL import Image
 
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.data.builders.base import DatasetBuilder
+from smarttrim_jax.data.images import encode_png
 from smarttrim_jax.data.schema import Record
 from smarttrim_jax.ranges import PositiveInt, Seed, at_least, between
 
@@ -177,9 +177,7 @@ def png(scene: Scene) -> bytes:
         square = np.maximum(across, down) <= REACH
         circle = across**2 + down**2 <= (REACH + 0.5) ** 2
         pixels[circle if SHAPES[shape] == "circle" else square] = palette[color]
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+    return encode_png(Image.fromarray(pixels))
 
 
 def answer(scene: Scene, about: int, kind: str, question: int) -> str:
