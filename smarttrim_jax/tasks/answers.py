@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.data.language import Language
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.base import Output
 from smarttrim_jax.models.blip import BlipVqa
@@ -29,12 +30,17 @@ class Answers(ChoosingTask):
     The decoder learns the right answer word by word. In evaluation every answer of the data set is a candidate. The
     MACs of an example are those of image, question and one answer: the right answer in training, the best ranked one
     in evaluation.
+
+    Raises:
+        ConfigError: No answers are known.
     """
 
     reads_answers = True
 
     def __init__(self, config: ExperimentConfig, language: Language):
         super().__init__(config, language)
+        if not language.answer_names:
+            raise ConfigError("BLIP's vqa ranks known answers, but none are given; name them (answers=...)")
         self.choices, text = language.answer_names, language.text
         ids, mask = (np.stack(part) for part in zip(*map(text.encode, self.choices), strict=True))
         ids[:, 0] = text.id_of("[DEC]")

@@ -310,3 +310,11 @@ def test_what_does_not_fit_is_named(sources: dict[str, str]) -> None:
     for message, changed in wrong.items():
         with pytest.raises(ConfigError, match=message):
             fit_to_data(changed, dataset)
+
+
+def test_answers_that_are_not_known_cannot_be_ranked(sources: dict[str, str]) -> None:
+    config = experiment("vqa", sources)
+    dataset = prepare(config.data)
+    nameless = dataclasses.replace(dataset.language, answer_names=())
+    with pytest.raises(ConfigError, match="ranks known answers, but none are given"):
+        make_task(fit_to_data(config, dataset), nameless)
