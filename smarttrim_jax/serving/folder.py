@@ -14,6 +14,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -30,7 +31,7 @@ from smarttrim_jax.pretrained.files import read_weights, write_weights
 from smarttrim_jax.serving.model_card import model_card
 from smarttrim_jax.small_files import MOST_BYTES, in_bucket, read_json, write_json, write_whole
 from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore, saved_steps
-from smarttrim_jax.training.digests import digest_json, not_finite, summarize
+from smarttrim_jax.training.digests import Summary, digest_json, not_finite, summarize
 from smarttrim_jax.training.workdir import Workdir
 from smarttrim_jax.tree_paths import flat_dict, nested_dict
 from smarttrim_jax.trimming.calibration import SpeedDial
@@ -109,10 +110,21 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
         raise CheckpointError(f"'{path}' holds {len(bad)} arrays that are not finite ({bad[0]}); train it again")
     has_dial = (folder / DIAL).exists() if saved or unfinished else bool(config.schedule.trim_steps)
     dial = Workdir(path).dial() if has_dial else None
-    # A short identifier of the model, which differs for other parameters, words or answers.
-    arrays_digests = {name: summary.digest for name, summary in summaries.items()}
-    version = digest_json([arrays_digests, language.text.to_json(), language.answer_names])[:12]
-    return Contents(config, jax.device_put(params), language, dial, f"{path}@{version}")
+    return Contents(config, jax.device_put(params), language, dial, f"{path}@{version_of(summaries, language)}")
+
+
+def version_of(summaries: Mapping[str, Summary], language: Language) -> str:
+    """Computes a short identifier of a model, which differs for other parameters, words or answers.
+
+    Args:
+        summaries: Summary of each of the model's arrays by name; see `training.digests.summarize`.
+        language: Tokenizer and names of the answers.
+
+    Returns:
+        12 hexadecimal digits.
+    """
+    arrays = {name: summary.digest for name, summary in summaries.items()}
+    return digest_json([arrays, language.text.to_json(), language.answer_names])[:12]
 
 
 def is_saved(path: str) -> bool:

@@ -7,13 +7,14 @@ import os
 import pathlib
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any, NamedTuple
 
 from smarttrim_jax.errors import DataError
 from smarttrim_jax.json_text import parse_json
 from smarttrim_jax.serving.predictor import Failure
 from smarttrim_jax.serving.questions import Question
+from smarttrim_jax.small_files import write_whole
 
 Record = dict[str, Any]
 
@@ -228,6 +229,26 @@ class AnswerFile:
 
     def _unwritable(self, error: OSError) -> DataError:
         return DataError(f"cannot write '{self.path}': {error.strerror or error}; choose another --output")
+
+
+def write_lines(path: str, records: Iterable[Record]) -> None:
+    """Writes records as lines of JSON, all at once.
+
+    Args:
+        path: File to write, an earlier one is replaced; or "-" for standard output.
+        records: The records.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    lines = "".join(f"{json.dumps(record)}\n" for record in records)
+    if path == "-":
+        sys.stdout.write(lines)
+        return
+    try:
+        write_whole(path, lines)
+    except OSError as error:
+        raise DataError(f"cannot write '{path}': {error.strerror or error}; choose another --output") from None
 
 
 RESULT_KEYS = ("answer", "confidence", "macs_saved", "seconds", "text_cut", "error", "run", "speedup")

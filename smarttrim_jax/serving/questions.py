@@ -1,6 +1,7 @@
 """Questions as users ask them, and as the model reads them."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,23 +70,54 @@ class QuestionReader:
             DataError: An image cannot be read, the number of images is not that of the model, or the text is empty or
                 not a string.
         """
-        return PreparedQuestion(self._read(question), *self._encode(question.text))
+        count = len(question.images)
+        if count != self.images:
+            given = "1 image" if count == 1 else f"{count} images"
+            raise DataError(f"'{question.text}' comes with {given}; the model takes {self.images}")
+        return PreparedQuestion(self.pixels(question.images), *self.encode(question.text))
 
-    def _read(self, question: Question) -> np.ndarray:
-        data, model = self._task.config.data, self._task.config.model
-        needed = data.example_images or model.images
-        if len(question.images) != needed:
-            raise DataError(f"'{question.text}' comes with {len(question.images)} images; the model takes {needed}")
-        images = [open_image(image) for image in question.images]
-        pictures = map(side_by_side, grouped(images, data.images))
+    @property
+    def images(self) -> int:
+        """The number of images of a question."""
+        config = self._task.config
+        return config.data.example_images or config.model.images
+
+    def pixels(self, images: Sequence[Any]) -> UInt8[np.ndarray, "images size size 3"]:
+        """Reads the images of one question.
+
+        Args:
+            images: The images, each in a form that `data.images.open_image` takes.
+
+        Returns:
+            Pixels, not yet normalised, `[images, size, size, 3]`.
+
+        Raises:
+            DataError: An image cannot be read.
+        """
+        data = self._task.config.data
+        pictures = map(side_by_side, grouped([open_image(image) for image in images], data.images))
         return np.stack([to_array(picture, data.image_size, data.resize) for picture in pictures])
 
-    def _encode(self, text: Any) -> tuple[np.ndarray, np.ndarray, bool]:
+    def encode(self, text: Any) -> tuple[Int32[np.ndarray, " tokens"], Int32[np.ndarray, " tokens"], bool]:
+        """Encodes a text; a model that writes captions reads its own prompt instead.
+
+        Args:
+            text: Question or statement.
+
+        Returns:
+            Token ids `[tokens]`, mask `[tokens]` (1 for tokens, 0 for padding), and whether the text was longer and
+            its end was cut off.
+
+        Raises:
+            DataError: The text is empty or not a string.
+        """
         if isinstance(self._task, Captions):
             prompt = self._task.prompt.astype(np.int32)
             return prompt, np.ones(len(prompt), np.int32), False
         if not isinstance(text, str):
             raise DataError(f"the text is {text!r}; it must be a string")
+        if not text:
+            raise DataError("there is no text; this model needs a question or a statement")
         data = self._task.config.data
         cleaned, words_cut = clean_text(text, data.text_cleaning, data.max_words, data.prompt)
         try:

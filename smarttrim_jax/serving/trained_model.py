@@ -3,11 +3,12 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
-from PIL import Image
 
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.images import Preset, Resize
@@ -19,10 +20,15 @@ from smarttrim_jax.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.models.config import ModelConfig
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.serving.answering import Answering
-from smarttrim_jax.serving.folder import Contents, read_folder, write_folder
+from smarttrim_jax.serving.comparing import Comparing
+from smarttrim_jax.serving.folder import Contents, read_folder, version_of, write_folder
+from smarttrim_jax.serving.indexing import IndexBuilder
 from smarttrim_jax.serving.predictor import Answer, Failure, Predictor
 from smarttrim_jax.serving.questions import Question, QuestionReader
+from smarttrim_jax.serving.search import ImageIndex, candidates_of
 from smarttrim_jax.tasks import Captions, Task, make_task
+from smarttrim_jax.tasks.retrieval import Pairs
+from smarttrim_jax.training.digests import summarize
 from smarttrim_jax.trimming.calibration import SpeedDial
 from smarttrim_jax.trimming.cost import CostConfig
 from smarttrim_jax.trimming.gates import Trim
@@ -135,6 +141,12 @@ class TrainedModel:
         """Answers any number of questions, in batches."""
         return Predictor(self.task, self.reader, self.answering)
 
+    @functools.cached_property
+    def comparing(self) -> Comparing:
+        """Compares images and texts, of a model of retrieval, with programs that are compiled once."""
+        assert isinstance(self.task, Pairs)
+        return Comparing(self.task, self.params)
+
     def speedup(self, asked: float | None = None) -> float:
         """Resolves a speed-up that may be left out.
 
@@ -183,10 +195,10 @@ class TrainedModel:
 
         Args:
             images: One image, or one for each question; an image is a file, a PIL image or a uint8 array
-                `[height, width, 3]` (see `data.images.open_image`). For a model that reads several images, give a
-                sequence of them for each question.
-            texts: One question for all images, or one for each; one image may also be asked many questions. None for
-                captions.
+                `[height, width, 3]` (see `data.images.open_image`). For a model that reads several images together
+                (NLVR2's two), a sequence of so many, or such a sequence for each question.
+            texts: One question or statement for all images, or one for each; one image may also be asked many. None
+                for captions. A model of retrieval says whether image and text match; `index` searches.
             speedup: Speed-up in MACs; None for the one that the model was trained for.
             batch_size: Number of questions computed at a time.
 
@@ -205,6 +217,54 @@ class TrainedModel:
             answers.append(answer)
         return answers
 
+    def index(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        file: str | None = None,
+        speedup: float | None = None,
+        batch_size: int = 32,
+    ) -> ImageIndex:
+        """Encodes the images of a folder, so that they can be searched by texts.
+
+        Args:
+            folder: Folder of images; folders inside it are not searched.
+            file: File of the index, ending in `.safetensors`. If it exists, only images that were added or changed
+                since are encoded; it is written at the end, and every minute until then. None keeps no file.
+            speedup: Speed-up in MACs at which images and texts are trimmed; None for the one that the model was
+                trained for.
+            batch_size: Number of images computed at a time.
+
+        Returns:
+            The index. Images that cannot be read are named on standard error, and in its `unreadable`.
+
+        Raises:
+            CheckpointError: The file is no index, or that of another model or speed-up.
+            ConfigError: The model was not trained for retrieval, or the speed-up is beyond its dial.
+            DataError: The folder holds no image that can be read, the index is of another folder, or it cannot be
+                written.
+        """
+        task, trim, data = self.task, self.trim(speedup), self.config.data
+        if not isinstance(task, Pairs):
+            raise ConfigError(
+                f"this model was trained for '{self.config.task}' and has no features of an image or a text alone, "
+                "by which a folder could be searched; take a BLIP that was trained for retrieval"
+            )
+        made_by = {
+            "model": version_of(summarize(self.params), self.language),
+            "speedup": self.speedup(speedup),
+            "offset": None if trim is None else trim.offset,
+            "image_size": data.image_size,
+            "resize": data.resize,
+            "pixels": self.config.pixels,
+            "features": task.feature_width(self.params),
+        }
+        build = IndexBuilder(made_by, self.comparing, trim, self.reader, batch_size)
+        path = pathlib.Path(folder)
+        content, unreadable = build(path, file)
+        candidates = candidates_of(task)
+        return ImageIndex(path, content, unreadable, self.comparing, trim, self.reader, candidates, batch_size)
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes everything that another machine needs to answer; see `serving.folder`.
 
@@ -217,10 +277,13 @@ class TrainedModel:
         write_folder(folder, Contents(self.config, self.params, self.language, self.dial, self.origin))
 
     def _questions(self, images: Any, texts: str | Sequence[str] | None) -> list[Question]:
-        groups = [tuple(each) if isinstance(each, list | tuple) else (each,) for each in _many(images)]
-        asked = [texts] if isinstance(texts, str) else [""] if texts is None else list(texts)
-        if texts is None and not isinstance(self.task, Captions):
+        writes_captions = isinstance(self.task, Captions)
+        if texts is None and not writes_captions:
             raise DataError("texts is None; only a model that writes captions needs no question")
+        if texts is not None and writes_captions:
+            raise DataError("this model writes captions and reads no text; leave out texts")
+        groups = _grouped(images, self.reader.images)
+        asked = [texts] if isinstance(texts, str) else [""] if texts is None else list(texts)
         if len(groups) == 1:
             groups *= len(asked)
         if len(asked) == 1:
@@ -249,8 +312,26 @@ def load_model(folder: str | os.PathLike[str], *, unfinished: bool = False) -> T
     return TrainedModel(*read_folder(os.fspath(folder), unfinished))
 
 
-def _many(images: Any) -> Sequence[Any]:
-    """Converts one image, or several in a sequence or along the first axis of an array, to a sequence."""
-    if isinstance(images, str | os.PathLike | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
-        return [images]
-    return list(images)
+def _grouped(images: Any, together: int) -> list[tuple[Any, ...]]:
+    """Divides what a caller gave as images into the images of each question.
+
+    Args:
+        images: One image, or several in a sequence or along the first axis of an array; or a sequence of sequences.
+        together: Number of images of a question.
+
+    Returns:
+        The images of each question; their numbers are not checked.
+    """
+    if _is_image(images):
+        return [(images,)]
+    several = list(images)
+    if together > 1 and len(several) == together and all(map(_is_image, several)):
+        return [tuple(several)]
+    return [(each,) if _is_image(each) else tuple(each) for each in several]
+
+
+def _is_image(given: Any) -> bool:
+    """Whether something is a single image; a sequence, or an array of four axes, holds several."""
+    if isinstance(given, np.ndarray | jax.Array):
+        return given.ndim < 4
+    return isinstance(given, str | bytes | bytearray | memoryview) or not isinstance(given, Iterable)

@@ -106,11 +106,10 @@ class Pairs(ChoosingTask):
             Entries `momentum` (parameters without trimmers) and `queue` (of `retrieval.queue_size` features).
         """
         key = jax.random.fold_in(self.config.random_key, 1)
-        width = params["text_projection"]["kernel"].shape[-1]
         return {
             # Copies: every step donates the buffers of its state, and no buffer can be donated twice.
             "momentum": jax.tree.map(jnp.copy, _without_trimmers(params)),
-            "queue": empty_queue(key, self.config.retrieval.queue_size, width),
+            "queue": empty_queue(key, self.config.retrieval.queue_size, self.feature_width(params)),
         }
 
     def begin(self, state: TaskState, batch: Batch) -> tuple[Momentum, TaskState]:
@@ -312,6 +311,18 @@ class Pairs(ChoosingTask):
         outputs = {"image_features": rows["images"], "text_features": rows["texts"]}
         outputs |= {name: rows[name] for name in self.on_demand if name in rows}
         return NamedValues("output", outputs, self.on_demand), NamedValues("target", {"label": rows["label"]})
+
+    def feature_width(self, params: Params) -> int:
+        """Returns the number of features by which images and texts are compared.
+
+        Args:
+            params: The model's parameters.
+
+        Returns:
+            Their number.
+        """
+        width: int = params["text_projection"]["kernel"].shape[-1]
+        return width
 
     def text_features(
         self, params: Params, ids: Int[Array, "batch tokens"], mask: Int[Array, "batch tokens"], trim: Trim | None

@@ -17,7 +17,7 @@ from smarttrim_jax.benchmarking.speed_report import measure_trained
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.images import normalize
 from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
-from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.evaluation.evaluator import Evaluator
 from smarttrim_jax.evaluation.packed import PackedEvaluator
 from smarttrim_jax.execution import PackedExecutor
@@ -219,3 +219,34 @@ def test_packed_evaluation_reports_what_padded_evaluation_reports(trained, datas
 def test_a_speed_beyond_the_dial_is_refused(trained):
     with pytest.raises(ConfigError, match="beyond this model"):
         trained.trim(1e4)
+
+
+def asked_of(trained, together, images, texts):
+    """The questions that a call of `answer` asks of a model that reads so many images together."""
+    data = dataclasses.replace(trained.config.data, example_images=together)
+    model = dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
+    asked = []
+    model.__dict__["predictor"] = lambda questions, trim, size: asked.extend(questions) or iter(())
+    model.answer(images, texts)
+    return asked
+
+
+def test_the_images_of_a_question_are_told_from_those_of_several_questions(trained):
+    a, b = "a.png", PIL.Image.new("RGB", (2, 2))
+    pair = Question((a, b), "x")
+    assert asked_of(trained, 1, [a, b], "x") == [Question((a,), "x"), Question((b,), "x")]
+    assert asked_of(trained, 1, b"bytes", ["x", "y"]) == [Question((b"bytes",), "x"), Question((b"bytes",), "y")]
+    assert asked_of(trained, 2, [a, b], "x") == [pair]
+    assert asked_of(trained, 2, [[a, b]], "x") == [pair]
+    assert asked_of(trained, 2, ((a, b), (b, a)), ["x", "y"]) == [pair, Question((b, a), "y")]
+    assert asked_of(trained, 2, [[a, b], [a, b]], "x") == [pair, pair]
+    for shape, questions in {(2, 4, 4, 3): 1, (3, 2, 4, 4, 3): 3}.items():
+        asked = asked_of(trained, 2, np.zeros(shape, np.uint8), "x")
+        assert [[image.shape for image in each.images] for each in asked] == [[(4, 4, 3)] * 2] * questions
+
+
+def test_a_question_without_text_is_one_sentence(trained, image):
+    with pytest.raises(DataError, match="only a model that writes captions needs no question"):
+        trained.answer(image)
+    with pytest.raises(DataError, match="there is no text; this model needs a question or a statement"):
+        trained.answer(image, "")

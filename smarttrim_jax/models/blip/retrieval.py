@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from smarttrim_jax.models.base import Output, example_seeds, run_stages, trimmers_of
 from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.model import Blip
+from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.layers import encoder_run
 from smarttrim_jax.models.segments import LayerRun, Prefix, Stages, State, begin, fold_prefix
 from smarttrim_jax.nn.inputs import check_same_examples
@@ -104,11 +105,18 @@ class BlipRetrieval(Blip):
         Returns:
             The state from which `finish_images` continues.
         """
-        return fold_prefix(
-            self.image_stages,
-            begin({"image": self.embed_images(images)}, seed=example_seeds(self.config, images)),
-            key,
-        )
+        return fold_prefix(self.image_stages, self.start_images(images), key)
+
+    def start_images(self, images: Float[Array, "batch *images height width 3"]) -> Prefix:
+        """Embeds images on their own, before any stage.
+
+        Args:
+            images: Normalised images, `[batch, height, width, 3]`.
+
+        Returns:
+            The state before the first of `image_stages`.
+        """
+        return begin({"image": self.embed_images(images)}, seed=example_seeds(self.config, images))
 
     def finish_images(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Encoded:
         """Runs the rest of `encode_images` after its shared prefix.
@@ -256,6 +264,63 @@ class BlipRetrieval(Blip):
             scan=config.scan,
             remat=config.remat,
         )
+
+
+class ImagesAlone:
+    """The image encoder of a retrieval model, in the form in which packed execution runs a whole model.
+
+    Args:
+        model: The retrieval model.
+    """
+
+    def __init__(self, model: BlipRetrieval):
+        self._model = model
+
+    @property
+    def stages(self) -> Stages:
+        """The stages of the image encoder."""
+        return self._model.image_stages
+
+    def start(self, images: Float[Array, "batch *images height width 3"], ids: None, mask: None) -> Prefix:
+        """Embeds images, before any stage.
+
+        Args:
+            images: Normalised images, `[batch, height, width, 3]`.
+            ids: None, since no text is read.
+            mask: None.
+
+        Returns:
+            The state before the first stage.
+        """
+        return self._model.start_images(images)
+
+    def read_out(self, state: State, record: TrimRecord) -> Output:
+        """Computes the features of the images.
+
+        Args:
+            state: The image tokens after the last stage.
+            record: All gates.
+
+        Returns:
+            `logits["features"]`, `[batch, features]`, float32, of length 1, as `BlipRetrieval.encode_images` gives
+            them; the image tokens and the record.
+        """
+        return Output({"features": self._model.image_features(state["image"])}, state, record)
+
+
+class ImageEncoder(Functional):
+    """The image encoder of a retrieval model as functions of the whole model's parameters."""
+
+    def bind(self, params: Params) -> ImagesAlone:
+        """Builds the encoder with given parameters.
+
+        Args:
+            params: Parameters of the whole model.
+
+        Returns:
+            The encoder.
+        """
+        return ImagesAlone(super().bind(params))
 
 
 def _normalised(vectors: Float[Array, "batch features"]) -> Float[Array, "batch features"]:
