@@ -79,6 +79,20 @@ def test_a_folder_without_a_run_is_named_by_every_command_that_wants_one(fork: A
         assert "no run" in stderr, stderr
 
 
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        (["--search=photos"], "--search needs what to search for; give --text"),
+        (["--search=photos", "--text=a dog", "--image=a.png"], "leave out --image and --input"),
+        (["--image=a.png", "--text=a dog", "--index=a.safetensors"], "belong to a search; give --search=FOLDER"),
+    ],
+)
+def test_a_search_says_which_flags_it_takes(fork: Any, tmp_path: pathlib.Path, flags: list[str], error: str) -> None:
+    status, stderr = fork("smarttrim_jax.predict", [f"--workdir={tmp_path}", *flags], f"search{len(error)}")
+    assert (status, stderr.count("\n")) == (1, 1)
+    assert error in stderr
+
+
 def test_explain_writes_over_nothing_but_its_own_pages(fork: Any, tmp_path: pathlib.Path) -> None:
     (tmp_path / "index.html").write_text("<title>mine</title>")
     flags = [f"--workdir={tmp_path}", f"--output={tmp_path}", "--image=a.png", "--text=is it red?"]
