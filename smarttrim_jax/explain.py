@@ -3,15 +3,15 @@
     python -m smarttrim_jax.explain --workdir=runs/quick --output=explained --image=FILE --text="is it blue?"
     python -m smarttrim_jax.explain --workdir=runs/quick --output=explained [--split=test] [--limit=500] [--speedup=2]
 
-Writes `explained/index.html` (self-contained, sortable by cost and by error) and `explained/examples/*.png`. With
---image the data set is not opened; several --text ask several questions about the same image.
+Writes `explained/index.html` (self-contained, sortable by cost and by error) and `explained/examples/*.png`; where
+several examples are about one image, `explained/side_by_side/*.png` too. With --image the data set is not opened, and
+several --text, which ask about the same image, are drawn together in `explained/side_by_side.png`.
 """
 
 import dataclasses
 import functools
-import itertools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from absl import flags
@@ -24,11 +24,14 @@ from smarttrim_jax.metrics import Scores
 from smarttrim_jax.ranges import NonNegativeInt, PositiveInt
 from smarttrim_jax.reporting.page import build_page, is_page
 from smarttrim_jax.reporting.picture import draw
-from smarttrim_jax.serving.explanation import BATCH_SIZE, asked_batches, explain
+from smarttrim_jax.reporting.side_by_side import by_image, draw_side_by_side
+from smarttrim_jax.serving.explanation import BATCH_SIZE, Explanation, asked_batches, explain
 from smarttrim_jax.serving.questions import Question
 from smarttrim_jax.serving.trained_model import TrainedModel
 
-PAGE = "index.html"
+PAGE, EXAMPLES, SIDE_BY_SIDE = "index.html", "examples", "side_by_side"
+ROWS = 6
+"""Examples of one image that are drawn together at most, if they come from the data."""
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write: new, empty, or of an earlier page, which is replaced.")
 IMAGE = flags.DEFINE_multi_string(
@@ -55,28 +58,43 @@ def main() -> None:
     computed = None if scores is None else scores.compute()
     title = f"{source}, asked for {trained.speedup(SPEEDUP.value):g}x fewer MACs"
     try:
-        (folder / "examples").mkdir(parents=True, exist_ok=True)
-        for earlier in (folder / "examples").glob("[0-9]" * 6 + ".png"):
-            earlier.unlink()
-        for example in itertools.islice(examples, PICTURES.value):
-            draw(example).save(folder / "examples" / f"{example.index:06d}.png")
+        _write_pictures(folder, examples)
         (folder / PAGE).write_text(build_page(examples, title, computed), encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot write to '{folder}': {error.strerror}; choose another --output") from None
     print(f"wrote {folder / PAGE} ({len(examples)} examples)")
 
 
-def _asked(trained: TrainedModel) -> tuple[str, Iterator[dict[str, Any]]]:
+def _write_pictures(folder: pathlib.Path, examples: Sequence[Explanation]) -> None:
+    """Draws the first examples, and the first images with several; pictures of an earlier page are deleted."""
+    for part in (EXAMPLES, SIDE_BY_SIDE):
+        for earlier in (folder / part).glob("[0-9]" * 6 + ".png"):
+            earlier.unlink()
+    (folder / f"{SIDE_BY_SIDE}.png").unlink(missing_ok=True)
+    (folder / EXAMPLES).mkdir(parents=True, exist_ok=True)
+    for example in examples[: PICTURES.value]:
+        draw(example).save(folder / EXAMPLES / f"{example.index:06d}.png")
+    groups = [group for group in by_image(examples) if len(group) > 1][: PICTURES.value]
+    if IMAGE.value:
+        for group in groups:
+            draw_side_by_side(group).save(folder / f"{SIDE_BY_SIDE}.png")
+    elif groups:
+        (folder / SIDE_BY_SIDE).mkdir(exist_ok=True)
+        for group in groups:
+            draw_side_by_side(group[:ROWS]).save(folder / SIDE_BY_SIDE / f"{group[0].index:06d}.png")
+
+
+def _asked(trained: TrainedModel) -> tuple[str, Iterable[dict[str, Any]]]:
     """Title and batches of the questions that the flags give."""
     questions = [Question(tuple(IMAGE.value), text) for text in TEXT.value or [""]]
     return ", ".join(IMAGE.value), asked_batches(trained, questions)
 
 
-def _data(trained: TrainedModel) -> tuple[str, Iterator[dict[str, Any]]]:
+def _data(trained: TrainedModel) -> tuple[str, Iterable[dict[str, Any]]]:
     """Title and batches of a split of the model's data."""
     data = dataclasses.replace(trained.config.data, batch_size=BATCH_SIZE)
     split = SPLIT.value or trained.config.evaluation.split
-    return f"{data.dataset}, {split} split", iter(eval_batches(opened_data(trained), split, data, limit=LIMIT.value))
+    return f"{data.dataset}, {split} split", eval_batches(opened_data(trained), split, data, limit=LIMIT.value)
 
 
 run = functools.partial(run_command, main, required=("workdir", "output"))

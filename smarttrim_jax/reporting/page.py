@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,25 +30,40 @@ def build_page(examples: Iterable[Any], title: str, scores: Mapping[str, float |
         The page as HTML.
     """
     records, names = [], {}
+    pictures: dict[bytes, int] = {}  # Numbers of the different images, which several examples may share.
+    encoded: list[str] = []
+
+    def number(image: np.ndarray) -> int:
+        """Number of an image among the page's pictures, to which it is added if it is new."""
+        if pictures.setdefault(image.tobytes(), len(encoded)) == len(encoded):
+            encoded.append(_encoded(image))
+        return pictures[image.tobytes()]
+
     for example in examples:
         names = {"layers": example.layers, "text_layers": example.text_layers, "heads": list(example.heads)}
         records.append(
             {
                 "index": example.index,
-                "images": [_encoded(image) for image in example.images],
+                "images": [number(image) for image in example.images],
+                "text": example.text,
                 "words": example.words,
                 "dropped": example.dropped,
                 "answer": example.answer,
                 "label": example.label,
+                "correct": example.correct,
+                "references": example.references,
                 "confidence": round(example.confidence, 4),
                 "macs": round(example.macs, 4),
                 "patches": [[_bits(grid) for grid in layer] for layer in example.patches],
                 "grid": list(example.patches.shape[-2:]),
                 "heads": [round(share, 3) for share in example.heads.values()],
+                "found_images": _found(example.found_images, lambda images: [number(image) for image in images]),
+                "found_texts": _found(example.found_texts, str),
             }
         )
     shown = {name: shown_score(score) for name, score in (scores or {}).items()}
-    data = json.dumps({"title": title, "scores": shown, **names, "examples": records}, separators=(",", ":"))
+    content = {"title": title, "scores": shown, **names, "pictures": encoded, "examples": records}
+    data = json.dumps(content, separators=(",", ":"))
     # "</script>" would end the element that holds the data, and "<!--<script>" would start one that never ends.
     return TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", data.replace("<", "\\u003c"))
 
@@ -74,6 +89,14 @@ def _encoded(image: np.ndarray) -> str:
     Image.fromarray(image).save(file, "PNG" if small else "JPEG", **({} if small else {"quality": 85}))
     kind = "png" if small else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _found(retrieved: Any, shown: Callable[[Any], Any]) -> dict[str, Any] | None:
+    """Converts what a query found, if anything was searched."""
+    if retrieved is None:
+        return None
+    first = [[shown(each.content), round(each.similarity, 4), each.right] for each in retrieved.first]
+    return {"first": first, "place": retrieved.place, "count": retrieved.count}
 
 
 def _bits(grid: np.ndarray) -> str:

@@ -1,20 +1,25 @@
-"""One example as a picture: the image as each layer sees it, the words with where they were dropped, the heads."""
+"""One example as a picture: the image as every layer reads it, the words, the heads, and what the task gives."""
 
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-SIDE, GAP, LINE = 160, 12, 20
-INK, FAINT, BAR = (30, 30, 30), (150, 150, 150), (70, 110, 180)
-VEIL = np.array([255.0, 255.0, 255.0])
+from smarttrim_jax.reporting.sheet import BLUE, FAINT, GREEN, INK, PALE, RED, Sheet, text_width
+from smarttrim_jax.reporting.tiles import hatched, resized, tile
+
+MARGIN, GAP = 24, 14
+LARGE, MEDIUM, SMALL = 24, 18, 15
+WIDTH = 1480
+"""Width of the picture, in pixels."""
+HEAD_WIDTH = 280
+"""Width of a module's name and its bar, in pixels."""
 
 
 def draw(example: Any) -> Image.Image:
     """Draws an explanation.
 
-    The image appears once for every layer that it passes, with patches that the layer no longer reads veiled. Below
-    are the words, each with the layer that dropped it, and the share of heads that each attention module kept.
+    The image appears as it is, then as each layer that it passes reads it. Below are the words, each with the layer
+    that closed it, the share of heads that each attention module kept, and what a model of retrieval found.
 
     Args:
         example: A `serving.explanation.Explanation`.
@@ -22,52 +27,167 @@ def draw(example: Any) -> Image.Image:
     Returns:
         The picture.
     """
-    columns, images = len(example.layers), len(example.images)
-    width = GAP + max(columns, 4) * (SIDE + GAP)
-    rows = max(len(example.words), len(example.heads)) + 1
-    height = GAP + 2 * LINE + images * (SIDE + GAP) + 2 * LINE + rows * LINE + GAP
-    picture = Image.new("RGB", (width, height), "white")
-    canvas, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
-
-    verdict = "" if example.correct else f" (should be: {example.label})"
-    title = f"{' '.join(example.words[1:-1])}   ->   {example.answer}{verdict}, {100 * example.confidence:.0f} %"
-    canvas.text((GAP, GAP), f"{title}   {100 * example.macs:.0f} % of the MACs", INK, font)
-    top = GAP + 2 * LINE
-    for column, layer in enumerate(example.layers):
-        left = GAP + column * (SIDE + GAP)
-        kept = example.patches[column].mean()
-        canvas.text((left, top - LINE), f"{layer}: {100 * kept:.0f} %", INK, font)
-        for number in range(images):
-            tile = veil(example.images[number], example.patches[column, number])
-            picture.paste(tile, (left, top + number * (SIDE + GAP)))
-    top += images * (SIDE + GAP) + 2 * LINE
-    for number, (word, end) in enumerate(zip(example.words, example.dropped, strict=True)):
-        alive = end == len(example.text_layers)
-        fate = "kept" if alive else f"dropped by {example.text_layers[end]}"
-        canvas.text((GAP, top + number * LINE), word, INK if alive else FAINT, font)
-        canvas.text((GAP + 110, top + number * LINE), fate, INK if alive else FAINT, font)
-    left = GAP + 2 * (SIDE + GAP)
-    canvas.text((left, top - LINE), "heads kept", FAINT, font)
-    canvas.text((GAP, top - LINE), "words", FAINT, font)
-    for number, (module, share) in enumerate(example.heads.items()):
-        y = top + number * LINE
-        canvas.text((left, y), module, INK, font)
-        canvas.rectangle((left + 170, y + 3, left + 170 + int(100 * share), y + 14), BAR)
-        canvas.text((left + 280, y), f"{100 * share:.0f} %", INK, font)
-    return picture
+    sheet = Sheet(WIDTH, MARGIN)
+    inner = WIDTH - 2 * MARGIN
+    y = sheet.text(MARGIN, MARGIN, f"example {example.index}", SMALL, FAINT) + 4
+    y = heading(sheet, MARGIN, y, example, inner) + GAP
+    y = legend(sheet, MARGIN, y, example, inner) + GAP
+    y = _layers(sheet, y, example, inner) + GAP
+    y = _words(sheet, y, example, inner) + GAP
+    y = _heads(sheet, y, example, inner) + GAP
+    _found(sheet, y, example, inner)
+    return sheet.picture()
 
 
-def veil(image: np.ndarray, kept: np.ndarray) -> Image.Image:
-    """Draws an image with the patches that are not kept almost white.
+def heading(sheet: Sheet, x: int, y: int, example: Any, width: int) -> int:
+    """Writes what was asked or stated, what the model answered, and what that cost.
 
     Args:
-        image: Image uint8, `[size, size, 3]`.
-        kept: Which patches are kept, bool `[rows, columns]`.
+        sheet: Sheet to write on.
+        x: Left edge in pixels.
+        y: Upper edge in pixels.
+        example: A `serving.explanation.Explanation`.
+        width: Maximum width in pixels.
 
     Returns:
-        The image at the size of a tile.
+        The lower edge in pixels.
     """
-    side = image.shape[0] // kept.shape[0]
-    mask = np.kron(kept, np.ones((side, side), bool))[..., None]
-    shown = np.where(mask, image, 0.12 * image + 0.88 * VEIL).astype(np.uint8)
-    return Image.fromarray(shown).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    if not example.references:  # A writing model is given no text but these.
+        y = sheet.text(x, y, example.text, LARGE, INK, width) + 3
+    right = "" if example.correct else f", but the answer is {example.label}"
+    y = sheet.text(x, y, example.answer + right, LARGE, BLUE if example.correct else RED, width) + 3
+    for reference in example.references:
+        y = sheet.text(x, y, f"reference: {reference}", MEDIUM, INK, width)
+    costs = f"{_percent(example.confidence)} sure, {_percent(example.macs)} of the MACs"
+    return sheet.text(x, y, costs, MEDIUM, FAINT, width)
+
+
+def legend(sheet: Sheet, x: int, y: int, example: Any, width: int) -> int:
+    """Shows what open and closed patches look like.
+
+    Args:
+        sheet: Sheet to draw on.
+        x: Left edge in pixels.
+        y: Upper edge in pixels.
+        example: A `serving.explanation.Explanation`, whose first image gives the sample.
+        width: Maximum width in pixels; where both samples do not fit in, one is below the other.
+
+    Returns:
+        The lower edge in pixels.
+    """
+    whole = resized(example.images[0])
+    middle = len(whole) // 2
+    sample = whole[middle - 12 : middle + 12, middle - 24 : middle + 24]
+    left = x
+    for pixels, words in ((sample, "open: read by the layer"), (hatched(sample), "closed in an earlier layer")):
+        needed = 58 + text_width(words, SMALL)
+        if left > x and left + needed > x + width:
+            left = x
+            y += 24 + GAP // 2
+        sheet.image(left, y, pixels)
+        sheet.text(left + 58, y + 3, words, SMALL, FAINT)
+        left += needed + 2 * GAP
+    return y + 24
+
+
+def reading(sheet: Sheet, x: int, y: int, example: Any, layer: int) -> int:
+    """Draws an example's images, one below the other, as a layer reads them, and the share of open patches.
+
+    Args:
+        sheet: Sheet to draw on.
+        x: Left edge in pixels.
+        y: Upper edge in pixels.
+        example: A `serving.explanation.Explanation`.
+        layer: Number of the layer among `example.layers`.
+
+    Returns:
+        The lower edge in pixels.
+    """
+    for image, kept in zip(example.images, example.patches[layer], strict=True):
+        y = sheet.image(x, y, tile(image, kept)) + 4
+        y = sheet.text(x, y, f"{_percent(kept.mean())} open", SMALL, FAINT) + 4
+    return y
+
+
+def _layers(sheet: Sheet, y: int, example: Any, width: int) -> int:
+    """Draws the images as they are and as each layer reads them, in rows; returns the lower edge."""
+    whole = [resized(image) for image in example.images]
+    step = len(whole[0]) + GAP
+    across = (width + GAP) // step
+    for start in range(0, 1 + len(example.layers), across):
+        top = y
+        for column in range(min(across, 1 + len(example.layers) - start)):
+            layer = start + column - 1
+            x = MARGIN + column * step
+            below = sheet.text(x, top, "image" if layer < 0 else example.layers[layer], SMALL) + 4
+            if layer >= 0:
+                y = max(y, reading(sheet, x, below, example, layer))
+                continue
+            for image in whole:
+                y = sheet.image(x, below, image)
+                below = y + round(1.3 * SMALL) + 8
+        y += GAP // 2
+    return y
+
+
+def _words(sheet: Sheet, y: int, example: Any, width: int) -> int:
+    """Writes each word with the layer that closed it below; returns the lower edge."""
+    y = sheet.text(MARGIN, y, "words, and the layer that closed each", SMALL, FAINT) + 4
+    x, below = MARGIN, y
+    for word, end in zip(example.words, example.dropped, strict=True):
+        is_open = end == len(example.text_layers)
+        fate = "kept" if is_open else example.text_layers[end]
+        needed = min(width, max(text_width(word, MEDIUM), text_width(fate, SMALL)))
+        if x > MARGIN and x + needed > MARGIN + width:
+            x, y = MARGIN, below + 6
+        lower = sheet.text(x, y, word, MEDIUM, INK if is_open else FAINT, width)
+        below = max(below, sheet.text(x, lower, fate, SMALL, BLUE if is_open else FAINT))
+        x += needed + 2 * GAP
+    return below
+
+
+def _heads(sheet: Sheet, y: int, example: Any, width: int) -> int:
+    """Draws the share of open heads of every attention module as a bar; returns the lower edge."""
+    y = sheet.text(MARGIN, y, "heads kept", SMALL, FAINT) + 4
+    across = width // HEAD_WIDTH
+    for number, (module, share) in enumerate(example.heads.items()):
+        x = MARGIN + number % across * HEAD_WIDTH
+        sheet.bar(x, y + 3, 60, 12, PALE)
+        sheet.bar(x, y + 3, 60 * share, 12, BLUE)
+        below = sheet.text(x + 70, y, f"{module}: {_percent(share)}", SMALL)
+        if number % across == across - 1 or number == len(example.heads) - 1:
+            y = below + 2
+    return y
+
+
+def _found(sheet: Sheet, y: int, example: Any, width: int) -> None:
+    """Shows what a model of retrieval finds for the text, and for the image."""
+    if example.found_images is not None:
+        y = sheet.text(MARGIN, y, f"images for the text: {_place(example.found_images)}", MEDIUM, FAINT, width) + 8
+        below = y
+        for number, found in enumerate(example.found_images.first):
+            whole = resized(found.content[0])
+            side = len(whole)
+            x = MARGIN + number * (side + GAP)
+            if found.right:
+                sheet.bar(x - 5, y - 5, side + 10, side + 10, GREEN)
+            end = sheet.image(x, y, whole) + 8
+            below = max(below, sheet.text(x, end, _similarity(found), SMALL, GREEN if found.right else FAINT))
+        y = below + GAP
+    if example.found_texts is not None:
+        y = sheet.text(MARGIN, y, f"texts for the image: {_place(example.found_texts)}", MEDIUM, FAINT, width) + 4
+        for found in example.found_texts.first:
+            line = f"{found.content} ({_similarity(found)})"
+            y = sheet.text(MARGIN, y, line, MEDIUM, GREEN if found.right else INK, width)
+
+
+def _place(retrieved: Any) -> str:
+    return f"the right one is number {retrieved.place} of {retrieved.count}"
+
+
+def _similarity(found: Any) -> str:
+    return f"similarity {found.similarity:.2f}" + (", right" if found.right else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

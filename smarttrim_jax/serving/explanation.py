@@ -1,7 +1,8 @@
 """What a model kept of each example, layer by layer, as plain data for pictures and pages."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,10 +11,13 @@ from jaxtyping import Bool, UInt8
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.evaluation.evaluator import named_values
-from smarttrim_jax.metrics import Scores
+from smarttrim_jax.metrics import NamedValues, Scores
+from smarttrim_jax.metrics.retrieval import Side
 from smarttrim_jax.serving.answering import Answered
 from smarttrim_jax.serving.questions import Question
+from smarttrim_jax.serving.retrieved import Retrieved, retrieve
 from smarttrim_jax.serving.trained_model import TrainedModel
+from smarttrim_jax.tasks import Captions
 from smarttrim_jax.tasks.base import model_inputs
 from smarttrim_jax.trimming.gates import GatesByKey
 
@@ -28,6 +32,7 @@ class Explanation:
     Attributes:
         index: Position of the example in its split.
         images: Images as the model saw them, `[images, size, size, 3]`.
+        text: The text as the model read it: a word that it does not know is [UNK].
         words: Tokens of the text, without padding.
         answer: Answer of the model.
         label: The right answer; None where it is not known.
@@ -39,10 +44,15 @@ class Explanation:
         dropped: For every word, the number of text layers that read it: the index of the layer that closed it, or the
             number of text layers if none did.
         heads: Share of open heads by attention module and layer, for example "image 0" or "fusion image 1 cross".
+        references: Texts that people wrote, beside which to read the one that the model wrote; empty for a choice.
+        found_images: What the text finds among the images of the explained examples; None for tasks other than
+            retrieval.
+        found_texts: What the image finds among the texts of the explained examples, the first of each; likewise.
     """
 
     index: int
     images: UInt8[np.ndarray, "images size size 3"]
+    text: str
     words: list[str]
     answer: str
     label: str | None
@@ -53,11 +63,14 @@ class Explanation:
     text_layers: list[str]
     dropped: list[int]
     heads: dict[str, float]
+    references: list[str] = dataclasses.field(default_factory=list)
+    found_images: Retrieved | None = None
+    found_texts: Retrieved | None = None
 
     @property
     def correct(self) -> bool:
-        """Whether the answer equals the label; also true where no label is known."""
-        return self.label in (None, self.answer)
+        """Whether the answer equals the label; also true where no label is known, and for written texts."""
+        return bool(self.references) or self.label in (None, self.answer)
 
 
 def explain(
@@ -75,7 +88,8 @@ def explain(
         scores: Metrics that receive the examples too, which then must have labels; None for none.
 
     Yields:
-        The explanation of each example, in order, fillers left out.
+        The explanation of each example, in order, fillers left out. Those of a model of retrieval come after the last
+        batch, since what is found depends on all.
 
     Raises:
         ConfigError: The model has never been trimmed, the speed-up is beyond its dial, or a metric fails.
@@ -86,17 +100,30 @@ def explain(
     task = trained.task
     judge = jax.jit(lambda params, output, batch: task.judge(params, output, batch, trim)[0])
     more_rows = jax.jit(task.more_rows)
+    needs = {"references"} | (set() if scores is None else scores.needs)
+    compared: list[tuple[list[Explanation], NamedValues, NamedValues]] = []
     for batch in batches:
         images, ids, mask = model_inputs(trained.config, batch)
         output = trained.answering.execute(images, ids, mask, trim)
+        answered = trained.answering.read(output, images, trim)
+        if "label" not in batch:
+            yield from _examples(trained, batch, answered, {})
+            continue
+        rows = judge(trained.params, output, batch)
+        if not needs.isdisjoint(task.on_demand):
+            rows |= more_rows(trained.params, batch, trim)
+        real = batch["weight"] > 0
+        rows = {name: np.asarray(row)[real] for name, row in rows.items()}
+        outputs, targets = named_values(task, batches, batch["index"][real], rows, needs)
         if scores is not None:
-            rows = judge(trained.params, output, batch)
-            if not scores.needs.isdisjoint(task.on_demand):
-                rows |= more_rows(trained.params, batch, trim)
-            real = batch["weight"] > 0
-            rows = {name: np.asarray(row)[real] for name, row in rows.items()}
-            scores.update(*named_values(task, batches, batch["index"][real], rows, scores.needs))
-        yield from _examples(trained, batch, trained.answering.read(output, images, trim))
+            scores.update(outputs, targets)
+        examples = _examples(trained, batch, answered, targets)
+        if "image_features" in outputs:
+            compared.append((list(examples), outputs, targets))
+        else:
+            yield from examples
+    if compared:
+        yield from _with_retrieved(*zip(*compared, strict=True))
 
 
 def asked_batches(trained: TrainedModel, questions: Sequence[Question]) -> Iterator[dict[str, Any]]:
@@ -124,8 +151,24 @@ def asked_batches(trained: TrainedModel, questions: Sequence[Question]) -> Itera
         }
 
 
-def _examples(trained: TrainedModel, batch: dict[str, Any], answered: Answered) -> Iterator[Explanation]:
-    """Yields the explanations of a batch's examples, fillers left out."""
+def _with_retrieved(
+    examples: Iterable[list[Explanation]], outputs: Sequence[NamedValues], targets: Sequence[NamedValues]
+) -> Iterator[Explanation]:
+    """Adds to the examples of all batches what their images and texts find among each other."""
+    explained = list(itertools.chain.from_iterable(examples))
+    labels = np.concatenate([each["label"] for each in targets])
+    images = Side(np.concatenate([each["image_features"] for each in outputs]), labels)
+    texts = Side(np.concatenate([each["text_features"] for each in outputs]), labels)
+    found_images = retrieve(texts, images, [example.images for example in explained])
+    found_texts = retrieve(images, texts, [example.text for example in explained])
+    for example, of_text, of_image in zip(explained, found_images, found_texts, strict=True):
+        yield dataclasses.replace(example, found_images=of_text, found_texts=of_image)
+
+
+def _examples(
+    trained: TrainedModel, batch: dict[str, Any], answered: Answered, targets: Mapping[str, Any]
+) -> Iterator[Explanation]:
+    """Yields the explanations of a batch's examples, fillers left out; targets are those of real examples."""
     config, size = trained.config.model, len(batch["weight"])
     gates = jax.tree.map(np.asarray, answered.record).gates
     macs = np.asarray(trained.model.macs(answered.record) / trained.model.full_macs(answered.record))
@@ -135,15 +178,17 @@ def _examples(trained: TrainedModel, batch: dict[str, Any], answered: Answered) 
     patches = seen[..., 1:].reshape(len(seen), size, config.images, grid, grid).swapaxes(0, 1)
     text_layers, read_for_images = _read_by_layers(gates, stages, (config.text_side,), size)
     read = read_for_images.max(axis=2)
-    for row in range(size):
-        if batch["weight"][row] == 0:
-            continue
+    writes = isinstance(trained.task, Captions) and "label" in batch
+    for number, row in enumerate(np.flatnonzero(batch["weight"] > 0)):
         length = int(batch["text_mask"][row].sum())
+        read_ids = batch["text_ids"][row][:length]
         example = {name: part[row] for name, part in batch.items()}
+        references = targets.get("references", targets.get("caption")) if writes else None
         yield Explanation(
             index=int(batch["index"][row]),
             images=batch["image"][row],
-            words=trained.language.text.tokens(batch["text_ids"][row][:length]),
+            text=trained.language.text.written(read_ids),
+            words=trained.language.text.tokens(read_ids),
             answer=answered.texts[row],
             label=trained.task.right_answer(example) if "label" in batch else None,
             confidence=float(answered.confidences[row]),
@@ -153,6 +198,7 @@ def _examples(trained: TrainedModel, batch: dict[str, Any], answered: Answered) 
             text_layers=text_layers,
             dropped=[int(read[:, row, word].sum()) for word in range(length)],
             heads=_heads(gates, row, size),
+            references=[] if references is None else list(np.atleast_1d(references[number])),
         )
 
 
