@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from smarttrim_jax.reporting.picture import GAP, MARGIN, MEDIUM, heading, legend, reading
-from smarttrim_jax.reporting.sheet import Sheet
+from smarttrim_jax.reporting.picture import GAP, MARGIN, MEDIUM, SMALL, heading, legend, reading
+from smarttrim_jax.reporting.sheet import FAINT, Sheet
 from smarttrim_jax.reporting.tiles import resized
 
 ASIDE = 260
@@ -45,7 +45,9 @@ def draw_side_by_side(examples: Sequence[Any]) -> Image.Image:
     y = top
     for example in examples:
         lower = [reading(sheet, right + column * step, y, example, layer) for column, layer in enumerate(layers)]
-        y = max(heading(sheet, left, y, example, ASIDE), *lower) + GAP
+        below = heading(sheet, left, y, example, ASIDE) + 4
+        below = sheet.text(left, below, f"words kept: {_kept_words(example)}", SMALL, FAINT, ASIDE)
+        y = max(below, *lower) + GAP
     return sheet.picture()
 
 
@@ -80,3 +82,9 @@ def closing_layers(patches: Sequence[np.ndarray]) -> list[int]:
         return [read.shape[1] - 1]
     evenly = np.linspace(0, len(closing) - 1, min(COLUMNS, len(closing))).round().astype(int)
     return [int(number) for number in closing[evenly]]
+
+
+def _kept_words(example: Any) -> str:
+    """Joins the words that no layer closed."""
+    layers = len(example.text_layers)
+    return " ".join(word for word, end in zip(example.words, example.dropped, strict=True) if end == layers) or "none"

@@ -111,6 +111,25 @@ def test_what_should_be_answered_is_said_in_words(trained: TrainedModel, dataset
     assert explained[0].label == expected
 
 
+def test_references_and_what_is_found_are_explained(trained: TrainedModel, dataset: Dataset, explained: Any) -> None:
+    task = trained.config.task
+    texts = {example.text for example in explained}
+    for example in explained:
+        record = dataset.records("test")[example.index]
+        assert example.references == ([record["text"].decode()] if task == "caption" else [])
+        if task != "retrieval":
+            assert example.found_images is example.found_texts is None
+            continue
+        assert example.found_images.count == 3
+        assert {one.content for one in example.found_texts.first} == texts
+        for found in (example.found_images, example.found_texts):
+            similarities = [one.similarity for one in found.first]
+            assert similarities == sorted(similarities, reverse=True)
+            assert found.first[found.place - 1].right
+        (own,) = [one for one in example.found_texts.first if one.content == example.text]
+        assert own.right
+
+
 def test_captions_are_written_for_the_metrics_that_need_them(
     trained: TrainedModel, dataset: Dataset, explained: Any
 ) -> None:

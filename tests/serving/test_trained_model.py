@@ -120,12 +120,14 @@ def test_questions_are_explained_as_the_same_examples_of_the_data(trained, datas
         assert (ours.answer, ours.words, ours.dropped) == (expected.answer, expected.words, expected.dropped)
 
 
-def test_explanations_say_what_the_record_says(examples):
+def test_explanations_say_what_the_record_says(dataset, examples):
     assert [example.index for example in examples] == list(range(3))
     for example in examples:
         assert example.patches.shape == (3, 1, 2, 2)
         assert (np.diff(example.patches.astype(int), axis=0) <= 0).all()
+        assert example.text == dataset.records("test")[example.index]["text"].decode()
         assert len(example.dropped) == len(example.words)
+        assert (example.references, example.found_images, example.found_texts) == ([], None, None)
         assert all(0 < end <= len(example.text_layers) for end in example.dropped)
         assert set(example.heads) == {
             "image 0",
@@ -148,7 +150,7 @@ def test_the_page_holds_every_example_and_the_picture_every_layer(examples):
     for record, example in zip(content["examples"], examples, strict=True):
         bits = "".join(f"{int(layer[0], 16):04b}" for layer in record["patches"])
         assert bits == "".join(str(int(bit)) for bit in example.patches.reshape(-1))
-    assert draw(examples[0]).width > 3 * 160
+    assert draw(examples[0]).width > 3 * 200
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
 
 

@@ -1,0 +1,38 @@
+"""What is found for a query is what recall counts."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smarttrim_jax.metrics.retrieval import Side, _ranks
+from smarttrim_jax.serving.retrieved import SHOWN, retrieve
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_the_most_similar_are_found_and_the_place_is_that_of_recall(count: int, kinds: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, kinds, count)
+    queries = Side(random.normal(size=(count, 5)), labels)
+    candidates = Side(random.normal(size=(count, 5)), labels)
+    contents = [f"text {number}" for number in range(count)]
+    similarities = queries.features @ candidates.features.T
+    found = list(retrieve(queries, candidates, contents))
+    assert [each.place for each in found] == (_ranks(queries, candidates) + 1).tolist()
+    for row, each in enumerate(found):
+        best = np.argsort(-similarities[row])[:SHOWN]
+        assert [one.content for one in each.first] == [contents[number] for number in best]
+        assert [one.right for one in each.first] == (labels[best] == labels[row]).tolist()
+        np.testing.assert_allclose([one.similarity for one in each.first], similarities[row, best])
+        assert each.count == count
+
+
+def test_equal_candidates_of_one_label_are_found_once() -> None:
+    features = np.eye(4)[[0, 0, 1, 2, 2]]
+    labels = np.array([0, 0, 1, 2, 3])
+    side = Side(features, labels)
+    texts = list(retrieve(side, side, ["a", "a", "b", "c", "c"]))
+    assert [one.content for one in texts[2].first] == ["b", "a", "c"]
+    assert [each.count for each in texts] == [4] * 5
+    images = np.zeros((5, 1, 2, 2, 3), np.uint8)
+    assert [each.count for each in retrieve(side, side, images)] == [4] * 5
