@@ -96,7 +96,7 @@ def _found(retrieved: Any, shown: Callable[[Any], Any]) -> dict[str, Any] | None
     if retrieved is None:
         return None
     first = [[shown(each.content), round(each.similarity, 4), each.right] for each in retrieved.first]
-    return {"first": first, "place": retrieved.place, "count": retrieved.count}
+    return {"first": first, "place": retrieved.place, "candidates": retrieved.candidates}
 
 
 def _bits(grid: np.ndarray) -> str:

@@ -182,7 +182,7 @@ def _found(sheet: Sheet, y: int, example: Any, width: int) -> None:
 
 
 def _place(retrieved: Any) -> str:
-    return f"the right one is number {retrieved.place} of {retrieved.count}"
+    return f"the right one is number {retrieved.place} of {retrieved.candidates}"
 
 
 def _similarity(found: Any) -> str:

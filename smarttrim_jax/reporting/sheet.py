@@ -68,7 +68,8 @@ class Sheet:
         Returns:
             The lower edge in pixels.
         """
-        height, width, _ = pixels.shape
+        height = len(pixels)
+        width = pixels.shape[1]
         self._reserve(y + height + 1)
         ImageDraw.Draw(self._image).rectangle((x - 1, y - 1, x + width, y + height), outline=frame)
         self._image.paste(Image.fromarray(pixels), (x, y))

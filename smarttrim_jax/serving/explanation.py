@@ -179,7 +179,7 @@ def _examples(
     text_layers, read_for_images = _read_by_layers(gates, stages, (config.text_side,), size)
     read = read_for_images.max(axis=2)
     writes = isinstance(trained.task, Captions) and "label" in batch
-    for number, row in enumerate(np.flatnonzero(batch["weight"] > 0)):
+    for number, row in enumerate(np.flatnonzero(batch["weight"] > 0).tolist()):
         length = int(batch["text_mask"][row].sum())
         read_ids = batch["text_ids"][row][:length]
         example = {name: part[row] for name, part in batch.items()}

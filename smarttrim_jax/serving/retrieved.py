@@ -30,13 +30,13 @@ class Retrieved(NamedTuple):
 
     Attributes:
         first: The most similar candidates, at most `SHOWN`, the most similar first.
-        place: Place of the first right candidate, from 1; candidates of equal similarity come before it.
-        count: Number of candidates.
+        place: Place of the first right candidate, from 1; wrong ones of equal similarity come before it.
+        candidates: Number of candidates.
     """
 
     first: list[Candidate]
     place: int
-    count: int
+    candidates: int
 
 
 def retrieve(queries: Side, candidates: Side, contents: Sequence[Any]) -> Iterator[Retrieved]:
@@ -62,6 +62,6 @@ def retrieve(queries: Side, candidates: Side, contents: Sequence[Any]) -> Iterat
         belongs = labels[:, None] == candidates.labels
         before = wrong_before(scores, belongs)
         for row, place in enumerate(before + 1):
-            best = np.argsort(-scores[row], kind="stable")[:SHOWN]
+            best = np.lexsort((belongs[row], -scores[row]))[:SHOWN]
             first = [Candidate(contents[numbers[i]], float(scores[row, i]), bool(belongs[row, i])) for i in best]
             yield Retrieved(first, int(place), len(numbers))

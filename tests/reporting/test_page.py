@@ -41,5 +41,5 @@ def test_a_page_holds_references_and_what_was_found() -> None:
     found = {"found_images": Retrieved(candidates, 2, 40), "found_texts": Retrieved([], 1, 30)}
     (example,) = content(build_page([explanation(1, references=["a", "b"], label="c", **found)], "page"))["examples"]
     assert (example["references"], example["correct"]) == (["a", "b"], True)
-    assert example["found_images"] == {"first": [[[1], 0.9, False], [[0], 0.8, True]], "place": 2, "count": 40}
-    assert example["found_texts"] == {"first": [], "place": 1, "count": 30}
+    assert example["found_images"] == {"first": [[[1], 0.9, False], [[0], 0.8, True]], "place": 2, "candidates": 40}
+    assert example["found_texts"] == {"first": [], "place": 1, "candidates": 30}

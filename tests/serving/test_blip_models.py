@@ -120,7 +120,7 @@ def test_references_and_what_is_found_are_explained(trained: TrainedModel, datas
         if task != "retrieval":
             assert example.found_images is example.found_texts is None
             continue
-        assert example.found_images.count == 3
+        assert example.found_images.candidates == 3
         assert {one.content for one in example.found_texts.first} == texts
         for found in (example.found_images, example.found_texts):
             similarities = [one.similarity for one in found.first]

@@ -13,18 +13,21 @@ from smarttrim_jax.serving.retrieved import SHOWN, retrieve
 def test_the_most_similar_are_found_and_the_place_is_that_of_recall(count: int, kinds: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     labels = random.integers(0, kinds, count)
-    queries = Side(random.normal(size=(count, 5)), labels)
-    candidates = Side(random.normal(size=(count, 5)), labels)
+    # Small whole numbers, so that many similarities are equal.
+    queries = Side(random.integers(-2, 3, (count, 2)).astype(np.float32), labels)
+    candidates = Side(random.integers(-2, 3, (count, 2)).astype(np.float32), labels)
     contents = [f"text {number}" for number in range(count)]
     similarities = queries.features @ candidates.features.T
     found = list(retrieve(queries, candidates, contents))
     assert [each.place for each in found] == (_ranks(queries, candidates) + 1).tolist()
     for row, each in enumerate(found):
-        best = np.argsort(-similarities[row])[:SHOWN]
-        assert [one.content for one in each.first] == [contents[number] for number in best]
-        assert [one.right for one in each.first] == (labels[best] == labels[row]).tolist()
-        np.testing.assert_allclose([one.similarity for one in each.first], similarities[row, best])
-        assert each.count == count
+        numbers = [contents.index(one.content) for one in each.first]
+        assert len(numbers) == len(set(numbers)) == min(SHOWN, count) == min(SHOWN, each.candidates)
+        assert [one.similarity for one in each.first] == sorted(similarities[row].tolist(), reverse=True)[:SHOWN]
+        assert [one.similarity for one in each.first] == similarities[row, numbers].tolist()
+        assert [one.right for one in each.first] == (labels[numbers] == labels[row]).tolist()
+        first_right = next((place for place, one in enumerate(each.first, 1) if one.right), None)
+        assert first_right == (each.place if each.place <= SHOWN else None)
 
 
 def test_equal_candidates_of_one_label_are_found_once() -> None:
@@ -33,6 +36,6 @@ def test_equal_candidates_of_one_label_are_found_once() -> None:
     side = Side(features, labels)
     texts = list(retrieve(side, side, ["a", "a", "b", "c", "c"]))
     assert [one.content for one in texts[2].first] == ["b", "a", "c"]
-    assert [each.count for each in texts] == [4] * 5
+    assert [each.candidates for each in texts] == [4] * 5
     images = np.zeros((5, 1, 2, 2, 3), np.uint8)
-    assert [each.count for each in retrieve(side, side, images)] == [4] * 5
+    assert [each.candidates for each in retrieve(side, side, images)] == [4] * 5
