@@ -52,7 +52,7 @@ def heading(sheet: Sheet, x: int, y: int, example: Any, width: int) -> int:
     Returns:
         The lower edge in pixels.
     """
-    if not example.references:  # A writing model is given no text but these.
+    if example.text and not example.references:  # A writing model reads no text but these.
         y = sheet.text(x, y, example.text, LARGE, INK, width) + 3
     right = "" if example.correct else f", but the answer is {example.label}"
     y = sheet.text(x, y, example.answer + right, LARGE, BLUE if example.correct else RED, width) + 3

@@ -178,12 +178,13 @@ def _examples(
     patches = seen[..., 1:].reshape(len(seen), size, config.images, grid, grid).swapaxes(0, 1)
     text_layers, read_for_images = _read_by_layers(gates, stages, (config.text_side,), size)
     read = read_for_images.max(axis=2)
-    writes = isinstance(trained.task, Captions) and "label" in batch
+    references: Sequence[list[str]] = [[]] * size
+    if isinstance(trained.task, Captions) and "label" in batch:
+        references = targets.get("references") or [[text] for text in targets["caption"]]
     for number, row in enumerate(np.flatnonzero(batch["weight"] > 0).tolist()):
         length = int(batch["text_mask"][row].sum())
         read_ids = batch["text_ids"][row][:length]
         example = {name: part[row] for name, part in batch.items()}
-        references = targets.get("references", targets.get("caption")) if writes else None
         yield Explanation(
             index=int(batch["index"][row]),
             images=batch["image"][row],
@@ -198,7 +199,7 @@ def _examples(
             text_layers=text_layers,
             dropped=[int(read[:, row, word].sum()) for word in range(length)],
             heads=_heads(gates, row, size),
-            references=[] if references is None else list(np.atleast_1d(references[number])),
+            references=references[number],
         )
 
 
