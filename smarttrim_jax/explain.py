@@ -11,7 +11,7 @@ several --text, which ask about the same image, are drawn together in `explained
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from absl import flags
@@ -19,19 +19,13 @@ from absl import flags
 from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.command_line.model_flags import SPEEDUP, SPLIT, opened_data, opened_model
 from smarttrim_jax.data.pipeline import eval_batches
-from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.metrics import Scores
 from smarttrim_jax.ranges import NonNegativeInt, PositiveInt
-from smarttrim_jax.reporting.page import build_page, is_page
-from smarttrim_jax.reporting.picture import draw
-from smarttrim_jax.reporting.side_by_side import by_image, draw_side_by_side
-from smarttrim_jax.serving.explanation import BATCH_SIZE, Explanation, asked_batches, explain
+from smarttrim_jax.reporting.folder import check_folder, write_folder
+from smarttrim_jax.serving.explanation import BATCH_SIZE, asked_batches, explain
 from smarttrim_jax.serving.questions import Question
 from smarttrim_jax.serving.trained_model import TrainedModel
-
-PAGE, EXAMPLES, SIDE_BY_SIDE = "index.html", "examples", "side_by_side"
-ROWS = 6
-"""Examples of one image that are drawn together at most, if they come from the data."""
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write: new, empty, or of an earlier page, which is replaced.")
 IMAGE = flags.DEFINE_multi_string(
@@ -39,7 +33,7 @@ IMAGE = flags.DEFINE_multi_string(
 )
 TEXT = flags.DEFINE_multi_string("text", [], "Question or statement about the image, once for each.")
 LIMIT = define("limit", PositiveInt, None, "Only the first examples of the split; all by default.")
-PICTURES = define("pictures", NonNegativeInt, 24, "Examples that get a picture of their own.")
+PICTURES = define("pictures", NonNegativeInt, 24, "Examples, and images that several examples share, that are drawn.")
 
 
 def main() -> None:
@@ -49,39 +43,15 @@ def main() -> None:
     if TEXT.value and not IMAGE.value:
         raise ConfigError("--text asks about an --image; give both")
     folder = pathlib.Path(str(OUTPUT.value))
-    if folder.exists() and not (folder.is_dir() and (is_page(folder / PAGE) or not any(folder.iterdir()))):
-        raise ConfigError(f"'{folder}' holds something else than this command's pages; choose another --output")
+    check_folder(folder)
     trained = opened_model()
     source, batches = _asked(trained) if IMAGE.value else _data(trained)
     scores = None if IMAGE.value else Scores(trained.task.metric_names)
     examples = list(explain(trained, batches, SPEEDUP.value, scores))
     computed = None if scores is None else scores.compute()
     title = f"{source}, asked for {trained.speedup(SPEEDUP.value):g}x fewer MACs"
-    try:
-        _write_pictures(folder, examples)
-        (folder / PAGE).write_text(build_page(examples, title, computed), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write to '{folder}': {error.strerror}; choose another --output") from None
-    print(f"wrote {folder / PAGE} ({len(examples)} examples)")
-
-
-def _write_pictures(folder: pathlib.Path, examples: Sequence[Explanation]) -> None:
-    """Draws the first examples, and the first images with several; pictures of an earlier page are deleted."""
-    for part in (EXAMPLES, SIDE_BY_SIDE):
-        for earlier in (folder / part).glob("[0-9]" * 6 + ".png"):
-            earlier.unlink()
-    (folder / f"{SIDE_BY_SIDE}.png").unlink(missing_ok=True)
-    (folder / EXAMPLES).mkdir(parents=True, exist_ok=True)
-    for example in examples[: PICTURES.value]:
-        draw(example).save(folder / EXAMPLES / f"{example.index:06d}.png")
-    groups = [group for group in by_image(examples) if len(group) > 1][: PICTURES.value]
-    if IMAGE.value:
-        for group in groups:
-            draw_side_by_side(group).save(folder / f"{SIDE_BY_SIDE}.png")
-    elif groups:
-        (folder / SIDE_BY_SIDE).mkdir(exist_ok=True)
-        for group in groups:
-            draw_side_by_side(group[:ROWS]).save(folder / SIDE_BY_SIDE / f"{group[0].index:06d}.png")
+    page = write_folder(folder, examples, title, computed, pictures=PICTURES.value)
+    print(f"wrote {page} ({len(examples)} examples)")
 
 
 def _asked(trained: TrainedModel) -> tuple[str, Iterable[dict[str, Any]]]:
