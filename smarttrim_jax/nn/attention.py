@@ -8,6 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from smarttrim_jax.nn import starts
 from smarttrim_jax.nn.primitives import Linear, dropout
 from smarttrim_jax.tokens import Kernel, Padded, Tokens, attend
 
@@ -46,6 +47,7 @@ class Attention(nnx.Module):
         dropout_rate: Probability of dropping an attention weight in training.
         source_width: Width of the tokens that cross-attention reads; None takes `width`.
         causal: Whether self-attention lets each token read only itself and the tokens before it (decoders).
+        out_start: Start of the output projection's kernel.
         dtype: Data type of the computation; parameters are float32.
         kernel: Attention kernel of evaluation; see `smarttrim_jax.tokens.attend`.
         rngs: Random numbers of the initial weights.
@@ -59,6 +61,7 @@ class Attention(nnx.Module):
         dropout_rate: float,
         source_width: int | None = None,
         causal: bool = False,
+        out_start: nnx.Initializer = starts.BRANCH,
         dtype: DTypeLike,
         kernel: Kernel = "auto",
         rngs: nnx.Rngs,
@@ -66,10 +69,10 @@ class Attention(nnx.Module):
         self.head_width, self.dropout_rate, self.kernel = width // heads, dropout_rate, kernel
         self.causal, source_width = causal, source_width or width
         self.kept: nnx.Variable[Array] | None = nnx.data(None)
-        self.query = Linear(width, width, dtype=dtype, rngs=rngs)
-        self.key = Linear(source_width, width, dtype=dtype, rngs=rngs)
+        self.query = Linear(width, width, kernel_init=starts.ATTENTION, dtype=dtype, rngs=rngs)
+        self.key = Linear(source_width, width, kernel_init=starts.ATTENTION, dtype=dtype, rngs=rngs)
         self.value = Linear(source_width, width, dtype=dtype, rngs=rngs)
-        self.out = Linear(width, width, dtype=dtype, rngs=rngs)
+        self.out = Linear(width, width, kernel_init=out_start, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,

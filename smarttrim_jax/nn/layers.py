@@ -9,6 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from smarttrim_jax.nn import starts
 from smarttrim_jax.nn.attention import Attention, KeysAndValues
 from smarttrim_jax.nn.primitives import Linear, drop_path, dropout, split_key
 from smarttrim_jax.tokens import Kernel, Tokens
@@ -72,7 +73,7 @@ class FeedForward(nnx.Module):
     def __init__(self, width: int, hidden: int, activation: str, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.activation = activation
         self.up = Linear(width, hidden, dtype=dtype, rngs=rngs)
-        self.down = Linear(hidden, width, dtype=dtype, rngs=rngs)
+        self.down = Linear(hidden, width, kernel_init=starts.BRANCH, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "... width"]) -> Float[Array, "... width"]:
         """Computes the output before residual and norm.
@@ -189,7 +190,9 @@ class PostNormLayer(nnx.Module):
         self.attention = Attention(width, heads, causal=causal, **computed)
         self.attention_norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)
         if cross_attention:
-            self.cross_attention = Attention(width, heads, source_width=source_width, **computed)
+            self.cross_attention = Attention(
+                width, heads, source_width=source_width, out_start=starts.READING, **computed
+            )
             self.cross_attention_norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)
         self.mlp = FeedForward(width, mlp_width, "gelu", dtype=dtype, rngs=rngs)
         self.mlp_norm = layer_norm(width, epsilon, dtype=dtype, rngs=rngs)

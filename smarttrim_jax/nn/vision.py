@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.nn import starts
 from smarttrim_jax.nn.layer_stack import stack
 from smarttrim_jax.nn.layers import PreNormLayer, layer_norm
 from smarttrim_jax.nn.positions import resize_positions
@@ -90,12 +91,17 @@ class VisionTransformer(nnx.Module):
 
     def __init__(self, config: VisionConfig, *, dtype: DTypeLike, kernel: Kernel = "auto", rngs: nnx.Rngs):
         self.config, self.dtype = config, dtype
-        normal = nnx.initializers.normal(config.width**-0.5)  # as CLIP initialises class and position embeddings
+        normal = nnx.initializers.normal(config.width**-0.5)  # as CLIP's class embedding starts
         self.patch_embedding = Linear(
-            3 * config.patch_size**2, config.width, use_bias=config.patch_bias, dtype=dtype, rngs=rngs
+            3 * config.patch_size**2,
+            config.width,
+            use_bias=config.patch_bias,
+            kernel_init=starts.patch_kernel,
+            dtype=dtype,
+            rngs=rngs,
         )
         self.class_embedding = nnx.Param(normal(rngs.params(), (config.width,), jnp.float32))
-        self.position_embedding = nnx.Param(normal(rngs.params(), (1 + config.grid**2, config.width), jnp.float32))
+        self.position_embedding = nnx.Param(starts.position_table(config.grid, config.width))
         self.first_norm = (
             layer_norm(config.width, config.epsilon, dtype=dtype, rngs=rngs) if config.pre_norm else None
         )
