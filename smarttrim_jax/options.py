@@ -6,6 +6,7 @@ import dataclasses
 import types
 import typing
 import warnings
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from smarttrim_jax.configuration import build, field_types, kinds
@@ -15,6 +16,26 @@ T = TypeVar("T")
 
 _NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+def read_variant(argument: str, variants: Mapping[str, type[T]], name: str) -> T:
+    """Builds the options of a configuration's variant from the argument of its `get_config`.
+
+    Args:
+        argument: Name of a variant, and behind a comma its options: "trim,speedup=2.5".
+        variants: Dataclass of each variant's options, whose fields all have defaults, by the variant's name.
+        name: Name of the configuration in errors, for example `meter/vqav2`.
+
+    Returns:
+        The options.
+
+    Raises:
+        ConfigError: There is no such variant, or it has no such option or value.
+    """
+    variant, _, options = argument.partition(",")
+    if variant not in variants:
+        raise ConfigError(f"{name} has no variant {quoted(variant)}; it has: {', '.join(variants)}")
+    return read_options(variants[variant], options, f"{name}:{variant}")
 
 
 def read_options(cls: type[T], text: str, path: str) -> T:

@@ -66,19 +66,21 @@ def meter_small(image_size: int = 112, **overrides: Any) -> MeterConfig:
     return dataclasses.replace(config, **overrides)
 
 
-def meter_tiny(image_size: int = 64, dropout: float = 0.0, **overrides: Any) -> MeterConfig:
+def meter_tiny(image_size: int = 64, dropout: float = 0.0, patch_size: int = 8, **overrides: Any) -> MeterConfig:
     """Configures a model of width 128, small enough to train on two CPU cores in minutes.
 
     Args:
         image_size: Side of the square images, in pixels.
         dropout: Dropout of the text encoder and the fusion.
+        patch_size: Side of a patch in pixels, which must divide `image_size`. Patches that are smaller than what is
+            drawn cut it into parts, and its shape is then hard to learn.
         **overrides: Fields of `MeterConfig` to replace.
 
     Returns:
         The configuration, with trimmers; the vocabulary size is left to the data.
     """
     config = MeterConfig(
-        vision=VisionConfig(image_size=image_size, patch_size=8, width=128, depth=2, heads=4, mlp_width=256),
+        vision=VisionConfig(image_size=image_size, patch_size=patch_size, width=128, depth=2, heads=4, mlp_width=256),
         text=TextConfig(
             vocab_size=0,
             width=128,
