@@ -32,8 +32,11 @@ class BuildWithConfigs(build_py):
         """Copies everything that belongs into a wheel."""
         super().run()
         if not self.editable_mode:
-            for file in sorted((ROOT / "configs").glob("*.py")):
-                self.copy_file(str(file), str(pathlib.Path(self.build_lib, "smarttrim_jax", "configs", file.name)))
+            package = pathlib.Path(self.build_lib, "smarttrim_jax", "configs")
+            for file in sorted((ROOT / "configs").rglob("*.py")):
+                place = package / file.relative_to(ROOT / "configs")
+                self.mkpath(str(place.parent))
+                self.copy_file(str(file), str(place))
 
 
 setup(

@@ -66,7 +66,7 @@ def test_keys_of_the_configuration_exist(page: str) -> None:
 def test_configurations_that_are_named_can_be_built(page: str) -> None:
     names = "|".join(FILES)
     for config in set(
-        re.findall(rf"--config=(?:configs/)?((?:{names})(?:\.py)?(?::[\w,]+)?)(?![\w.])", text_of(page))
+        re.findall(rf"--config=(?:configs/)?((?:{names})(?:\.py)?(?::[\w,.=]*\w)?)(?![\w.])", text_of(page))
     ):
         assert load_settings(config.replace(".py", ""))["model"]
 

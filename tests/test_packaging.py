@@ -41,8 +41,8 @@ def test_the_wheel_brings_the_configurations_and_the_commands(checkout: pathlib.
     with built("build_wheel", checkout, tmp_path) as wheel:
         names = set(wheel.namelist())
         wheel.extractall(tmp_path / "installed")
-    for file in (ROOT / "configs").glob("*.py"):
-        assert f"smarttrim_jax/configs/{file.name}" in names
+    for file in (ROOT / "configs").rglob("*.py"):
+        assert f"smarttrim_jax/{file.relative_to(ROOT).as_posix()}" in names
     assert not any(name.startswith(("configs/", "tests/")) for name in names)
     entries = configparser.ConfigParser()
     entries.read(next((tmp_path / "installed").glob("*.dist-info")) / "entry_points.txt")
@@ -55,14 +55,17 @@ def test_the_wheel_brings_the_configurations_and_the_commands(checkout: pathlib.
     shows = (
         "from smarttrim_jax.command_line.config_file import load_settings, locate\n"
         "from smarttrim_jax.configs import nlvr\n"
-        "print(locate('easy_vqa:quick')[0], nlvr.__file__, load_settings('easy_vqa:quick')['seed'])"
+        "from smarttrim_jax.configs.meter import vqav2\n"
+        "files = locate('easy_vqa:quick')[0], nlvr.__file__, locate('meter/vqav2')[0], vqav2.__file__\n"
+        "print(*files, load_settings('meter/vqav2:trim,speedup=2.5')['cost']['target_speedup'])"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed"), "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", shows], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     folder = tmp_path / "installed" / "smarttrim_jax" / "configs"
-    assert done.stdout.split() == [str(folder / "easy_vqa.py"), str(folder / "nlvr.py"), "0"], done.stderr
+    files = [str(folder / name) for name in ("easy_vqa.py", "nlvr.py", "meter/vqav2.py", "meter/vqav2.py")]
+    assert done.stdout.split() == [*files, "2.5"], done.stderr
 
 
 def test_type_checkers_can_follow_an_editable_install(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:
