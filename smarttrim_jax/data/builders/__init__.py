@@ -7,6 +7,7 @@ from smarttrim_jax.data.builders.easy_vqa_captions import EasyVQACaptions
 from smarttrim_jax.data.builders.emoji_captions import EmojiCaptions
 from smarttrim_jax.data.builders.flickr30k import Flickr30k
 from smarttrim_jax.data.builders.jsonl import Jsonl
+from smarttrim_jax.data.builders.made import MadeCOCO, MadeFlickr30k, MadeNLVR2, MadeSNLIVE, MadeVQAv2
 from smarttrim_jax.data.builders.nlvr import NLVR
 from smarttrim_jax.data.builders.nlvr2 import NLVR2
 from smarttrim_jax.data.builders.snli_ve import SNLIVE
@@ -23,6 +24,11 @@ DATASETS: Registry[type[DatasetBuilder]] = Registry(
         "emoji_captions": EmojiCaptions,
         "flickr30k": Flickr30k,
         "jsonl": Jsonl,
+        "made_coco": MadeCOCO,
+        "made_flickr30k": MadeFlickr30k,
+        "made_nlvr2": MadeNLVR2,
+        "made_snli_ve": MadeSNLIVE,
+        "made_vqav2": MadeVQAv2,
         "nlvr": NLVR,
         "nlvr2": NLVR2,
         "snli_ve": SNLIVE,
