@@ -10,6 +10,7 @@ from smarttrim_jax.errors import ConfigError, SmartTrimError, quoted, reason
 from smarttrim_jax.metrics.base import Metric
 from smarttrim_jax.metrics.captions import CocoCaptions
 from smarttrim_jax.metrics.groups import AccuracyByType, Consistency
+from smarttrim_jax.metrics.judging import JudgedRecall
 from smarttrim_jax.metrics.reranking import RerankedRecall, RerankedRecall128
 from smarttrim_jax.metrics.retrieval import Recall, Retriever
 from smarttrim_jax.metrics.shares import Accuracy, WordAccuracy
@@ -25,6 +26,7 @@ METRICS: Registry[Callable[[], Metric]] = Registry(
         "accuracy_by_type": AccuracyByType,
         "coco_captions": CocoCaptions,
         "consistency": Consistency,
+        "judged_recall": JudgedRecall,
         "recall": Recall,
         "reranked_recall": RerankedRecall,
         "reranked_recall_128": RerankedRecall128,

@@ -265,6 +265,24 @@ def hard_negatives(
     return draw(image_key, similarities.T), draw(text_key, similarities)
 
 
+def wrong_texts(key: jax.Array, identities: Int[Array, " batch"], count: int) -> Int[Array, "batch texts"]:
+    """Draws wrong texts for each image, all with the same probability and each possibly more than once.
+
+    Args:
+        key: Random key of the draw.
+        identities: `[batch]`, equal for images and texts that belong together; these are never drawn, unless the
+            whole batch belongs together.
+        count: Number of texts for each image.
+
+    Returns:
+        Indices of texts, `[batch, count]`.
+    """
+    same = identities[:, None] == identities
+    allowed = ~same | jnp.all(same, axis=1, keepdims=True)
+    logits = jnp.where(allowed, 0.0, -jnp.inf)[:, None]  # [batch, 1, batch]
+    return jax.random.categorical(key, logits, axis=-1, shape=(len(identities), count))
+
+
 def itm_loss(
     right: Float[Array, "batch 2"],
     wrong_image: Float[Array, "batch 2"],

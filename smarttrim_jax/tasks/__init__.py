@@ -7,10 +7,12 @@ from smarttrim_jax.tasks.answers import Answers
 from smarttrim_jax.tasks.base import Choice, ChoosingTask, Task
 from smarttrim_jax.tasks.captions import Captions
 from smarttrim_jax.tasks.classes import Classes
+from smarttrim_jax.tasks.ranking import Ranking
 from smarttrim_jax.tasks.retrieval import Pairs
 
 TASKS: Registry[type[Task]] = Registry(
-    "kind of task", {"classes": Classes, "answers": Answers, "captions": Captions, "retrieval": Pairs}
+    "kind of task",
+    {"classes": Classes, "answers": Answers, "captions": Captions, "retrieval": Pairs, "ranking": Ranking},
 )
 """The classes of tasks, by the kind that `ModelConfig.tasks` names."""
 

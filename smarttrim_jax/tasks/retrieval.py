@@ -1,7 +1,6 @@
 """Image-text retrieval with BLIP: contrastive learning and matching of pairs."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +30,7 @@ from smarttrim_jax.objectives.retrieval import (
 from smarttrim_jax.objectives.total import weighted_mean
 from smarttrim_jax.tasks.base import Batch, Choice, ChoosingTask, Rows, TaskState
 from smarttrim_jax.tokens.padded import Padded
-from smarttrim_jax.trimming.gates import GateKey, GatesByKey, Trim, TrimRecord
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 CHOICES = ("no match", "match")
 
@@ -196,7 +195,7 @@ class Pairs(ChoosingTask):
         of_texts = jnp.concatenate([own, own, negatives[1]])
         pairs = module.match(image.tokens.take(of_images), ids[of_texts], mask[of_texts], trim=trim, key=keys[3])
         matches = pairs.logits["itm"].reshape(3, len(ids), 2)
-        record = _first_rows(pairs.record, len(ids)) | image.record | text.record
+        record = pairs.record.of_rows(slice(len(ids))) | image.record | text.record
         return PairsPass(image.features, text.features, matches, negatives, temperature, record)
 
     def loss(self, output: PairsPass, batch: Batch, given: Momentum) -> Float[Array, ""]:
@@ -409,10 +408,3 @@ class Pairs(ChoosingTask):
 def _without_trimmers(params: Params) -> Params:
     """Parameters of the model without those of its trimmers, which the momentum model does not have."""
     return {name: part for name, part in params.items() if name != "trimmers"}
-
-
-def _first_rows(record: TrimRecord, rows: int) -> TrimRecord:
-    """The part of a record that belongs to the first rows of a batch."""
-    gates: GatesByKey = jax.tree.map(lambda gate: gate[:, :rows], record.gates)
-    present: dict[GateKey, Any] = jax.tree.map(lambda there: there[:rows], record.present)
-    return TrimRecord(gates, present)

@@ -186,6 +186,19 @@ class TrimRecord:
             {key: present for key, present in self.present.items() if key.run in runs},
         )
 
+    def of_rows(self, rows: slice) -> "TrimRecord":
+        """Selects some rows of the batch.
+
+        Args:
+            rows: Which rows.
+
+        Returns:
+            A record of these rows alone.
+        """
+        gates: GatesByKey = jax.tree.map(lambda gate: gate[:, rows], self.gates)
+        present: dict[GateKey, Any] = jax.tree.map(lambda there: there[rows], self.present)
+        return TrimRecord(gates, present)
+
     def overflow(self, capacity: CapacityConfig) -> Float[Array, ""]:
         """Computes the share of open tokens that found no place when closed tokens were removed from memory.
 

@@ -114,8 +114,15 @@ class MeterConfig(EncodersConfig):
 
     @property
     def tasks(self) -> dict[str, str]:
-        """The tasks that the model can be trained for: its heads except masked language modelling."""
-        return {head.name: "classes" for head in self.heads if head.kind != "mlm"}
+        """The tasks that the model can be trained for: its heads except masked language modelling.
+
+        A linear head with one output scores how well a text fits an image, by which texts are ranked.
+        """
+        return {
+            head.name: "ranking" if head.kind == "linear" and head.outputs == 1 else "classes"
+            for head in self.heads
+            if head.kind != "mlm"
+        }
 
     @property
     def depths(self) -> dict[str, int]:
@@ -143,15 +150,17 @@ class MeterConfig(EncodersConfig):
         """
         return True
 
-    def outputs(self, task: str) -> int:
+    def outputs(self, task: str) -> int | None:
         """Returns the number of classes of a task's head.
 
         Args:
             task: Name of the task, which is the name of a head.
 
         Returns:
-            The number of classes; 0 if it is left to the data.
+            The number of classes, 0 if it is left to the data; None for a head that ranks texts.
         """
+        if self.tasks[task] == "ranking":
+            return None
         return next(head.outputs for head in self.heads if head.name == task)
 
     def fit_to(self, data: DatasetSizes, task: str) -> Self:
@@ -167,9 +176,12 @@ class MeterConfig(EncodersConfig):
         Raises:
             ConfigError: A size was not left to the data, and does not fit it.
         """
-        key = f"model.heads['{task}'].outputs"
-        check_fits(key, self.outputs(task), data.answers, data.name, left_to_data=0)
+        fitted = super().fit_to(data, task)
+        outputs = self.outputs(task)
+        if outputs is None:
+            return fitted
+        check_fits(f"model.heads['{task}'].outputs", outputs, data.answers, data.name, left_to_data=0)
         heads = tuple(
             dataclasses.replace(head, outputs=data.answers) if head.name == task else head for head in self.heads
         )
-        return dataclasses.replace(super().fit_to(data, task), heads=heads)
+        return dataclasses.replace(fitted, heads=heads)

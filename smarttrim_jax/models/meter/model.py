@@ -5,22 +5,40 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.models.base import Output, VisionLanguageModel, by_name, trimmers_of
+from smarttrim_jax.models.base import (
+    Output,
+    VisionLanguageModel,
+    by_name,
+    example_seeds,
+    run_stages,
+    trimmers_of,
+)
 from smarttrim_jax.models.heads import Pooler, TaskHead
 from smarttrim_jax.models.layers import embed_images, encoder_run, existing, policies_of, stack_policies
 from smarttrim_jax.models.meter.config import MeterConfig
 from smarttrim_jax.models.meter.macs import sides
-from smarttrim_jax.models.segments import LayerRun, Present, RunSide, Segment, Stages, State
+from smarttrim_jax.models.segments import (
+    LayerRun,
+    Prefix,
+    Present,
+    RunSide,
+    Segment,
+    Stages,
+    State,
+    begin,
+    fold_prefix,
+)
 from smarttrim_jax.nn.inputs import check_same_examples
 from smarttrim_jax.nn.layer_stack import stack
 from smarttrim_jax.nn.layers import PostNormLayer
 from smarttrim_jax.nn.primitives import Linear, split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.nn.vision import VisionTransformer
+from smarttrim_jax.tokens import Tokens
 from smarttrim_jax.trimming.config import TrimmingConfig
-from smarttrim_jax.trimming.gates import GateKey, GatesByKey, TrimRecord
+from smarttrim_jax.trimming.gates import GateKey, GatesByKey, Trim, TrimRecord
 
 
 class Meter(VisionLanguageModel):
@@ -146,6 +164,74 @@ class Meter(VisionLanguageModel):
         joint = jnp.concatenate(pooled, axis=-1).reshape(examples, -1)  # [batch, images * 2 * width]
         logits = {name: head(joint, text.pad(text.values)) for name, head in by_name(self.head).items()}
         return Output(logits, state, record, joint)
+
+    def image_prefix(
+        self, images: Float[Array, "batch *images height width 3"], *, key: jax.Array | None = None
+    ) -> Prefix:
+        """Runs the first layers of images alone, which are the same whether they are trimmed afterwards or not.
+
+        Args:
+            images: Normalised images, `[batch, height, width, 3]`, or `[batch, 1, height, width, 3]`.
+            key: Random key of training; None for evaluation.
+
+        Returns:
+            The state from which `finish_images` continues.
+        """
+        state: State = {"image": embed_images(self.image, images, self.config.images)}
+        return fold_prefix(self.stages[:1], begin(state, seed=example_seeds(self.config, images)), key)
+
+    def finish_images(
+        self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None
+    ) -> tuple[Tokens, TrimRecord]:
+        """Encodes images alone, so that many texts can be matched with each.
+
+        Args:
+            prefix: Result of `image_prefix`.
+            trim: How the trimmers decide; None runs at full capacity.
+            key: The key that `image_prefix` was called with; None for evaluation.
+
+        Returns:
+            The tokens after the image encoder, a row for each image, and its gates.
+
+        Raises:
+            ConfigError: `trim` is given to a model without trimmers.
+        """
+        state, record = run_stages(self, self.stages[:1], prefix, trim, key)
+        return state["image"], record
+
+    def match(
+        self,
+        image: Tokens,
+        ids: Int[Array, "batch tokens"],
+        mask: Int[Array, "batch tokens"],
+        *,
+        trim: Trim | None = None,
+        key: jax.Array | None = None,
+    ) -> Output:
+        """Reads texts beside encoded images.
+
+        Args:
+            image: Image tokens of `finish_images`, or some of its rows by `Tokens.take` or `Tokens.repeat`.
+            ids: Token ids, `[batch, tokens]`, one text per image.
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+            trim: How the trimmers decide; None runs at full capacity.
+            key: Random key of training; None for evaluation.
+
+        Returns:
+            The logits of the heads. The record lacks the gates of the image encoder; joined with that of
+            `finish_images` it equals the record of a call.
+
+        Raises:
+            ConfigError: The numbers of images and texts differ, or `trim` is given to a model without trimmers.
+            DataError: Ids or mask hold values that cannot be used.
+        """
+        check_same_examples("encoded images", image.shape[0], "texts", ids.shape[0])
+        keys = split_key(key, 2)
+        state = {"image": image, "text": self.text.embed(ids, mask, key=keys[0])}
+        seed = example_seeds(self.config, ids=ids, mask=mask)
+        prefix = begin(state, present={"image": jnp.ones_like(image.padded_gate)}, seed=seed)
+        state, record = run_stages(self, self.stages[1:], prefix, trim, keys[1])
+        return self.read_out(state=state, record=record)
 
     @property
     def _text_copies(self) -> int:
