@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("trimming",),
     ("models", "pretrained", "execution", "generation", "objectives", "metrics", "data"),
     ("experiment",),
-    ("tasks",),
+    ("tasks", "recipes"),
     ("evaluation",),
     ("training",),
     ("serving",),
