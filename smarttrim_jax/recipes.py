@@ -15,10 +15,9 @@ from typing import Any, ClassVar, Literal
 from ml_collections import ConfigDict
 
 from smarttrim_jax.configuration import Settings, to_dict
-from smarttrim_jax.errors import ConfigError, quoted
 from smarttrim_jax.experiment import EvaluationConfig, ExperimentConfig, ScheduleConfig
 from smarttrim_jax.models import HeadConfig, MeterConfig, ModelConfig, meter_tiny
-from smarttrim_jax.options import read_options
+from smarttrim_jax.options import read_variant
 from smarttrim_jax.ranges import PositiveInt, SpeedUp
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.cost import CostConfig
@@ -148,7 +147,7 @@ class Recipe:
         Raises:
             ConfigError: There is no such variant, or it has no such option or value.
         """
-        options = self._options(argument)
+        options = read_variant(argument, self.VARIANTS, self.name)
         if isinstance(options, FinetuneOptions):
             config = self.fine_tuning
         elif isinstance(options, TrimOptions):
@@ -169,7 +168,7 @@ class Recipe:
         Raises:
             ConfigError: There is no such variant, or it has no such option or value.
         """
-        options = self._options(argument)
+        options = read_variant(argument, self.VARIANTS, self.name)
         if isinstance(options, FinetuneOptions):
             yield from self._seeds(options.seeds)
         elif isinstance(options, TinyOptions) or options.sweep == "speedups":
@@ -183,13 +182,6 @@ class Recipe:
 
     def _seeds(self, count: int) -> Iterator[dict[str, Any]]:
         yield from ({"seed": self.fine_tuning.seed + number} for number in range(count))
-
-    def _options(self, argument: str) -> Options:
-        """The options of a variant."""
-        variant, _, options = argument.partition(",")
-        if variant not in self.VARIANTS:
-            raise ConfigError(f"{self.name} has no variant {quoted(variant)}; it has: {', '.join(self.VARIANTS)}")
-        return read_options(self.VARIANTS[variant], options, f"{self.name}:{variant}")
 
     def _trim_tuning(self, speedup: float) -> ExperimentConfig:
         """As many steps as fine-tuning has, at its learning rates."""
