@@ -6,7 +6,6 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from smarttrim_jax.data.text import TextEncoder
 from smarttrim_jax.execution.executor import PackedExecutor
 from smarttrim_jax.generation.decoding import Generated
 from smarttrim_jax.models.base import Output
@@ -40,13 +39,11 @@ class Answering:
     Args:
         task: Task that the model was trained for.
         params: The model's parameters.
-        text: Tokenizer that decodes what the model writes.
     """
 
-    def __init__(self, task: Task, params: Params, text: TextEncoder):
+    def __init__(self, task: Task, params: Params):
         self._task = task
         self._params = params
-        self._text = text
         self._executor = PackedExecutor(task.model, params, task.config.execution)
         assert isinstance(task, ChoosingTask | Captions)
         self._finish = jax.jit(task.choose if isinstance(task, ChoosingTask) else task.write)
@@ -96,5 +93,4 @@ class Answering:
             texts = [task.choices[number] for number in np.asarray(choice.number)]
             return Answered(texts, np.asarray(choice.probability), choice.record)
         written: Generated = self._finish(self._params, images, trim)
-        texts = [self._text.written(each) for each in np.asarray(written.ids)]
-        return Answered(texts, np.exp(written.scores), output.record)
+        return Answered(task.captions(np.asarray(written.ids)), np.exp(written.scores), output.record)

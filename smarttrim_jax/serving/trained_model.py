@@ -134,7 +134,7 @@ class TrainedModel:
     @functools.cached_property
     def answering(self) -> Answering:
         """Answers batches, with programs that are compiled once for all speed-ups."""
-        return Answering(self.task, self.params, self.language.text)
+        return Answering(self.task, self.params)
 
     @functools.cached_property
     def predictor(self) -> Predictor:

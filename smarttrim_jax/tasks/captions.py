@@ -121,8 +121,8 @@ class Captions(Task):
         """
         outputs = {"right_words": rows["right_words"]}
         if "caption_ids" in rows:
-            outputs["caption"] = self._behind_prompt(rows["caption_ids"])
-        targets = {"caption": self._behind_prompt(rows["text_ids"])}
+            outputs["caption"] = self.captions(rows["caption_ids"])
+        targets = {"caption": self.captions(rows["text_ids"])}
         return NamedValues("output", outputs, self.on_demand), NamedValues("target", targets)
 
     def write(self, params: Params, images: Float[Array, "batch images size size 3"], trim: Trim | None) -> Generated:
@@ -148,11 +148,19 @@ class Captions(Task):
             example: Arrays of one example; `text_ids` is read.
 
         Returns:
-            The text of the example.
+            The text of the example, without the prompt.
         """
-        return self.text.written(np.asarray(example["text_ids"]))
+        return self.captions(np.asarray(example["text_ids"])[None])[0]
 
-    def _behind_prompt(self, ids: Int[np.ndarray, "examples tokens"]) -> list[str]:
+    def captions(self, ids: Int[np.ndarray, "examples tokens"]) -> list[str]:
+        """Decodes captions, without the prompt that each of them begins with.
+
+        Args:
+            ids: Token ids, `[examples, tokens]`; what follows an end token is left out.
+
+        Returns:
+            The texts.
+        """
         return [self.text.written(each[len(self.prompt) :]) for each in ids]
 
     def _scored(self, batch: Batch) -> Array:

@@ -224,6 +224,7 @@ def test_texts_of_examples_are_named_values(sources: dict[str, str]) -> None:
     outputs, targets = task.named_values(rows | {"caption_ids": np.stack([blue, red])})
     written = ["a red circle", "a blue circle"]
     assert (outputs["caption"], targets["caption"]) == (written[::-1], written)
+    assert task.right_answer({"text_ids": red}) == "a red circle"
     with pytest.raises(ConfigError, match="'caption' is computed on demand"):
         task.named_values(rows)[0]["caption"]
 
