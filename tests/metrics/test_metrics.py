@@ -14,7 +14,7 @@ from smarttrim_jax.metrics import METRICS, NamedValues, Scores
 from smarttrim_jax.metrics import retrieval as retrieval_module
 
 Values = dict[str, Any]
-ELSEWHERE = ("coco_captions", "reranked_recall", "reranked_recall_128")
+ELSEWHERE = ("coco_captions", "judged_recall", "reranked_recall", "reranked_recall_128")
 """Metrics that need a package or a model; they have tests of their own."""
 NAMES = tuple(name for name in METRICS if name not in ELSEWHERE)
 
