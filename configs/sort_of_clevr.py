@@ -6,7 +6,8 @@ Fine-tuned at full capacity, then trim-tuned from there for any budget:
     python -m smarttrim_jax.train --config=configs/sort_of_clevr.py:trim,speedup=2 --workdir=runs/soc2 \
         --config.init_from=runs/soc
 
-Questions about one of two objects, which are learnt in half an hour on two CPU cores:
+Questions about one of two objects alone. After half an hour on one CPU core every place is right, and shapes are
+still at chance (docs/method.md):
 
     python -m smarttrim_jax.train --config=configs/sort_of_clevr.py:finetune,objects=2,kinds=non_relational \
         --workdir=runs/two
