@@ -79,7 +79,7 @@ def legend(sheet: Sheet, x: int, y: int, example: Any, width: int) -> int:
     middle = len(whole) // 2
     sample = whole[middle - 12 : middle + 12, middle - 24 : middle + 24]
     left = x
-    for pixels, words in ((sample, "open: read by the layer"), (hatched(sample), "closed in an earlier layer")):
+    for pixels, words in ((sample, "open: read by the layer"), (hatched(sample), "closed: no longer read")):
         needed = 58 + text_width(words, SMALL)
         if left > x and left + needed > x + width:
             left = x
