@@ -95,7 +95,7 @@ def _found(retrieved: Any, shown: Callable[[Any], Any]) -> dict[str, Any] | None
     """Converts what a query found, if anything was searched."""
     if retrieved is None:
         return None
-    first = [[shown(each.content), round(each.similarity, 4), each.right] for each in retrieved.first]
+    first = [[shown(each.content), round(each.score, 4), each.right] for each in retrieved.first]
     return {"first": first, "place": retrieved.place, "candidates": retrieved.candidates}
 
 

@@ -172,12 +172,12 @@ def _found(sheet: Sheet, y: int, example: Any, width: int) -> None:
             if found.right:
                 sheet.bar(x - 5, y - 5, side + 10, side + 10, GREEN)
             end = sheet.image(x, y, whole) + 8
-            below = max(below, sheet.text(x, end, _similarity(found), SMALL, GREEN if found.right else FAINT))
+            below = max(below, sheet.text(x, end, _score(found), SMALL, GREEN if found.right else FAINT))
         y = below + GAP
     if example.found_texts is not None:
         y = sheet.text(MARGIN, y, f"texts for the image: {_place(example.found_texts)}", MEDIUM, FAINT, width) + 4
         for found in example.found_texts.first:
-            line = f"{found.content} ({_similarity(found)})"
+            line = f"{found.content} ({_score(found)})"
             y = sheet.text(MARGIN, y, line, MEDIUM, GREEN if found.right else INK, width)
 
 
@@ -185,8 +185,8 @@ def _place(retrieved: Any) -> str:
     return f"the right one is number {retrieved.place} of {retrieved.candidates}"
 
 
-def _similarity(found: Any) -> str:
-    return f"similarity {found.similarity:.2f}" + (", right" if found.right else "")
+def _score(found: Any) -> str:
+    return f"score {found.score:.2f}" + (", right" if found.right else "")
 
 
 def _percent(share: float) -> str:

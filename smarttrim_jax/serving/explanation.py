@@ -11,14 +11,17 @@ from jaxtyping import Bool, UInt8
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.evaluation.evaluator import named_values
+from smarttrim_jax.evaluation.retriever import SearchableTask, SplitRetriever
 from smarttrim_jax.metrics import NamedValues, Scores
-from smarttrim_jax.metrics.retrieval import Side
+from smarttrim_jax.metrics.retrieval import Retriever, Side, similarities
 from smarttrim_jax.serving.answering import Answered
 from smarttrim_jax.serving.questions import Question
 from smarttrim_jax.serving.retrieved import Retrieved, retrieve
 from smarttrim_jax.serving.trained_model import TrainedModel
+from smarttrim_jax.sharding import MeshConfig, make_mesh
 from smarttrim_jax.tasks import Captions
 from smarttrim_jax.tasks.base import model_inputs
+from smarttrim_jax.tasks.ranking import Ranking
 from smarttrim_jax.trimming.gates import GatesByKey
 
 BATCH_SIZE = 32
@@ -101,6 +104,8 @@ def explain(
     judge = jax.jit(lambda params, output, batch: task.judge(params, output, batch, trim)[0])
     more_rows = jax.jit(task.more_rows)
     needs = {"references"} | (set() if scores is None else scores.needs)
+    if isinstance(task, Ranking):
+        needs.update(task.on_demand)  # What it finds is known by judging all pairs.
     compared: list[tuple[list[Explanation], NamedValues, NamedValues]] = []
     for batch in batches:
         images, ids, mask = model_inputs(trained.config, batch)
@@ -118,12 +123,17 @@ def explain(
         if scores is not None:
             scores.update(outputs, targets)
         examples = _examples(trained, batch, answered, targets)
-        if "image_features" in outputs:
+        if isinstance(task, SearchableTask):
             compared.append((list(examples), outputs, targets))
         else:
             yield from examples
-    if compared:
-        yield from _with_retrieved(*zip(*compared, strict=True))
+    if isinstance(task, SearchableTask) and compared:
+        mesh = make_mesh(MeshConfig(), jax.local_devices()[:1])
+        retriever = SplitRetriever(task, trained.params, mesh, trim, BATCH_SIZE)
+        if scores is not None:
+            scores.search(retriever)
+        explained, all_outputs, all_targets = zip(*compared, strict=True)
+        yield from _with_retrieved(explained, all_outputs, all_targets, retriever)
 
 
 def asked_batches(trained: TrainedModel, questions: Sequence[Question]) -> Iterator[dict[str, Any]]:
@@ -152,15 +162,34 @@ def asked_batches(trained: TrainedModel, questions: Sequence[Question]) -> Itera
 
 
 def _with_retrieved(
-    examples: Iterable[list[Explanation]], outputs: Sequence[NamedValues], targets: Sequence[NamedValues]
+    examples: Iterable[list[Explanation]],
+    outputs: Sequence[NamedValues],
+    targets: Sequence[NamedValues],
+    retriever: Retriever,
 ) -> Iterator[Explanation]:
     """Adds to the examples of all batches what their images and texts find among each other."""
     explained = list(itertools.chain.from_iterable(examples))
     labels = np.concatenate([each["label"] for each in targets])
-    images = Side(np.concatenate([each["image_features"] for each in outputs]), labels)
-    texts = Side(np.concatenate([each["text_features"] for each in outputs]), labels)
-    found_images = retrieve(texts, images, [example.images for example in explained])
-    found_texts = retrieve(images, texts, [example.text for example in explained])
+    of_texts: Iterable[tuple[np.ndarray, np.ndarray]]
+    of_images: Iterable[tuple[np.ndarray, np.ndarray]]
+    if "image_features" in outputs[0]:
+        images = Side(np.concatenate([each["image_features"] for each in outputs]), labels)
+        texts = Side(np.concatenate([each["text_features"] for each in outputs]), labels)
+        of_texts = similarities(texts, images)
+        of_images = similarities(images, texts)
+    elif "references" not in targets[0]:  # A judge reads texts, which these records do not have.
+        yield from explained
+        return
+    else:
+        tokens = np.concatenate([each["image_tokens"] for each in outputs])
+        gates = np.concatenate([each["image_gates"] for each in outputs])
+        said = [references[0] for each in targets for references in each["references"]]
+        pairs = np.divmod(np.arange(len(said) ** 2), len(said))
+        judged = retriever.match((tokens, gates), said, *pairs).reshape(len(said), -1)  # [images, texts]
+        of_texts = [(labels, judged.T)]
+        of_images = [(labels, judged)]
+    found_images = retrieve(of_texts, labels, [example.images for example in explained])
+    found_texts = retrieve(of_images, labels, [example.text for example in explained])
     for example, of_text, of_image in zip(explained, found_images, found_texts, strict=True):
         yield dataclasses.replace(example, found_images=of_text, found_texts=of_image)
 

@@ -1,11 +1,11 @@
 """What a model of retrieval finds among the explained examples: images for a text, and texts for an image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from smarttrim_jax.metrics.retrieval import Side, similarities, wrong_before
+from smarttrim_jax.metrics.retrieval import wrong_before
 
 SHOWN = 3
 """Candidates that are kept of every query."""
@@ -16,12 +16,13 @@ class Candidate(NamedTuple):
 
     Attributes:
         content: The images as the model saw them, `[images, size, size, 3]`, or the text.
-        similarity: Cosine of the angle between the features of candidate and query.
+        score: How well it fits the query: the cosine of the angle between their features, or the logit of a
+            model that judges pairs.
         right: Whether it belongs to the query.
     """
 
     content: Any
-    similarity: float
+    score: float
     right: bool
 
 
@@ -29,8 +30,8 @@ class Retrieved(NamedTuple):
     """What a query finds.
 
     Attributes:
-        first: The most similar candidates, at most `SHOWN`, the most similar first.
-        place: Place of the first right candidate, from 1; wrong ones of equal similarity come before it.
+        first: The candidates of the highest scores, at most `SHOWN`, the highest first.
+        place: Place of the first right candidate, from 1; wrong ones of equal score come before it.
         candidates: Number of candidates.
     """
 
@@ -39,12 +40,15 @@ class Retrieved(NamedTuple):
     candidates: int
 
 
-def retrieve(queries: Side, candidates: Side, contents: Sequence[Any]) -> Iterator[Retrieved]:
-    """Ranks all candidates for every query by similarity, as the metric `recall` does.
+def retrieve(
+    scored: Iterable[tuple[np.ndarray, np.ndarray]], labels: np.ndarray, contents: Sequence[Any]
+) -> Iterator[Retrieved]:
+    """Ranks all candidates for every query, as the metrics of retrieval do.
 
     Args:
-        queries: Features and labels of the queries.
-        candidates: Features and labels of the candidates; an equal label belongs to a query.
+        scored: Labels of some queries, `[queries]`, with their scores, `[queries, candidates]`; in parts as
+            `metrics.retrieval.similarities` yields them.
+        labels: Labels of the candidates, `[candidates]`; an equal label belongs to a query.
         contents: What each candidate is; see `Candidate`. Equal ones of one label are one candidate.
 
     Yields:
@@ -52,14 +56,14 @@ def retrieve(queries: Side, candidates: Side, contents: Sequence[Any]) -> Iterat
     """
     numbers = []
     known = set()
-    for number, (content, label) in enumerate(zip(contents, candidates.labels.tolist(), strict=True)):
+    for number, (content, label) in enumerate(zip(contents, labels.tolist(), strict=True)):
         candidate = (content if isinstance(content, str) else content.tobytes(), label)
         if candidate not in known:
             known.add(candidate)
             numbers.append(number)
-    candidates = Side(candidates.features[numbers], candidates.labels[numbers])
-    for labels, scores in similarities(queries, candidates):
-        belongs = labels[:, None] == candidates.labels
+    for asked, all_scores in scored:
+        scores = all_scores[:, numbers]
+        belongs = asked[:, None] == labels[numbers]
         before = wrong_before(scores, belongs)
         for row, place in enumerate(before + 1):
             best = np.lexsort((belongs[row], -scores[row]))[:SHOWN]

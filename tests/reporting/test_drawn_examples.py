@@ -68,7 +68,7 @@ def test_written_texts_stand_beside_their_references(written: list[str]) -> None
     assert "a dog, but the answer is a cat" not in written
 
 
-def test_what_was_found_is_shown_with_its_similarity(written: list[str]) -> None:
+def test_what_was_found_is_shown_with_its_score(written: list[str]) -> None:
     example = explanation(1)
     other = explanation(2)
     images = Retrieved([Candidate(other.images, 0.9, False), Candidate(example.images, 0.8, True)], 2, 40)
@@ -76,7 +76,7 @@ def test_what_was_found_is_shown_with_its_similarity(written: list[str]) -> None
     picture = draw(explanation(1, found_images=images, found_texts=texts))
     assert holds(picture, resized(other.images[0]))
     assert "images for the text: the right one is number 2 of 40" in written
-    assert {"similarity 0.90", "similarity 0.80, right", "it is blue (similarity 0.70, right)"} <= set(written)
+    assert {"score 0.90", "score 0.80, right", "it is blue (score 0.70, right)"} <= set(written)
 
 
 def test_questions_about_one_image_are_rows_of_one_picture(written: list[str]) -> None:

@@ -123,7 +123,7 @@ def test_references_and_what_is_found_are_explained(trained: TrainedModel, datas
         assert example.found_images.candidates == 3
         assert {one.content for one in example.found_texts.first} == texts
         for found in (example.found_images, example.found_texts):
-            similarities = [one.similarity for one in found.first]
+            similarities = [one.score for one in found.first]
             assert similarities == sorted(similarities, reverse=True)
             assert found.first[found.place - 1].right
         (own,) = [one for one in example.found_texts.first if one.content == example.text]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smarttrim_jax.metrics.retrieval import Side, _ranks
+from smarttrim_jax.metrics.retrieval import Side, _ranks, similarities
 from smarttrim_jax.serving.retrieved import SHOWN, retrieve
 
 
@@ -17,14 +17,14 @@ def test_the_most_similar_are_found_and_the_place_is_that_of_recall(count: int, 
     queries = Side(random.integers(-2, 3, (count, 2)).astype(np.float32), labels)
     candidates = Side(random.integers(-2, 3, (count, 2)).astype(np.float32), labels)
     contents = [f"text {number}" for number in range(count)]
-    similarities = queries.features @ candidates.features.T
-    found = list(retrieve(queries, candidates, contents))
+    scores = queries.features @ candidates.features.T
+    found = list(retrieve(similarities(queries, candidates), labels, contents))
     assert [each.place for each in found] == (_ranks(queries, candidates) + 1).tolist()
     for row, each in enumerate(found):
         numbers = [contents.index(one.content) for one in each.first]
         assert len(numbers) == len(set(numbers)) == min(SHOWN, count) == min(SHOWN, each.candidates)
-        assert [one.similarity for one in each.first] == sorted(similarities[row].tolist(), reverse=True)[:SHOWN]
-        assert [one.similarity for one in each.first] == similarities[row, numbers].tolist()
+        assert [one.score for one in each.first] == sorted(scores[row].tolist(), reverse=True)[:SHOWN]
+        assert [one.score for one in each.first] == scores[row, numbers].tolist()
         assert [one.right for one in each.first] == (labels[numbers] == labels[row]).tolist()
         first_right = next((place for place, one in enumerate(each.first, 1) if one.right), None)
         assert first_right == (each.place if each.place <= SHOWN else None)
@@ -34,8 +34,8 @@ def test_equal_candidates_of_one_label_are_found_once() -> None:
     features = np.eye(4)[[0, 0, 1, 2, 2]]
     labels = np.array([0, 0, 1, 2, 3])
     side = Side(features, labels)
-    texts = list(retrieve(side, side, ["a", "a", "b", "c", "c"]))
+    texts = list(retrieve(similarities(side, side), labels, ["a", "a", "b", "c", "c"]))
     assert [one.content for one in texts[2].first] == ["b", "a", "c"]
     assert [each.candidates for each in texts] == [4] * 5
     images = np.zeros((5, 1, 2, 2, 3), np.uint8)
-    assert [each.candidates for each in retrieve(side, side, images)] == [4] * 5
+    assert [each.candidates for each in retrieve(similarities(side, side), labels, images)] == [4] * 5
