@@ -92,5 +92,6 @@ class Answering:
             choice: Choice = self._finish(self._params, output, trim)
             texts = [task.choices[number] for number in np.asarray(choice.number)]
             return Answered(texts, np.asarray(choice.probability), choice.record)
+        assert isinstance(task, Captions)
         written: Generated = self._finish(self._params, images, trim)
         return Answered(task.captions(np.asarray(written.ids)), np.exp(written.scores), output.record)
