@@ -16,10 +16,12 @@ from jaxtyping import AbstractArray
 # a user calls refuses wrong arrays in a sentence of its own, which tests ask for.
 _BORDERS = {
     *(f"VisionLanguageModel.{name}" for name in ("__call__", "prefix", "start")),
-    *(f"BlipRetrieval.{name}" for name in ("encode_images", "encode_texts", "image_prefix", "text_prefix", "match")),
+    *(f"BlipRetrieval.{name}" for name in ("encode_images", "encode_texts", "text_prefix")),
+    *(f"PairReader.{name}" for name in ("image_prefix", "match")),
     *(f"{name}.__call__" for name in ("TokenTrimmer", "CrossModalTokenTrimmer", "HeadTrimmer", "PackedExecutor")),
     *(
         "Blip.embed_images",
+        "Meter.embed_images",
         "embed_images",
         "TextEmbedding.embed",
         "BlipVqa.decode",

@@ -1,6 +1,6 @@
 """Recall of retrieval by a judge of pairs alone, for models that encode no text without an image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,7 @@ class JudgedRecall:
         of_images = np.concatenate(self._labels)
         texts = [text for texts in self._references for text in texts]
         of_texts = np.repeat(of_images, [len(texts) for texts in self._references])
-        tokens, gates = (np.concatenate(parts) for parts in zip(*self._encoded, strict=True))
-        pairs = np.divmod(np.arange(len(of_images) * len(texts)), len(texts))
-        scores = retriever.match((tokens, gates), texts, *pairs).reshape(len(of_images), len(texts))
+        scores = judge_all(retriever, self._encoded, texts)
         belongs = of_images[:, None] == of_texts
         self._ranks = {"text": wrong_before(scores, belongs), "image": wrong_before(scores.T, belongs.T)}
 
@@ -66,3 +64,21 @@ class JudgedRecall:
         if self._ranks is None:
             raise ConfigError("pairs are judged in evaluations only, by a task that matches images and texts")
         return {f"judged_{name}": share for name, share in recalls(self._ranks).items()}
+
+
+def judge_all(
+    retriever: Retriever, encoded: Sequence[tuple[np.ndarray, np.ndarray]], texts: Sequence[str]
+) -> np.ndarray:
+    """Judges every text beside every image.
+
+    Args:
+        retriever: The model.
+        encoded: Outputs `image_tokens` and `image_gates` of some images at a time; at least one image in all.
+        texts: Texts, at least one.
+
+    Returns:
+        How well they fit, `[images, texts]`.
+    """
+    tokens, gates = (np.concatenate(parts) for parts in zip(*encoded, strict=True))
+    pairs = np.divmod(np.arange(len(tokens) * len(texts)), len(texts))
+    return retriever.match((tokens, gates), texts, *pairs).reshape(len(tokens), len(texts))

@@ -13,6 +13,7 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.evaluation.evaluator import named_values
 from smarttrim_jax.evaluation.retriever import SearchableTask, SplitRetriever
 from smarttrim_jax.metrics import NamedValues, Scores
+from smarttrim_jax.metrics.judging import judge_all
 from smarttrim_jax.metrics.retrieval import Retriever, Side, similarities
 from smarttrim_jax.serving.answering import Answered
 from smarttrim_jax.serving.questions import Question
@@ -181,11 +182,8 @@ def _with_retrieved(
         yield from explained
         return
     else:
-        tokens = np.concatenate([each["image_tokens"] for each in outputs])
-        gates = np.concatenate([each["image_gates"] for each in outputs])
         said = [references[0] for each in targets for references in each["references"]]
-        pairs = np.divmod(np.arange(len(said) ** 2), len(said))
-        judged = retriever.match((tokens, gates), said, *pairs).reshape(len(said), -1)  # [images, texts]
+        judged = judge_all(retriever, [(each["image_tokens"], each["image_gates"]) for each in outputs], said)
         of_texts = [(labels, judged.T)]
         of_images = [(labels, judged)]
     found_images = retrieve(of_texts, labels, [example.images for example in explained])

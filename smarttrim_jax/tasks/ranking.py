@@ -1,17 +1,13 @@
 """Texts ranked for an image by reading each of them beside it: retrieval with METER."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.data.images import normalize
-from smarttrim_jax.data.language import Language
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.metrics import NamedValues
 from smarttrim_jax.models.base import Output
 from smarttrim_jax.models.functional import Params
@@ -21,9 +17,9 @@ from smarttrim_jax.nn.primitives import split_key
 from smarttrim_jax.objectives.losses import distillation_loss
 from smarttrim_jax.objectives.retrieval import wrong_texts
 from smarttrim_jax.objectives.total import weighted_mean
-from smarttrim_jax.tasks.base import Batch, Choice, ChoosingTask, Rows
-from smarttrim_jax.tasks.retrieval import CHOICES
-from smarttrim_jax.tokens.padded import Padded
+from smarttrim_jax.tasks.base import Batch, Choice, Rows
+from smarttrim_jax.tasks.matching import Matching
+from smarttrim_jax.tokens import Tokens
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 WRONG_TEXTS = 15
@@ -46,24 +42,15 @@ class RankingPass:
     record: TrimRecord
 
 
-class Ranking(ChoosingTask):
+class Ranking(Matching):
     """The right text of each image is told from wrong ones (`compute_irtr` of METER's `objectives.py`).
 
     Wrong texts are drawn from the same batch, while METER draws them from the whole data set; with batches of some
     hundred this is nearly the same, and no text is read for it alone. METER also goes on with the matching loss of
     pre-training, which is left out here. In evaluation all texts of a split are read beside all of its images.
-
-    Attributes:
-        text: Tokenizer of the texts.
     """
 
     metrics = ("judged_recall",)
-    choices = CHOICES
-    on_demand = ("image_tokens", "image_gates")
-
-    def __init__(self, config: ExperimentConfig, language: Language):
-        super().__init__(config, language)
-        self.text = language.text
 
     def begin_pass(self, params: Params, batch: Batch, *, key: jax.Array | None = None) -> Prefix:
         """Computes the image layers that never trim; see `Task.begin_pass`.
@@ -112,7 +99,7 @@ class Ranking(ChoosingTask):
         count = texts.shape[1]
         ids, mask = (batch[name][texts.ravel()] for name in ("text_ids", "text_mask"))
         pairs = module.match(image.repeat(count), ids, mask, trim=trim, key=keys[2])
-        scores = self._scores(pairs).reshape(texts.shape)
+        scores = self.pair_scores(pairs).reshape(texts.shape)
         return RankingPass(scores, texts, record | pairs.record.of_rows(slice(None, None, count)))
 
     def loss(self, output: RankingPass, batch: Batch, given: None) -> Float[Array, ""]:
@@ -170,22 +157,7 @@ class Ranking(ChoosingTask):
         Returns:
             Rows `score` and `label`, each `[batch]`, and the record of the right pairs.
         """
-        return {"score": self._scores(output), "label": batch["label"]}, output.record
-
-    def more_rows(self, params: Params, batch: Batch, trim: Trim | None) -> Rows:
-        """Encodes images on their own, for judging them beside all texts; see `Task.more_rows`.
-
-        Args:
-            params: The model's parameters.
-            batch: Batch of the data pipeline; only `image` is read.
-            trim: How the trimmers decide; None for full capacity.
-
-        Returns:
-            Rows `image_tokens` `[batch, tokens, width]` and `image_gates` `[batch, tokens]`, 0 for closed tokens.
-        """
-        module = self._bind(params)
-        image, _ = module.finish_images(module.image_prefix(self._images(batch)), trim=trim)
-        return {"image_tokens": image.pad(image.values), "image_gates": image.padded_gate}
+        return {"score": self.pair_scores(output), "label": batch["label"]}, output.record
 
     def named_values(self, rows: Rows) -> tuple[NamedValues, NamedValues]:
         """Names scores and encoded images for the metrics; see `Task.named_values`.
@@ -215,30 +187,6 @@ class Ranking(ChoosingTask):
         """
         raise ConfigError("METER compares no features of images and texts; take the metric judged_recall")
 
-    def match_logits(
-        self,
-        params: Params,
-        images: tuple[Float[Array, "images patches width"], Float[Array, "images patches"]],
-        of_images: Int[Array, " batch"],
-        ids: Int[Array, "batch tokens"],
-        mask: Int[Array, "batch tokens"],
-        trim: Trim | None,
-    ) -> Float[Array, " batch"]:
-        """Scores pairs of an encoded image and a text.
-
-        Args:
-            params: The model's parameters.
-            images: Tokens `[images, patches, width]` and gates `[images, patches]`; see `more_rows`.
-            of_images: Number of each pair's image, `[batch]`.
-            ids: Token ids of each pair's text, `[batch, tokens]`.
-            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
-            trim: How the trimmers decide; None for full capacity.
-
-        Returns:
-            Scores, `[batch]`.
-        """
-        return self._scores(self._bind(params).match(Padded(*images).take(of_images), ids, mask, trim=trim))
-
     def choose(self, params: Params, output: Output, trim: Trim | None) -> Choice:
         """Decides whether image and text match; see `ChoosingTask.choose`.
 
@@ -251,28 +199,19 @@ class Ranking(ChoosingTask):
             "match" for a score above 0, with the sigmoid of the score for a probability, and the record of the
             output. Training compares the texts of an image only, so scores of different images have no common zero.
         """
-        score = self._scores(output)
+        score = self.pair_scores(output)
         return Choice((score > 0).astype(jnp.int32), jax.nn.sigmoid(jnp.abs(score)), output.record)
 
-    def right_answer(self, example: Batch) -> str:
-        """Returns "match", since every example of the data is a right pair; see `Task.right_answer`.
+    def encoded_images(self, params: Params, batch: Batch, trim: Trim | None) -> Tokens:
+        """Encodes the images of a batch on their own; see `Matching.encoded_images`."""
+        module = self._bind(params)
+        image, _ = module.finish_images(module.image_prefix(self._images(batch)), trim=trim)
+        return image
 
-        Args:
-            example: Ignored.
-
-        Returns:
-            The second of the choices, "match".
-        """
-        return CHOICES[1]
+    def pair_scores(self, output: Output) -> Float[Array, " pairs"]:
+        """Reads the only number of the head; see `Matching.pair_scores`."""
+        return output.logits[self.config.task][:, 0]
 
     def _bind(self, params: Params) -> Meter:
         module: Meter = self.model.bind(params)
         return module
-
-    def _images(self, batch: Batch) -> Array:
-        images: Array = normalize(batch["image"], self.config.pixels)
-        return images
-
-    def _scores(self, output: Any) -> Float[Array, " pairs"]:
-        scores: Array = output.logits[self.config.task][:, 0]
-        return scores

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.data.images import normalize
 from smarttrim_jax.data.language import Language
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.metrics import NamedValues
@@ -28,11 +27,10 @@ from smarttrim_jax.objectives.retrieval import (
     row_distillation,
 )
 from smarttrim_jax.objectives.total import weighted_mean
-from smarttrim_jax.tasks.base import Batch, Choice, ChoosingTask, Rows, TaskState
-from smarttrim_jax.tokens.padded import Padded
+from smarttrim_jax.tasks.base import Batch, Choice, Rows, TaskState
+from smarttrim_jax.tasks.matching import Matching
+from smarttrim_jax.tokens import Tokens
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
-
-CHOICES = ("no match", "match")
 
 
 @jax.tree_util.register_dataclass
@@ -76,24 +74,18 @@ class Momentum:
     alpha: Float[Array, ""]
 
 
-class Pairs(ChoosingTask):
+class Pairs(Matching):
     """Image-text contrastive learning, and matching of pairs with hard negatives; equal labels belong together.
 
     The training state carries the momentum model, which has no trimmers, and the queue of its features. Recall is
     measured over the whole split by the similarity of features; every candidate of an equal label counts as right.
-
-    Attributes:
-        text: Tokenizer of the texts.
     """
 
     metrics = ("recall",)
-    choices = CHOICES
-    on_demand = ("image_tokens", "image_gates")
 
     def __init__(self, config: ExperimentConfig, language: Language):
         super().__init__(config, language)
         self._plain = Functional(dataclasses.replace(config.model, trimming=None))
-        self.text = language.text
 
     def initial(self, params: Params) -> TaskState:
         """Creates the momentum model and an empty queue; see `Task.initial`.
@@ -282,20 +274,6 @@ class Pairs(ChoosingTask):
         }
         return rows, output.record | text.record
 
-    def more_rows(self, params: Params, batch: Batch, trim: Trim | None) -> Rows:
-        """Encodes images on their own, for judging them beside other texts; see `Task.more_rows`.
-
-        Args:
-            params: The model's parameters.
-            batch: Batch of the data pipeline; only `image` is read.
-            trim: How the trimmers decide; None for full capacity.
-
-        Returns:
-            Rows `image_tokens` `[batch, tokens, width]` and `image_gates` `[batch, tokens]`, 0 for closed tokens.
-        """
-        images = self._bind(params).encode_images(self._images(batch), trim=trim).tokens
-        return {"image_tokens": images.pad(images.values), "image_gates": images.padded_gate}
-
     def named_values(self, rows: Rows) -> tuple[NamedValues, NamedValues]:
         """Names the features for the metrics; see `Task.named_values`.
 
@@ -339,31 +317,6 @@ class Pairs(ChoosingTask):
         """
         return self._bind(params).encode_texts(self._alone(ids), mask, trim=trim).features
 
-    def match_logits(
-        self,
-        params: Params,
-        images: tuple[Float[Array, "images patches width"], Float[Array, "images patches"]],
-        of_images: Int[Array, " batch"],
-        ids: Int[Array, "batch tokens"],
-        mask: Int[Array, "batch tokens"],
-        trim: Trim | None,
-    ) -> Float[Array, " batch"]:
-        """Judges pairs of an encoded image and a text.
-
-        Args:
-            params: The model's parameters.
-            images: Tokens `[images, patches, width]` and gates `[images, patches]`; see `more_rows`.
-            of_images: Number of each pair's image, `[batch]`.
-            ids: Token ids of each pair's text, `[batch, tokens]`.
-            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
-            trim: How the trimmers decide; None for full capacity.
-
-        Returns:
-            Logit of "match", `[batch]`.
-        """
-        output = self._bind(params).match(Padded(*images).take(of_images), ids, mask, trim=trim)
-        return output.logits["itm"][:, CHOICES.index("match")]
-
     def choose(self, params: Params, output: Output, trim: Trim | None) -> Choice:
         """Decides whether image and text match; see `ChoosingTask.choose`.
 
@@ -378,24 +331,17 @@ class Pairs(ChoosingTask):
         probabilities = jax.nn.softmax(output.logits["itm"])
         return Choice(jnp.argmax(probabilities, axis=-1), jnp.max(probabilities, axis=-1), output.record)
 
-    def right_answer(self, example: Batch) -> str:
-        """Returns "match", since every example of the data is a right pair; see `Task.right_answer`.
+    def encoded_images(self, params: Params, batch: Batch, trim: Trim | None) -> Tokens:
+        """Encodes the images of a batch on their own; see `Matching.encoded_images`."""
+        return self._bind(params).encode_images(self._images(batch), trim=trim).tokens
 
-        Args:
-            example: Ignored.
-
-        Returns:
-            The second of the choices, "match".
-        """
-        return CHOICES[1]
+    def pair_scores(self, output: Output) -> Float[Array, " pairs"]:
+        """Reads the logit of "match"; see `Matching.pair_scores`."""
+        return output.logits["itm"][:, self.choices.index("match")]
 
     def _bind(self, params: Params) -> BlipRetrieval:
         module: BlipRetrieval = self.model.bind(params)
         return module
-
-    def _images(self, batch: Batch) -> Array:
-        images: Array = normalize(batch["image"], self.config.pixels)
-        return images
 
     def _texts_alone(self, batch: Batch) -> tuple[Array, Array]:
         """Token ids and mask of the texts with the start token of the plain text encoder, each `[batch, tokens]`."""

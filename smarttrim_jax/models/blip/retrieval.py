@@ -12,8 +12,8 @@ from smarttrim_jax.models.blip.config import BlipConfig
 from smarttrim_jax.models.blip.model import Blip
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.layers import encoder_run
+from smarttrim_jax.models.pairs import PairReader
 from smarttrim_jax.models.segments import LayerRun, Prefix, Stages, State, begin, fold_prefix
-from smarttrim_jax.nn.inputs import check_same_examples
 from smarttrim_jax.nn.primitives import Linear, split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.tokens import Tokens
@@ -37,7 +37,7 @@ class Encoded:
     record: TrimRecord
 
 
-class BlipRetrieval(Blip):
+class BlipRetrieval(Blip, PairReader):
     """Retrieval; a call judges pairs and returns `logits["itm"]`, `[batch, 2]`: no match, match.
 
     Args:
@@ -61,9 +61,9 @@ class BlipRetrieval(Blip):
         return self._embed_pair(images, "text", self.text, ids, mask, key)
 
     @property
-    def stages(self) -> Stages:
-        """The image encoder, then the text encoder, which reads the image in each layer."""
-        return [*self.image_stages, self._fusion]
+    def pair_stages(self) -> Stages:
+        """The text encoder, which reads the image in each layer."""
+        return [self.readers["fusion"].run(self.text.layers, trimmers_of(self), self.config)]
 
     def read_out(self, state: State, record: TrimRecord) -> Output:
         """Judges pairs by the text's global token; see `VisionLanguageModel.read_out`."""
@@ -92,31 +92,6 @@ class BlipRetrieval(Blip):
             DataError: Images hold integers.
         """
         return self.finish_images(prefix=self.image_prefix(images, key=key), trim=trim, key=key)
-
-    def image_prefix(
-        self, images: Float[Array, "batch *images height width 3"], *, key: jax.Array | None = None
-    ) -> Prefix:
-        """Runs the first part of `encode_images`, which is the same whether it trims or not.
-
-        Args:
-            images: Normalised images, `[batch, height, width, 3]`.
-            key: Random key of training; None for evaluation.
-
-        Returns:
-            The state from which `finish_images` continues.
-        """
-        return fold_prefix(self.image_stages, self.start_images(images), key)
-
-    def start_images(self, images: Float[Array, "batch *images height width 3"]) -> Prefix:
-        """Embeds images on their own, before any stage.
-
-        Args:
-            images: Normalised images, `[batch, height, width, 3]`.
-
-        Returns:
-            The state before the first of `image_stages`.
-        """
-        return begin({"image": self.embed_images(images)}, seed=example_seeds(self.config, images))
 
     def finish_images(self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None) -> Encoded:
         """Runs the rest of `encode_images` after its shared prefix.
@@ -212,45 +187,6 @@ class BlipRetrieval(Blip):
         text = state["text"]
         features = _normalised(self.text_projection(text.global_token))
         return Encoded(features, text, record)
-
-    def match(
-        self,
-        image: Tokens,
-        ids: Int[Array, "batch tokens"],
-        mask: Int[Array, "batch tokens"],
-        *,
-        trim: Trim | None = None,
-        key: jax.Array | None = None,
-    ) -> Output:
-        """Judges pairs of encoded images and texts.
-
-        Args:
-            image: Image tokens: `Encoded.tokens`, or some of its examples by `Tokens.take`.
-            ids: Token ids, `[batch, tokens]`, one text per image; each text begins with [ENC].
-            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
-            trim: How the trimmers decide; None runs at full capacity.
-            key: Random key of training; None for evaluation.
-
-        Returns:
-            `logits["itm"]`, `[batch, 2]`: no match, match. The record holds the gates of the text's layers alone;
-            joined with that of `encode_images` it equals the record of a call.
-
-        Raises:
-            ConfigError: The numbers of images and texts differ, or `trim` is given to a model without trimmers.
-            DataError: Ids or mask hold values that cannot be used.
-        """
-        check_same_examples("encoded images", image.shape[0], "texts", ids.shape[0])
-        keys = split_key(key, 2)
-        state = {"image": image, "text": self.text.embed(ids, mask, key=keys[0])}
-        seed = example_seeds(self.config, ids=ids, mask=mask)
-        prefix = begin(state, present={"image": jnp.ones_like(image.padded_gate)}, seed=seed)
-        state, record = run_stages(self, [self._fusion], prefix, trim, keys[1])
-        return self.read_out(state=state, record=record)
-
-    @property
-    def _fusion(self) -> LayerRun:
-        """The text encoder's layers that read the image, as a stage."""
-        return self.readers["fusion"].run(self.text.layers, trimmers_of(self), self.config)
 
     @property
     def _text_alone(self) -> LayerRun:

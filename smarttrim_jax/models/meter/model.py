@@ -5,13 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from smarttrim_jax.models.base import (
     Output,
-    VisionLanguageModel,
     by_name,
-    example_seeds,
     run_stages,
     trimmers_of,
 )
@@ -19,6 +17,7 @@ from smarttrim_jax.models.heads import Pooler, TaskHead
 from smarttrim_jax.models.layers import embed_images, encoder_run, existing, policies_of, stack_policies
 from smarttrim_jax.models.meter.config import MeterConfig
 from smarttrim_jax.models.meter.macs import sides
+from smarttrim_jax.models.pairs import PairReader
 from smarttrim_jax.models.segments import (
     LayerRun,
     Prefix,
@@ -27,8 +26,6 @@ from smarttrim_jax.models.segments import (
     Segment,
     Stages,
     State,
-    begin,
-    fold_prefix,
 )
 from smarttrim_jax.nn.inputs import check_same_examples
 from smarttrim_jax.nn.layer_stack import stack
@@ -36,12 +33,12 @@ from smarttrim_jax.nn.layers import PostNormLayer
 from smarttrim_jax.nn.primitives import Linear, split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.nn.vision import VisionTransformer
-from smarttrim_jax.tokens import Tokens
+from smarttrim_jax.tokens import Padded, Tokens
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.gates import GateKey, GatesByKey, Trim, TrimRecord
 
 
-class Meter(VisionLanguageModel):
+class Meter(PairReader):
     """Two encoders, lock-step co-attention and task heads, trimmed where `config.trimming` says.
 
     Args:
@@ -96,20 +93,29 @@ class Meter(VisionLanguageModel):
         if not self.config.share_text:
             ids, mask = (jnp.repeat(part, self.config.images, axis=0) for part in (ids, mask))
         return {
-            "image": embed_images(self.image, images, self.config.images),
+            "image": self.embed_images(images),
             "text": self.text.embed(ids, mask, key=key),
         }
 
+    def embed_images(self, images: Float[Array, "batch *images height width 3"]) -> Padded:
+        """Embeds images; each is a row of its own. See `PairReader.embed_images`."""
+        return embed_images(self.image, images, self.config.images)
+
     @property
-    def stages(self) -> Stages:
-        """Both encoders, the projection to the fusion's width, and the fusion."""
+    def image_stages(self) -> Stages:
+        """The image encoder."""
+        trimming = self.config.trimming or TrimmingConfig()
+        return [encoder_run("image", self.image, trimmers_of(self), trimming.image, **self._switches)]
+
+    @property
+    def pair_stages(self) -> Stages:
+        """The text encoder, the projection to the fusion's width, and the fusion."""
         config = self.config
         trimming = config.trimming or TrimmingConfig()
         trimmers = trimmers_of(self)
         heads = config.fusion.heads
-        switches: dict[str, Any] = {"scan": config.scan, "remat": config.remat}
+        switches = self._switches
         return [
-            encoder_run("image", self.image, trimmers, trimming.image, **switches),
             encoder_run("text", self.text, trimmers, trimming.text, **switches),
             Segment("join", self.join, self.join_present),
             LayerRun(
@@ -165,21 +171,6 @@ class Meter(VisionLanguageModel):
         logits = {name: head(joint, text.pad(text.values)) for name, head in by_name(self.head).items()}
         return Output(logits, state, record, joint)
 
-    def image_prefix(
-        self, images: Float[Array, "batch *images height width 3"], *, key: jax.Array | None = None
-    ) -> Prefix:
-        """Runs the first layers of images alone, which are the same whether they are trimmed afterwards or not.
-
-        Args:
-            images: Normalised images, `[batch, height, width, 3]`, or `[batch, 1, height, width, 3]`.
-            key: Random key of training; None for evaluation.
-
-        Returns:
-            The state from which `finish_images` continues.
-        """
-        state: State = {"image": embed_images(self.image, images, self.config.images)}
-        return fold_prefix(self.stages[:1], begin(state, seed=example_seeds(self.config, images)), key)
-
     def finish_images(
         self, prefix: Prefix, *, trim: Trim | None = None, key: jax.Array | None = None
     ) -> tuple[Tokens, TrimRecord]:
@@ -196,42 +187,13 @@ class Meter(VisionLanguageModel):
         Raises:
             ConfigError: `trim` is given to a model without trimmers.
         """
-        state, record = run_stages(self, self.stages[:1], prefix, trim, key)
+        state, record = run_stages(self, self.image_stages, prefix, trim, key)
         return state["image"], record
 
-    def match(
-        self,
-        image: Tokens,
-        ids: Int[Array, "batch tokens"],
-        mask: Int[Array, "batch tokens"],
-        *,
-        trim: Trim | None = None,
-        key: jax.Array | None = None,
-    ) -> Output:
-        """Reads texts beside encoded images.
-
-        Args:
-            image: Image tokens of `finish_images`, or some of its rows by `Tokens.take` or `Tokens.repeat`.
-            ids: Token ids, `[batch, tokens]`, one text per image.
-            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
-            trim: How the trimmers decide; None runs at full capacity.
-            key: Random key of training; None for evaluation.
-
-        Returns:
-            The logits of the heads. The record lacks the gates of the image encoder; joined with that of
-            `finish_images` it equals the record of a call.
-
-        Raises:
-            ConfigError: The numbers of images and texts differ, or `trim` is given to a model without trimmers.
-            DataError: Ids or mask hold values that cannot be used.
-        """
-        check_same_examples("encoded images", image.shape[0], "texts", ids.shape[0])
-        keys = split_key(key, 2)
-        state = {"image": image, "text": self.text.embed(ids, mask, key=keys[0])}
-        seed = example_seeds(self.config, ids=ids, mask=mask)
-        prefix = begin(state, present={"image": jnp.ones_like(image.padded_gate)}, seed=seed)
-        state, record = run_stages(self, self.stages[1:], prefix, trim, keys[1])
-        return self.read_out(state=state, record=record)
+    @property
+    def _switches(self) -> dict[str, Any]:
+        """How all runs of layers are compiled."""
+        return {"scan": self.config.scan, "remat": self.config.remat}
 
     @property
     def _text_copies(self) -> int:
