@@ -17,7 +17,6 @@ from jaxtyping import AbstractArray
 _BORDERS = {
     *(f"VisionLanguageModel.{name}" for name in ("__call__", "prefix", "start")),
     *(f"BlipRetrieval.{name}" for name in ("encode_images", "encode_texts", "text_prefix")),
-    *(f"PairReader.{name}" for name in ("image_prefix", "match")),
     *(f"{name}.__call__" for name in ("TokenTrimmer", "CrossModalTokenTrimmer", "HeadTrimmer", "PackedExecutor")),
     *(
         "Blip.embed_images",
