@@ -67,10 +67,10 @@ def test_scan_and_remat_change_no_number(training_pass, remat):
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
     np.testing.assert_allclose(other_logits, logits, atol=1e-6)
     jax.tree.map(np.testing.assert_array_equal, other_gates, gates)
-    # float32 sums in another order: to 1e-6 of the largest gradient
+    # float32 sums in another order round in proportion to the result, and to the largest terms that cancel in it
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradients))
     for ours, theirs in zip(jax.tree.leaves(other_gradients), jax.tree.leaves(gradients), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6 * largest)
+        np.testing.assert_allclose(ours, theirs, rtol=5e-6, atol=1e-6 * largest)
 
 
 def test_bfloat16_follows_float32(fresh_meter):
