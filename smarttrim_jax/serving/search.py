@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.metrics import METRICS
 from smarttrim_jax.metrics.reranking import RerankedRecall
 from smarttrim_jax.progress import ProgressLine
@@ -110,13 +110,16 @@ class ImageIndex:
 
         Raises:
             ConfigError: `top` is not positive, or `candidates` is negative.
-            DataError: A text is empty or not a string, or an image that must be judged is gone.
+            DataError: `texts` is no text and no list of texts, a text is empty or not a string, or an image that must
+                be judged is gone.
         """
         if not top >= 1:
             raise ConfigError(f"top is {top}; it must be at least 1")
         wanted = self._candidates if candidates is None else candidates
         if not wanted >= 0:
             raise ConfigError(f"candidates is {wanted}; it must be at least 0")
+        if not isinstance(texts, Sequence):
+            raise DataError(f"texts is {texts!r}; give a text or a list of texts")
         asked = [texts] if isinstance(texts, str) else list(texts)
         if not asked:
             return []

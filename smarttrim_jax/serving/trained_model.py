@@ -217,6 +217,11 @@ class TrainedModel:
             answers.append(answer)
         return answers
 
+    @functools.cached_property
+    def version(self) -> str:
+        """Short digest of the parameters, the vocabulary and the answers: equal for equal models."""
+        return version_of(summarize(self.params), self.language)
+
     def index(
         self,
         folder: str | os.PathLike[str],
@@ -251,7 +256,7 @@ class TrainedModel:
                 "by which a folder could be searched; take a BLIP that was trained for retrieval"
             )
         made_by = {
-            "model": version_of(summarize(self.params), self.language),
+            "model": self.version,
             "speedup": self.speedup(speedup),
             "offset": None if trim is None else trim.offset,
             "image_size": data.image_size,

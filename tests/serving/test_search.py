@@ -289,6 +289,8 @@ def test_what_cannot_be_searched_is_one_sentence(
     index = model.index(folder, batch_size=BATCH)
     with pytest.raises(DataError, match="there is no text"):
         index.search(["a red circle", ""])
+    with pytest.raises(DataError, match="texts is 3; give a text or a list of texts"):
+        index.search(3)  # type: ignore[arg-type]
     for wrong in ({"top": 0}, {"candidates": -1}):
         with pytest.raises(ConfigError, match="it must be at least"):
             index.search("teal", **wrong)
