@@ -9,6 +9,8 @@ Where the folder has no `train/`, most of `dev` serves for training: about 760 s
 its boxes, which is too little to learn the task from random weights. `--config=configs/nlvr.py:packages` takes real
 pretrained encoders instead (see `smarttrim_jax.pretrained.packages`), and random weights where they are absent.
 
+`--config.data.blind=True` whitens all images: the baseline of what the sentences alone give away.
+
 `--config=configs/nlvr.py:blip` takes a BLIP of NLVR2's kind, which reads two pictures: the first two boxes side by
 side, and the third.
 """

@@ -35,6 +35,7 @@ class DataConfig(Settings):
         augment: Augmentation of training images, as the official releases do it: "clip_randaug" (METER), "blip", or
             "blip_nlvr2", which also swaps the two images of an example at random and exchanges "left" and "right" in
             its text. Evaluation never augments or swaps, whereas the official BLIP swaps there too.
+        blind: Whether every image is white, in training and evaluation: the baseline of what texts alone give away.
         images: Number of pictures into which the images of an example are combined side by side; 0 combines none.
         example_images: Number of images of an example before they are combined; 0 takes that of the data.
         start: First token of every text, in place of the vocabulary's own, to which it is added. The model says what
@@ -62,6 +63,7 @@ class DataConfig(Settings):
     resize: Resize = "resize"
     tokenizer: Path = "trained"
     augment: Augment = "none"
+    blind: bool = False
     images: NonNegativeInt = 0
     example_images: NonNegativeInt = 0
     start: SpecialToken = ""

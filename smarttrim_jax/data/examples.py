@@ -139,7 +139,8 @@ class Examples:
         return self._array(augmented(_joined(parts, name), config.augment, config.image_size, generator))
 
     def _array(self, image: Image.Image) -> np.ndarray:
-        return to_array(image, self._config.image_size, self._config.resize)
+        array = to_array(image, self._config.image_size, self._config.resize)
+        return np.full_like(array, 255) if self._config.blind else array
 
 
 def _draw_swap(images: list[bytes], name: str, chance: np.random.Generator) -> bool:

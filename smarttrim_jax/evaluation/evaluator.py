@@ -120,13 +120,15 @@ class Evaluator:
             listener: Receives every example; None for none.
 
         Returns:
-            `metrics` by name, and `macs` with the `mean` per example.
+            `metrics` by name, `macs` with the `mean` per example, and `chance`: the scores, by name, that need no
+            look at the examples.
 
         Raises:
             ConfigError: A metric fails.
         """
         scores, costs = self._scored(batches, None, "evaluating at full capacity", listener)
-        return {"metrics": scores, "macs": {"mean": float(np.mean(costs["full_macs"]))}}
+        macs = {"mean": float(np.mean(costs["full_macs"]))}
+        return {"metrics": scores.compute(), "macs": macs, "chance": scores.chance()}
 
     def trimmed(self, batches: Batches, offset: float, listener: Listener | None = None) -> Report:
         """Evaluates with trimming at one offset.
@@ -148,7 +150,7 @@ class Evaluator:
         macs = costs["macs"]
         kept = {run: {name: _share(counts) for name, counts in parts.items()} for run, parts in costs["kept"].items()}
         return {
-            "metrics": scores,
+            "metrics": scores.compute(),
             "macs": {
                 "mean": float(np.mean(macs)),
                 "p50": float(np.percentile(macs, 50)),
@@ -217,11 +219,11 @@ class Evaluator:
 
     def _scored(
         self, batches: Batches, trim: Trim | None, what: str, listener: Listener | None
-    ) -> tuple[dict[str, float | None], dict[str, Any]]:
+    ) -> tuple[Scores, dict[str, Any]]:
         """Scores all real examples.
 
         Returns:
-            The metrics by name, and what each example costs: `costs` of `measure` over all examples.
+            The scores, and what each example costs: `costs` of `measure` over all examples.
         """
         task, scores = self.task, Scores(self.task.metric_names)
         needs = scores.needs.union(getattr(listener, "needs", ()))
@@ -236,7 +238,7 @@ class Evaluator:
             all_costs.append(costs)
         if isinstance(task, SearchableTask):
             scores.search(SplitRetriever(task, self.params, self._mesh, trim, self._batch_size))
-        return scores.compute(), _end_to_end(all_costs)
+        return scores, _end_to_end(all_costs)
 
     def _real(
         self, batches: Batches, trim: Trim | None, what: str, asks_more: bool = False

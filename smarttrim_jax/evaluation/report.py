@@ -73,8 +73,8 @@ def build_report(
 
     Returns:
         `dataset`, `split`, number of `examples`, name of the `primary` metric, `metrics` and `macs` of both passes by
-        name (`full`, `trimmed`), and, where trimmed, `speedup` (asked and realised in MACs), `offset` and `kept`, the
-        shares that each layer keeps; the evaluator's remarks.
+        name (`full`, `trimmed`), `chance` (see `Metric`), and, where trimmed, `speedup` (asked and realised in MACs),
+        `offset` and `kept`, the shares that each layer keeps; the evaluator's remarks.
 
     Raises:
         ConfigError: The speed-up is beyond the dial, or a metric fails.
@@ -91,6 +91,7 @@ def build_report(
         "examples": min(limit or size, size),
         "primary": next(iter(full["metrics"])),
         "metrics": {"full": full["metrics"]},
+        "chance": full["chance"],
         "macs": {"full": full["macs"]},
     }
     if offset is not None:

@@ -21,7 +21,9 @@ class Metric(Protocol):
     only, because they take long: outputs of the task (such as a generated `caption`), and targets that stand in the
     records of the data set, such as `metadata`, one dict of JSON values per example.
 
-    A metric of retrieval may have a third method, `search`; see `metrics.retrieval.Retriever`.
+    A metric of retrieval may have a third method, `search`; see `metrics.retrieval.Retriever`. A metric may have a
+    method `chance`, which returns some of the scores of `compute` as they are without a look at image and text: those
+    of the best constant answer, or of candidates in a random order. Reports show them beside the model's.
     """
 
     def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:

@@ -52,11 +52,19 @@ class CocoCaptions:
 
     def compute(self) -> dict[str, float]:
         """Returns the scores over all examples, CIDEr first; NaN as `cider` alone before the first example."""
-        if not self._written:
+        return self._scores(self._written)
+
+    def chance(self) -> dict[str, float]:
+        """Returns the scores of captions dealt out wrongly: each image gets the first reference of the next one."""
+        first = [texts[0] for texts in self._references]
+        return self._scores([*first[1:], *first[:1]])
+
+    def _scores(self, captions: list[str]) -> dict[str, float]:
+        if not captions:
             return {"cider": float("nan")}
         # CIDEr and BLEU are scores of all captions together, and the tokenizer takes a while to start.
-        words = iter(self._divided([*self._written, *(text for texts in self._references for text in texts)]))
-        written: Captions = {image: [next(words)] for image in range(len(self._written))}
+        words = iter(self._divided([*captions, *(text for texts in self._references for text in texts)]))
+        written: Captions = {image: [next(words)] for image in range(len(captions))}
         right: Captions = {image: [next(words) for _ in texts] for image, texts in enumerate(self._references)}
         bleus, _ = self._bleu.compute_score(right, written, verbose=0)
         scores = {"cider": self._cider.compute_score(right, written)[0]}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.metrics.retrieval import Retriever, recalls, wrong_before
+from smarttrim_jax.metrics.retrieval import Retriever, chance_recalls, recalls, wrong_before
 
 
 class JudgedRecall:
@@ -64,6 +64,10 @@ class JudgedRecall:
         if self._ranks is None:
             raise ConfigError("pairs are judged in evaluations only, by a task that matches images and texts")
         return {f"judged_{name}": share for name, share in recalls(self._ranks).items()}
+
+    def chance(self) -> dict[str, float]:
+        """Returns the seven shares that candidates in a random order have on average."""
+        return {f"judged_{name}": share for name, share in chance_recalls(self._labels, self._references).items()}
 
 
 def judge_all(

@@ -79,6 +79,10 @@ class RerankedRecall(Recall):
             raise ConfigError("candidates are judged in evaluations only, by a task that matches images and texts")
         return {f"reranked_{name}": share for name, share in recalls(self._ranks).items()}
 
+    def chance(self) -> dict[str, float]:
+        """Returns the seven shares that candidates in a random order have on average."""
+        return {f"reranked_{name}": share for name, share in super().chance().items()}
+
 
 class RerankedRecall128(RerankedRecall):
     """`reranked_recall_128`: `RerankedRecall` with BLIP's number of candidates for Flickr30k."""

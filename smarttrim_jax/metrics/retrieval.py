@@ -108,6 +108,10 @@ class Recall:
         images, texts = self.sides
         return recalls({"text": _ranks(images, texts), "image": _ranks(texts, images)})
 
+    def chance(self) -> dict[str, float]:
+        """Returns the seven shares that candidates in a random order have on average."""
+        return chance_recalls(self._labels, self._references)
+
     @property
     def all_references(self) -> list[str]:
         """The references of all records so far, one after the other."""
@@ -132,8 +136,39 @@ def recalls(ranks: Mapping[str, np.ndarray]) -> dict[str, float]:
     Returns:
         The shares by name, their mean `recall` first.
     """
-    shares = {f"{side}_recall@{k}": float(np.mean(ranks[side] < k)) for side in ranks for k in RANKS}
+    return _with_mean({f"{side}_recall@{k}": float(np.mean(ranks[side] < k)) for side in ranks for k in RANKS})
+
+
+def chance_recalls(labels: Sequence[np.ndarray], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Computes what recall at 1, 5 and 10 is on average where candidates come in a random order.
+
+    Args:
+        labels: Labels of some images at a time, equal for images and texts that belong together.
+        references: The texts of each image; empty where each image has one.
+
+    Returns:
+        The shares by name, their mean `recall` first; NaN alone without images.
+    """
+    of_images = np.concatenate([np.zeros(0, np.int64), *labels])
+    if not len(of_images):
+        return {"recall": float("nan")}
+    of_texts = np.repeat(of_images, [len(texts) for texts in references]) if len(references) else of_images
+    sides = {"text": (of_images, of_texts), "image": (of_texts, of_images)}
+    return _with_mean({f"{side}_recall@{k}": _chance(*sides[side], k) for side in sides for k in RANKS})
+
+
+def _with_mean(shares: dict[str, float]) -> dict[str, float]:
     return {"recall": float(np.mean(list(shares.values()))), **shares}
+
+
+def _chance(queries: np.ndarray, candidates: np.ndarray, k: int) -> float:
+    """The mean probability over queries that one of `k` random candidates has the query's label."""
+    found, counts = np.unique(candidates, return_counts=True)
+    right = dict(zip(found.tolist(), counts.tolist(), strict=True))
+    count = len(candidates)
+    wrong = np.array([count - right.get(label, 0) for label in queries.tolist()])
+    drawn = np.arange(min(k, count))
+    return float(np.mean(1 - np.prod(np.maximum(wrong[:, None] - drawn, 0) / (count - drawn), axis=1)))
 
 
 def similarities(queries: Side, candidates: Side) -> Iterator[tuple[np.ndarray, np.ndarray]]:

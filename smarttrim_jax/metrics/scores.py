@@ -89,9 +89,23 @@ class Scores:
             ConfigError: A metric fails, or returns something other than numbers by name, or two metrics return the
                 same name.
         """
+        return self._scores("compute")
+
+    def chance(self) -> dict[str, float | None]:
+        """Returns the scores that need no look at the examples, of the metrics that know them; see `Metric`.
+
+        Raises:
+            ConfigError: As in `compute`.
+        """
+        return self._scores("chance")
+
+    def _scores(self, method: str) -> dict[str, float | None]:
+        """The results of one method of all metrics that have it."""
         scores: dict[str, float | None] = {}
         for name, metric in self._metrics.items():
-            computed = _explained(name, metric.compute)
+            if not hasattr(metric, method):
+                continue
+            computed = _explained(name, getattr(metric, method))
             if not isinstance(computed, Mapping) or not computed:
                 raise ConfigError(f"the metric {quoted(name)} computes no scores by name; return a dict of numbers")
             for key, value in computed.items():

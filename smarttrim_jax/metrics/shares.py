@@ -1,6 +1,7 @@
 """Metrics that are the mean of one number per example."""
 
-from collections.abc import Mapping
+import collections
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,25 @@ def are_right(outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> np.ndar
     return right
 
 
+def largest_share(labels: Iterable[int]) -> float:
+    """Computes the accuracy of the best constant answer.
+
+    Args:
+        labels: Index of the right answer of each example.
+
+    Returns:
+        The share of the most frequent label; NaN without labels.
+    """
+    counts = collections.Counter(labels)
+    return max(counts.values()) / counts.total() if counts else float("nan")
+
+
 class Accuracy:
     """`accuracy`: the share of examples whose chosen answer is right."""
 
     def __init__(self) -> None:
         self._mean = Mean()
+        self._labels: list[int] = []
 
     def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
         """Adds some examples.
@@ -36,10 +51,15 @@ class Accuracy:
             targets: `label`, the index of the right answer, `[examples]`.
         """
         self._mean.add(are_right(outputs, targets))
+        self._labels += np.asarray(targets["label"]).tolist()
 
     def compute(self) -> dict[str, float]:
         """Returns the share; NaN before the first example."""
         return {"accuracy": self._mean.value}
+
+    def chance(self) -> dict[str, float]:
+        """Returns the accuracy of the most frequent answer."""
+        return {"accuracy": largest_share(self._labels)}
 
 
 class WordAccuracy:

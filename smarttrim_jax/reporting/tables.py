@@ -81,24 +81,28 @@ def format_report(report: dict[str, Any]) -> str:
     """
     trimmed = "trimmed" in report["metrics"]
     passes = ["full", "trimmed"] if trimmed else ["full"]
-    rows = [["", *passes]]
+    chance = report.get("chance", {})  # Reports of earlier versions have none.
+    columns = [*passes, "chance"] if chance else passes
+    rows = [["", *columns]]
     for name in report["metrics"]["full"]:
-        rows.append([name, *(shown_score(report["metrics"][each].get(name)) for each in passes)])
+        scores = [*(report["metrics"][each].get(name) for each in passes), chance.get(name)]
+        rows.append([name, *map(shown_score, scores[: len(columns)])])
     rows.append(["MACs, mean", *(_millions(report["macs"][each]["mean"]) for each in passes)])
     if trimmed:
         for name in ("p50", "p90"):
             rows.append([f"MACs, {name}", "", _millions(report["macs"]["trimmed"][name])])
         rows.append(["speed-up in MACs", "1.00x", f"{report['speedup']['macs']:.2f}x"])
         rows.append(["  asked for", "", f"{report['speedup']['asked']:.2f}x"])
-    lines = [f"{report['dataset']}, {report['split']} split, {report['examples']:,} examples", *aligned(rows)]
+    lines = [f"{report['dataset']}, {report['split']} split, {report['examples']:,} examples"]
+    lines += aligned([row + [""] * (1 + len(columns) - len(row)) for row in rows])
     if "execution" in report:
         lines.append(f"{report['execution']['name']} execution, {report['execution']['programs']} programs of layers")
     if trimmed:
-        columns = [name for name in PARTS if any(name in parts for parts in report["kept"].values())]
-        kept = [["kept by layer", *(name.replace("_", " ") for name in columns)]]
+        trims = [name for name in PARTS if any(name in parts for parts in report["kept"].values())]
+        kept = [["kept by layer", *(name.replace("_", " ") for name in trims)]]
         for run, parts in sorted(report["kept"].items()):
             for layer in range(len(parts["tokens"])):
-                shares = [f"{parts[name][layer]:.2f}" if name in parts else "" for name in columns]
+                shares = [f"{parts[name][layer]:.2f}" if name in parts else "" for name in trims]
                 kept.append([f"{run} {layer}", *shares])
         lines += ["", *aligned(kept)]
     return "\n".join(lines)

@@ -116,6 +116,16 @@ def test_a_state_resumes_exactly_even_while_reading_went_on(
     assert_equal(take(iterator, 3), expected[:3])
 
 
+@pytest.mark.parametrize("augment", ["none", "blip"])
+def test_a_blind_model_sees_white_images_and_all_else(dataset: Dataset, config: DataConfig, augment: str) -> None:
+    blind = dataclasses.replace(config, augment=augment, blind=True)
+    for read in (lambda c: take(train_iterator(dataset, c), 3), lambda c: list(eval_batches(dataset, "test", c))):
+        for white, seen in zip(read(blind), read(config), strict=True):
+            assert (white.pop("image") == 255).all()
+            assert (seen.pop("image") != 255).any()
+            assert_equal([white], [seen])
+
+
 def test_augmentation_changes_training_images_only(dataset: Dataset, config: DataConfig) -> None:
     augmented = dataclasses.replace(config, augment="clip_randaug")
     plain, changed = (take(train_iterator(dataset, c), 5) for c in (config, augmented))
