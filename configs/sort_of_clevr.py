@@ -83,7 +83,9 @@ def get_config(argument: str = "finetune") -> ConfigDict:
             batch_size=64,
         ),
         # Twice the rate finds where objects are, but not what they are (docs/method.md).
-        optimizer=OptimizerConfig(learning_rate=2.5e-4, trimmer=5.0, clip_norm=1.0),
+        optimizer=OptimizerConfig(
+            learning_rate=2.5e-4, warmup_fraction=min(0.1, 600 / options.steps), trimmer=5.0, clip_norm=1.0
+        ),
         cost=CostConfig(target_speedup=options.speedup if isinstance(options, TrimOptions) else 2.0),
         schedule=ScheduleConfig(full_steps=0 if trims else options.steps, trim_steps=options.steps if trims else 0),
         evaluation=EvaluationConfig(metrics=("accuracy", "accuracy_by_type")),

@@ -1,5 +1,6 @@
 """The accuracy of the official VQA evaluation."""
 
+import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ class VqaAccuracy:
     def __init__(self) -> None:
         self._mean = Mean()
         self._by_type = MeansByGroup()
+        self._people: list[Sequence[str]] = []
 
     def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
         """Adds some examples.
@@ -36,6 +38,7 @@ class VqaAccuracy:
                 continue
             accuracy = agreement(answer, people)
             self._mean.add([accuracy])
+            self._people.append(people)
             if "answer_type" in metadata:
                 self._by_type.add([accuracy], [metadata["answer_type"]])
 
@@ -43,6 +46,14 @@ class VqaAccuracy:
         """Returns the mean over all examples and that of each type; NaN where no example has answers of people."""
         by_type = {f"vqa_accuracy ({name})": value for name, value in self._by_type.values.items()}
         return {"vqa_accuracy": self._mean.value} | by_type
+
+    def chance(self) -> dict[str, float]:
+        """Returns the accuracy of the answer that people gave most often, for all questions alike."""
+        given = collections.Counter(answer for people in self._people for answer in people)
+        mean = Mean()
+        for answer, _ in given.most_common(1):
+            mean.add([agreement(answer, people) for people in self._people])
+        return {"vqa_accuracy": mean.value}
 
 
 def agreement(answer: str, people: Sequence[str]) -> float:

@@ -70,6 +70,19 @@ def test_chance_has_the_names_of_the_scores(name: str) -> None:
     assert scores.chance()[f"{prefix}image_recall@5"] == 1.0
 
 
+def test_chance_of_vqa_accuracy_is_the_commonest_answer_of_people() -> None:
+    people = [["yes"] * 10, ["yes"] * 2 + ["no"] * 8, ["2"] * 5 + ["3"] * 5, []]
+    metadata = [{"human_answers": answers} for answers in people]
+
+    def scores_of(answers: list[str]) -> Scores:
+        scores = Scores(["vqa_accuracy"])
+        scores.update({"answer": answers}, {"metadata": metadata})
+        return scores
+
+    assert scores_of(["no", "2", "3", "no"]).chance() == scores_of(["yes"] * 4).compute()
+    assert Scores(["vqa_accuracy"]).chance() == {"vqa_accuracy": None}
+
+
 def test_chance_of_captions_is_what_was_said_of_another_image(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pycocoevalcap", reason="pycocoevalcap, the extra captions, is not installed")
     monkeypatch.setattr(shutil, "which", lambda name: None)
