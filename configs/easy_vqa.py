@@ -4,7 +4,7 @@ A taste of the method on images of 48 pixels, in 8 minutes on two CPU cores, the
 
     python -m smarttrim_jax.train --config=configs/easy_vqa.py:quick --workdir=runs/quick
 
-    first 4,096 questions of the test split: full 82.3 %, trimmed 82.0 % at 2.09x fewer MACs; majority answer 37 %
+    first 4,096 questions of the test split: full 82.0 %, trimmed 81.1 % at 2.11x fewer MACs; majority answer 37 %
 
 The method as it is used: fine-tune at full capacity once (27 minutes on two cores), then trim-tune from there
 for any budget (24 to 28 minutes):

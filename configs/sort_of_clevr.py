@@ -6,7 +6,7 @@ Fine-tuned at full capacity, then trim-tuned from there for any budget:
     python -m smarttrim_jax.train --config=configs/sort_of_clevr.py:trim,speedup=2 --workdir=runs/soc2 \
         --config.init_from=runs/soc
 
-Questions about one of two objects alone are learnt in 23 minutes on two CPU cores (99.8 % of the test split):
+Questions about one of two objects alone are learnt in 23 minutes on two CPU cores (docs/method.md):
 
     python -m smarttrim_jax.train --workdir=runs/two \
         --config=configs/sort_of_clevr.py:finetune,objects=2,kinds=non_relational,steps=6000

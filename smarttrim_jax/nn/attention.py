@@ -69,8 +69,8 @@ class Attention(nnx.Module):
         self.head_width, self.dropout_rate, self.kernel = width // heads, dropout_rate, kernel
         self.causal, source_width = causal, source_width or width
         self.kept: nnx.Variable[Array] | None = nnx.data(None)
-        self.query = Linear(width, width, kernel_init=starts.ATTENTION, dtype=dtype, rngs=rngs)
-        self.key = Linear(source_width, width, kernel_init=starts.ATTENTION, dtype=dtype, rngs=rngs)
+        self.query = Linear(width, width, dtype=dtype, rngs=rngs)
+        self.key = Linear(source_width, width, dtype=dtype, rngs=rngs)
         self.value = Linear(source_width, width, dtype=dtype, rngs=rngs)
         self.out = Linear(width, width, kernel_init=out_start, dtype=dtype, rngs=rngs)
 

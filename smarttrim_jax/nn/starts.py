@@ -1,8 +1,8 @@
 """Starts: the initial values from which a model learns without pretrained weights to tell where things are.
 
-None of this changes what a model computes; weights that are loaded replace it. With the usual starts, attention is
-nearly uniform, positions are drowned by the patches, and each residual branch adds noise as large as what it adds
-to, so that little of what the heads read depends on the image (docs/method.md has the figures).
+None of this changes what a model computes; weights that are loaded replace it. With the usual starts, positions are
+drowned by the patches, and each residual branch adds noise as large as what it adds to, so that little of what the
+heads read depends on the image (docs/method.md has the figures).
 """
 
 import jax
@@ -11,8 +11,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-ATTENTION = nnx.initializers.variance_scaling(4.0, "fan_in", "truncated_normal")
-"""Of queries and keys: the scores differ by about 4, so that each head looks at few tokens."""
 BRANCH = nnx.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
 """Of the last map of a residual branch: it adds a tenth of what it adds to, so that all layers see the embeddings."""
 READING = nnx.initializers.lecun_normal()
