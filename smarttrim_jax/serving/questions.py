@@ -1,7 +1,7 @@
 """Questions as users ask them, and as the model reads them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -125,3 +125,20 @@ class QuestionReader:
         except DataError as error:
             raise DataError(f"text '{text}': {error}") from None
         return ids, mask, words_cut or tokens_cut
+
+
+def listed(texts: str | Iterable[str]) -> list[str]:
+    """Lists the texts of a call, which may be one alone.
+
+    Args:
+        texts: One text, or several.
+
+    Returns:
+        The texts.
+
+    Raises:
+        DataError: It is neither.
+    """
+    if not isinstance(texts, Iterable):
+        raise DataError(f"texts is {texts!r}; give a text or a list of texts")
+    return [texts] if isinstance(texts, str) else list(texts)

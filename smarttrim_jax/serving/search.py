@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.metrics import METRICS
 from smarttrim_jax.metrics.reranking import RerankedRecall
 from smarttrim_jax.progress import ProgressLine
 from smarttrim_jax.serving.comparing import Comparing, EncodedText
 from smarttrim_jax.serving.index_file import IndexFile, check_index_name
-from smarttrim_jax.serving.questions import QuestionReader
+from smarttrim_jax.serving.questions import QuestionReader, listed
 from smarttrim_jax.tasks import Task
 from smarttrim_jax.trimming.gates import Trim
 
@@ -118,9 +118,7 @@ class ImageIndex:
         wanted = self._candidates if candidates is None else candidates
         if not wanted >= 0:
             raise ConfigError(f"candidates is {wanted}; it must be at least 0")
-        if not isinstance(texts, Sequence):
-            raise DataError(f"texts is {texts!r}; give a text or a list of texts")
-        asked = [texts] if isinstance(texts, str) else list(texts)
+        asked = listed(texts)
         if not asked:
             return []
         encoded = [self._reader.encode(text) for text in asked]

@@ -24,7 +24,7 @@ from smarttrim_jax.serving.comparing import Comparing
 from smarttrim_jax.serving.folder import Contents, read_folder, version_of, write_folder
 from smarttrim_jax.serving.indexing import IndexBuilder
 from smarttrim_jax.serving.predictor import Answer, Failure, Predictor
-from smarttrim_jax.serving.questions import Question, QuestionReader
+from smarttrim_jax.serving.questions import Question, QuestionReader, listed
 from smarttrim_jax.serving.search import ImageIndex, candidates_of
 from smarttrim_jax.tasks import Captions, Task, make_task
 from smarttrim_jax.tasks.retrieval import Pairs
@@ -288,7 +288,7 @@ class TrainedModel:
         if texts is not None and writes_captions:
             raise DataError("this model writes captions and reads no text; leave out texts")
         groups = _grouped(images, self.reader.images)
-        asked = [texts] if isinstance(texts, str) else [""] if texts is None else list(texts)
+        asked = [""] if texts is None else listed(texts)
         if len(groups) == 1:
             groups *= len(asked)
         if len(asked) == 1:
