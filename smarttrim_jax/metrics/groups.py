@@ -21,7 +21,7 @@ class AccuracyByType:
 
     def __init__(self) -> None:
         self._means = MeansByGroup()
-        self._labels: dict[str, list[int]] = collections.defaultdict(list)
+        self._labels: dict[str, collections.Counter[int]] = collections.defaultdict(collections.Counter)
 
     def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
         """Adds some examples.
@@ -33,20 +33,15 @@ class AccuracyByType:
         types = metadata_texts(targets, "question_type")
         self._means.add(are_right(outputs, targets), types)
         for name, label in zip(types, np.asarray(targets["label"]).tolist(), strict=True):
-            self._labels[name].append(label)
+            self._labels[name][label] += 1
 
     def compute(self) -> dict[str, float]:
         """Returns the mean over types and the accuracy of each type; NaN alone before the first example."""
-        return self._with_mean(self._means.values)
+        return _with_mean(self._means.values)
 
     def chance(self) -> dict[str, float]:
         """Returns the same of the most frequent answer to each type."""
-        return self._with_mean({name: largest_share(self._labels[name]) for name in sorted(self._labels)})
-
-    def _with_mean(self, accuracies: Mapping[str, float]) -> dict[str, float]:
-        mean = Mean()
-        mean.add(list(accuracies.values()))
-        return {"accuracy_by_type": mean.value} | {f"accuracy ({name})": each for name, each in accuracies.items()}
+        return _with_mean({name: largest_share(self._labels[name]) for name in sorted(self._labels)})
 
 
 class Consistency:
@@ -83,3 +78,9 @@ class Consistency:
         """Returns the consistency of the constant answer that is right for most groups."""
         alike = collections.Counter(label for labels in self._labels.values() if len(labels) == 1 for label in labels)
         return {"consistency": max(alike.values(), default=0) / len(self._labels) if self._labels else float("nan")}
+
+
+def _with_mean(accuracies: Mapping[str, float]) -> dict[str, float]:
+    mean = Mean()
+    mean.add(list(accuracies.values()))
+    return {"accuracy_by_type": mean.value} | {f"accuracy ({name})": each for name, each in accuracies.items()}

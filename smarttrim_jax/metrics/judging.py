@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.metrics.retrieval import Retriever, chance_recalls, recalls, wrong_before
+from smarttrim_jax.metrics.retrieval import Retriever, chance_recalls, labels_of_texts, recalls, wrong_before
 
 
 class JudgedRecall:
@@ -48,7 +48,7 @@ class JudgedRecall:
             return
         of_images = np.concatenate(self._labels)
         texts = [text for texts in self._references for text in texts]
-        of_texts = np.repeat(of_images, [len(texts) for texts in self._references])
+        of_texts = labels_of_texts(of_images, self._references)
         scores = judge_all(retriever, self._encoded, texts)
         belongs = of_images[:, None] == of_texts
         self._ranks = {"text": wrong_before(scores, belongs), "image": wrong_before(scores.T, belongs.T)}

@@ -124,7 +124,20 @@ class Recall:
         images = Side(np.concatenate(self._images), labels)
         if self._reference_features is None:
             return images, Side(np.concatenate(self._texts), labels)
-        return images, Side(self._reference_features, np.repeat(labels, [len(texts) for texts in self._references]))
+        return images, Side(self._reference_features, labels_of_texts(labels, self._references))
+
+
+def labels_of_texts(labels: np.ndarray, references: Sequence[Sequence[str]]) -> np.ndarray:
+    """Gives each reference the label of its image.
+
+    Args:
+        labels: Labels of the images, `[images]`.
+        references: The texts of each image.
+
+    Returns:
+        Labels of the texts of all images, one after the other, `[texts]`.
+    """
+    return np.repeat(labels, [len(texts) for texts in references])
 
 
 def recalls(ranks: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -152,7 +165,7 @@ def chance_recalls(labels: Sequence[np.ndarray], references: Sequence[Sequence[s
     of_images = np.concatenate([np.zeros(0, np.int64), *labels])
     if not len(of_images):
         return {"recall": float("nan")}
-    of_texts = np.repeat(of_images, [len(texts) for texts in references]) if len(references) else of_images
+    of_texts = labels_of_texts(of_images, references) if references else of_images
     sides = {"text": (of_images, of_texts), "image": (of_texts, of_images)}
     return _with_mean({f"{side}_recall@{k}": _chance(*sides[side], k) for side in sides for k in RANKS})
 

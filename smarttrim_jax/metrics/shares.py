@@ -1,7 +1,7 @@
 """Metrics that are the mean of one number per example."""
 
 import collections
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,16 +23,15 @@ def are_right(outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> np.ndar
     return right
 
 
-def largest_share(labels: Iterable[int]) -> float:
+def largest_share(counts: collections.Counter[int]) -> float:
     """Computes the accuracy of the best constant answer.
 
     Args:
-        labels: Index of the right answer of each example.
+        counts: Number of examples by the index of their right answer.
 
     Returns:
-        The share of the most frequent label; NaN without labels.
+        The share of the most frequent answer; NaN without examples.
     """
-    counts = collections.Counter(labels)
     return max(counts.values()) / counts.total() if counts else float("nan")
 
 
@@ -41,7 +40,7 @@ class Accuracy:
 
     def __init__(self) -> None:
         self._mean = Mean()
-        self._labels: list[int] = []
+        self._labels: collections.Counter[int] = collections.Counter()
 
     def update(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
         """Adds some examples.
@@ -51,7 +50,7 @@ class Accuracy:
             targets: `label`, the index of the right answer, `[examples]`.
         """
         self._mean.add(are_right(outputs, targets))
-        self._labels += np.asarray(targets["label"]).tolist()
+        self._labels.update(np.asarray(targets["label"]).tolist())
 
     def compute(self) -> dict[str, float]:
         """Returns the share; NaN before the first example."""

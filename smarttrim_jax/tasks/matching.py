@@ -4,13 +4,12 @@ import abc
 
 from jaxtyping import Array, Float, Int
 
-from smarttrim_jax.data.images import normalize
 from smarttrim_jax.data.language import Language
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.base import Output
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.models.pairs import PairReader
-from smarttrim_jax.tasks.base import Batch, ChoosingTask, Rows
+from smarttrim_jax.tasks.base import Batch, ChoosingTask, Rows, model_inputs
 from smarttrim_jax.tokens import Tokens
 from smarttrim_jax.tokens.padded import Padded
 from smarttrim_jax.trimming.gates import Trim
@@ -105,5 +104,5 @@ class Matching(ChoosingTask):
         return self.choices[1]
 
     def _images(self, batch: Batch) -> Array:
-        images: Array = normalize(batch["image"], self.config.pixels)
+        images, *_ = model_inputs(self.config, batch)
         return images
