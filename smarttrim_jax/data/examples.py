@@ -31,7 +31,7 @@ class Examples:
         config: Settings of images and texts.
 
     Attributes:
-        draws: Whether `get` uses randomness: to augment images, or to choose one of several captions.
+        draws: Whether `get` uses randomness: to augment images, or to choose one of several captions or answers.
 
     Raises:
         DataError: There is no such split.
@@ -43,7 +43,7 @@ class Examples:
         self._config = config
         self._most_answers = dataset.most_answers
         self._augments = config.augment != "none"
-        self.draws = self._augments or dataset.kind == "references"
+        self.draws = self._augments or dataset.kind != "answer"
         self._decoded: dict[tuple[bytes, ...], np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -54,8 +54,8 @@ class Examples:
 
         Args:
             index: Position of the record in its split.
-            chance: Random generator of augmentation and of the choice among several captions, for training. None
-                leaves images as they are and takes the first caption.
+            chance: Random generator of augmentation and of the choice among several captions or weighted answers, for
+                training. None leaves images as they are and takes the first caption and the heaviest answer.
 
         Returns:
             `image` uint8 `[images, size, size, 3]`; `text_ids` and `text_mask` int32 `[text_length]`; `label` int32,
@@ -89,8 +89,7 @@ class Examples:
             "image": np.stack(images),
             "text_ids": ids,
             "text_mask": mask,
-            # Records with references have their own index as label, since references belong to their own images only.
-            "label": np.int32(record.get("answer", index)),
+            "label": np.int32(_label(record, index, chance)),
             "weight": np.float32(1),
             "index": np.int32(index),
         }
@@ -141,6 +140,16 @@ class Examples:
     def _array(self, image: Image.Image) -> np.ndarray:
         array = to_array(image, self._config.image_size, self._config.resize)
         return np.full_like(array, 255) if self._config.blind else array
+
+
+def _label(record: Stored, index: int, chance: np.random.Generator | None) -> int:
+    """The number of the answer; with weights, of one that is drawn by them for training, else of the heaviest."""
+    if "answer" not in record:
+        return index  # References belong to their own images only.
+    if chance is None or "answers" not in record:
+        return int(record["answer"])
+    weights = record["weights"].astype(np.float64)
+    return int(chance.choice(record["answers"], p=weights / weights.sum()))
 
 
 def _draw_swap(images: list[bytes], name: str, chance: np.random.Generator) -> bool:

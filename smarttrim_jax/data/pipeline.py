@@ -34,8 +34,9 @@ def train_iterator(
 
         - `image` uint8 `[b, images, size, size, 3]`.
         - `text_ids` and `text_mask` int32 `[b, text_length]`; of records with references one is drawn in every epoch.
-        - `label` int32 `[b]`: number of the answer, or of the heaviest of weighted answers; index of the record where
-          it has references. Evaluation also has -1, for an answer without a number.
+        - `label` int32 `[b]`: number of the answer; of weighted answers one is drawn by the weights in every epoch,
+          and evaluation has the heaviest; index of the record where it has references. Evaluation also has -1, for
+          an answer without a number.
         - `answer_ids` int32 `[b, answers]` and `answer_weights` float32 `[b, answers]`, if answers have weights: the
           heaviest first, filled up with answers of number -1 and weight 0.
         - `weight` float32 `[b]`: 1.

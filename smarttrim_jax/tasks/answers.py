@@ -27,7 +27,9 @@ RANKED = 128
 class Answers(ChoosingTask):
     """Visual question answering with a decoder: training scores the right answer, evaluation ranks all answers.
 
-    The decoder learns the right answer word by word. In evaluation every answer of the data set is a candidate. The
+    The decoder learns the right answer word by word; of weighted answers it learns one at a time, which the batch
+    draws by the weights, so that over the epochs it learns all of them as BLIP does in each step. In evaluation every
+    answer of the data set is a candidate. The
     MACs of an example are those of image, question and one answer: the right answer in training, the best ranked one
     in evaluation.
 
@@ -88,18 +90,21 @@ class Answers(ChoosingTask):
         return module.decode(questions, *self._texts(batch["label"]), trim=trim, key=keys[1])
 
     def loss(self, output: Output, batch: Batch, given: None) -> Float[Array, ""]:
-        """Computes BLIP's answer loss with one answer of weight 1 per question; see `Task.loss`.
+        """Computes BLIP's answer loss of one answer per question; see `Task.loss`.
 
         Args:
             output: A pass of `run`.
-            batch: The batch that the pass is of.
+            batch: The batch that the pass is of. With `answer_weights` `[batch, answers]` the answer stands for all
+                of them and has the sum of their weights; otherwise its weight is 1.
             given: Always None.
 
         Returns:
-            Scalar loss: the summed cross-entropy of the words of an answer, as weighted mean over the batch.
+            Scalar loss: the summed cross-entropy of the words of an answer times its weight, as weighted mean over
+            the batch.
         """
         ids, mask = self._texts(batch["label"])
-        losses = answer_loss(output.logits["answer"], ids, mask, jnp.ones(ids.shape[:2], jnp.float32))
+        answers = batch.get("answer_weights", jnp.ones((len(ids), 1), jnp.float32))
+        losses = answer_loss(output.logits["answer"], ids, mask, jnp.sum(answers, axis=1, keepdims=True))
         return weighted_mean(losses, batch["weight"])
 
     def distance(self, full: Output, trimmed: Output, batch: Batch, given: None) -> Float[Array, ""]:

@@ -66,16 +66,20 @@ class Classes(ChoosingTask):
         return weighted_mean(distillation_loss(objective.loss, *logits, objective.temperature), batch["weight"])
 
     def accuracy(self, output: Any, batch: Batch) -> Float[Array, ""]:
-        """Measures the share of examples whose likeliest class is the label.
+        """Measures how right the likeliest classes are.
 
         Args:
             output: A pass whose `logits[task]` are `[batch, classes]`.
             batch: The batch that the pass is of.
 
         Returns:
-            Scalar share in 0..1.
+            Scalar share of examples whose likeliest class is the label; with weighted answers, the mean weight of the
+            likeliest class.
         """
-        return jnp.mean(jnp.argmax(self._logits(output), axis=-1) == batch["label"])
+        chosen = jnp.argmax(self._logits(output), axis=-1)
+        if "answer_ids" not in batch:
+            return jnp.mean(chosen == batch["label"])
+        return jnp.mean(jnp.sum(batch["answer_weights"] * (batch["answer_ids"] == chosen[:, None]), axis=1))
 
     def choose(self, params: Params, output: Any, trim: Trim | None) -> Choice:
         """Chooses the likeliest class; see `ChoosingTask.choose`.

@@ -160,7 +160,16 @@ def test_weighted_answers_are_arrays_of_one_width(opened: Any, monkeypatch: pyte
             expected = {("no", "yes", "maybe").index(name): weight for name, weight in given[number].items()}
             assert {i: weight for i, weight in zip(ids, weights, strict=True) if weight} == expected
             assert ids[len(expected) :] == [-1] * (3 - len(expected))
-            assert batch["label"][row] == max(expected, key=lambda i: expected[i])
+            heaviest = max(expected, key=lambda i: expected[i])
+            assert batch["label"][row] in (expected if split == "train" else [heaviest])
+    iterator = train_iterator(dataset, config)
+    drawn = collections.Counter(
+        (dataset.ids("train", [index])[0], int(label))
+        for batch in take(iterator, 400)
+        for index, label in zip(batch["index"], batch["label"], strict=True)
+    )
+    counts = np.array([[drawn[f"r{i}", answer] for answer in range(3)] for i in range(4)])
+    np.testing.assert_allclose(counts / 400, [[0.2, 0.8, 0], [0, 0, 1], [0.5, 1 / 3, 1 / 6], [1, 0, 0]], atol=0.08)
 
 
 def test_only_a_test_split_may_keep_its_answers_secret(opened: Any) -> None:

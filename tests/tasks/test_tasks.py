@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import types
 from typing import Any
 
 import chex
@@ -13,15 +14,19 @@ import optax
 import pytest
 from fresh_params import fresh_params
 from jax.sharding import AbstractMesh, AxisType
+from tiny_run import tiny_model
 from tiny_tasks import BATCH, blip, experiment, make_sources
 
 from smarttrim_jax.configuration import build, to_dict
+from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset, prepare
+from smarttrim_jax.data.language import numbered_language
 from smarttrim_jax.data.pipeline import train_iterator
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.metrics import Scores
 from smarttrim_jax.models.blip.config import TASKS, BlipConfig
+from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.models.meter import MeterConfig
 from smarttrim_jax.nn.vision import VisionTransformer
 from smarttrim_jax.objectives.retrieval import NOBODY, RetrievalConfig
@@ -209,6 +214,37 @@ def test_evaluation_judges_every_example(trained: Trained) -> None:
     scores = Scores(task.metric_names)
     scores.update(*task.named_values(jax.device_get(rows)))
     assert list(scores.compute().values()) == pytest.approx([float(np.mean(expected))])
+
+
+def test_a_drawn_answer_has_the_weight_of_all_answers(sources: dict[str, str]) -> None:
+    task = tiny_task("vqa", sources)
+    ids, _ = task._texts(jnp.array([0, 1]))
+    output: Any = types.SimpleNamespace(logits={"answer": jax.random.normal(jax.random.key(0), (*ids.shape, 50))})
+
+    def loss(label: int, weights: list[float] | None) -> float:
+        batch = {"label": jnp.array([label, 1]), "weight": jnp.array([1.0, 0.0])}
+        weighted = {} if weights is None else {"answer_weights": jnp.array([weights, weights])}
+        return float(task.loss(output, batch | weighted, None))
+
+    assert loss(0, [0.2, 0.0]) == pytest.approx(0.2 * loss(0, None), rel=1e-6)
+    # Drawn by the weights, its mean over draws is BLIP's loss of all answers.
+    mean = 0.75 * loss(0, [0.6, 0.2]) + 0.25 * loss(1, [0.6, 0.2])
+    assert mean == pytest.approx(0.6 * loss(0, None) + 0.2 * loss(1, None), rel=1e-6)
+
+
+def test_accuracy_counts_weighted_answers_by_their_weight() -> None:
+    model = tiny_model(heads=(HeadConfig("vqa", "classifier", 3),))
+    model = dataclasses.replace(model, text=dataclasses.replace(model.text, vocab_size=50))
+    data = DataConfig(dataset="vqav2", image_size=8, text_length=10, batch_size=4)
+    task = make_task(ExperimentConfig(model=model, data=data, task="vqa"), numbered_language(50, 3, 10, ""))
+    output: Any = types.SimpleNamespace(logits={"vqa": jnp.eye(3)})
+    batch = {"label": jnp.array([0, 0, 2])}
+    assert float(task.accuracy(output, batch)) == pytest.approx(2 / 3)
+    answers = {
+        "answer_ids": jnp.array([[1, 0], [0, -1], [2, -1]]),
+        "answer_weights": jnp.array([[1, 0.6], [1, 0], [0.3, 0]]),
+    }
+    assert float(task.accuracy(output, batch | answers)) == pytest.approx((0.6 + 0 + 0.3) / 3)
 
 
 def test_texts_of_examples_are_named_values(sources: dict[str, str]) -> None:
