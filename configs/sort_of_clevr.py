@@ -1,15 +1,24 @@
 """Sort-of-CLEVR (Santoro et al. 2017) with a METER of width 128: the question decides which patches matter.
 
-Fine-tuned at full capacity, then trim-tuned from there for any budget:
+Six objects are not learnt from random weights, but from a model that knows three; then trim-tuned from there for any
+budget. 22 minutes on two CPU cores, then 87, 30 and 42 minutes on one:
 
-    python -m smarttrim_jax.train --config=configs/sort_of_clevr.py:finetune --workdir=runs/soc
+    python -m smarttrim_jax.train --config=configs/sort_of_clevr.py:finetune,objects=3,steps=6000 --workdir=runs/three
+    python -m smarttrim_jax.train --config=configs/sort_of_clevr.py:finetune --workdir=runs/soc \
+        --config.init_from=runs/three
     python -m smarttrim_jax.train --config=configs/sort_of_clevr.py:trim,speedup=2 --workdir=runs/soc2 \
         --config.init_from=runs/soc
+    python -m smarttrim_jax.train --config=configs/sort_of_clevr.py:trim,speedup=3 --workdir=runs/soc3 \
+        --config.init_from=runs/soc
 
-Questions about one of two objects alone are learnt in 23 minutes on two CPU cores (docs/method.md):
+    test split, questions about one object / about how objects relate: full 99.8 % / 92.0 %; trimmed 99.75 % / 94.2 %
+    at 2.02x fewer MACs. By chance 34 % (the best constant answer of each kind); a relation network has 94 % on the
+    latter, a CNN with an MLP 63 % (Santoro et al. 2017)
+
+Questions about one of two objects alone are learnt in 29 minutes on one CPU core (docs/method.md):
 
     python -m smarttrim_jax.train --workdir=runs/two \
-        --config=configs/sort_of_clevr.py:finetune,objects=2,kinds=non_relational,steps=6000
+        --config=configs/sort_of_clevr.py:finetune,objects=2,kinds=non_relational,steps=5000
 
 Both variants take the same options; what is trim-tuned must be what was fine-tuned.
 """
@@ -40,7 +49,7 @@ class Options(Settings):
 
     objects: Annotated[int, between(2, 6)] = 6
     kinds: Literal["both", "non_relational", "relational"] = "both"
-    steps: PositiveInt = 30_000
+    steps: PositiveInt = 15_000
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,6 +51,7 @@ def main() -> None:
                 json.dump(report.to_dict(), file, indent=1)
         except OSError as error:
             raise DataError(f"cannot write '{OUTPUT.value}': {error.strerror}; choose another --output") from None
+    report.check_memory()
 
 
 run = functools.partial(run_command, main, required=("config", "topology"), more_help=explained_keys)

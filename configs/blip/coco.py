@@ -1,9 +1,9 @@
 r"""Retrieval on COCO with BLIP at 384 pixels; official settings (`configs/retrieval_coco.yaml`).
 
     python -m smarttrim_jax.train --config=blip/coco:finetune --workdir=runs/blip_coco \
-        --config.data.source=coco --config.mesh.fsdp=16
+        --config.data.source=coco
     python -m smarttrim_jax.train --config=blip/coco:trim,speedup=2.5 --workdir=runs/blip_coco_2.5 \
-        --config.data.source=coco --config.mesh.fsdp=16 --config.init_from=runs/blip_coco
+        --config.data.source=coco --config.init_from=runs/blip_coco
 
 Both look in the working folder for BLIP's weights (github.com/salesforce/BLIP, "checkpoints") and for BERT's words,
 `bert-base-uncased/vocab.txt`. Without `init_from`, trim-tuning starts from BLIP's own fine-tuned weights. `:tiny`
@@ -13,7 +13,7 @@ runs all of it with a tiny model on a dozen made examples; `sweep` tries 1.5, 2,
 Steps are counted in captions, as BLIP does: an epoch of it reads each image five times. Evaluation
 holds the tokens of all images in memory, 18 GB.
 
-    hardware      16 chips of TPU v5e (the mesh above); launch/README.md has other settings
+    hardware      16 chips of TPU v5e; launch/README.md has other settings
     time          30 minutes of fine-tuning, 1 hour of trim-tuning: estimated from MACs, see launch/README.md
     dense         81.9 % text recall@1, 64.3 % image recall@1, measured by the authors of UPop
 """

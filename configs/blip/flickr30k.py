@@ -1,9 +1,9 @@
 r"""Retrieval on Flickr30k with BLIP at 384 pixels; official settings (`configs/retrieval_flickr.yaml`).
 
     python -m smarttrim_jax.train --config=blip/flickr30k:finetune --workdir=runs/blip_flickr30k \
-        --config.data.source=flickr30k --config.mesh.fsdp=16
+        --config.data.source=flickr30k
     python -m smarttrim_jax.train --config=blip/flickr30k:trim,speedup=2.5 --workdir=runs/blip_flickr30k_2.5 \
-        --config.data.source=flickr30k --config.mesh.fsdp=16 --config.init_from=runs/blip_flickr30k
+        --config.data.source=flickr30k --config.init_from=runs/blip_flickr30k
 
 Both look in the working folder for BLIP's weights (github.com/salesforce/BLIP, "checkpoints") and for BERT's words,
 `bert-base-uncased/vocab.txt`. Without `init_from`, trim-tuning starts from BLIP's own fine-tuned weights. `:tiny`
@@ -12,7 +12,7 @@ runs all of it with a tiny model on a dozen made examples; `sweep` tries 1.5, 2,
 
 Steps are counted in captions, as BLIP does: an epoch of it reads each image five times.
 
-    hardware      16 chips of TPU v5e (the mesh above); launch/README.md has other settings
+    hardware      16 chips of TPU v5e; launch/README.md has other settings
     time          8 minutes of fine-tuning, 14 minutes of trim-tuning: estimated from MACs, see launch/README.md
     dense         96.8 % text recall@1, 86.9 % image recall@1, measured by the authors of UPop
 """

@@ -1,9 +1,9 @@
 r"""NLVR2 with BLIP at 384 pixels: is a sentence true of two photographs? Official settings (`configs/nlvr.yaml`).
 
     python -m smarttrim_jax.train --config=blip/nlvr2:finetune --workdir=runs/blip_nlvr2 \
-        --config.data.source=nlvr2 --config.mesh.fsdp=16
+        --config.data.source=nlvr2
     python -m smarttrim_jax.train --config=blip/nlvr2:trim,speedup=2.5 --workdir=runs/blip_nlvr2_2.5 \
-        --config.data.source=nlvr2 --config.mesh.fsdp=16 --config.init_from=runs/blip_nlvr2
+        --config.data.source=nlvr2 --config.init_from=runs/blip_nlvr2
 
 Both look in the working folder for BLIP's weights (github.com/salesforce/BLIP, "checkpoints") and for BERT's words,
 `bert-base-uncased/vocab.txt`. Without `init_from`, trim-tuning starts from BLIP's own fine-tuned weights. `:tiny`
@@ -12,7 +12,7 @@ runs all of it with a tiny model on a dozen made examples; `sweep` tries 1.5, 2,
 
 The two images are swapped at random in training alone; the official code swaps them in evaluation too.
 
-    hardware      16 chips of TPU v5e (the mesh above); launch/README.md has other settings
+    hardware      16 chips of TPU v5e; launch/README.md has other settings
     time          14 minutes of fine-tuning, 27 minutes of trim-tuning: estimated from MACs, see launch/README.md
     dense         83.08 % on test1, measured by the authors of UPop
 """

@@ -1,9 +1,9 @@
 r"""VQA v2 with BLIP at 480 pixels: answers ranked by a decoder; official settings (`configs/vqa.yaml`).
 
     python -m smarttrim_jax.train --config=blip/vqav2:finetune --workdir=runs/blip_vqav2 \
-        --config.data.source=vqa --config.mesh.fsdp=16
+        --config.data.source=vqa
     python -m smarttrim_jax.train --config=blip/vqav2:trim,speedup=2.5 --workdir=runs/blip_vqav2_2.5 \
-        --config.data.source=vqa --config.mesh.fsdp=16 --config.init_from=runs/blip_vqav2
+        --config.data.source=vqa --config.init_from=runs/blip_vqav2
     python -m smarttrim_jax.evaluate --workdir=runs/blip_vqav2_2.5 --submission=answers.json
 
 Both look in the working folder for BLIP's weights (github.com/salesforce/BLIP, "checkpoints") and for BERT's words,
@@ -15,7 +15,7 @@ As BLIP, it trains on train, val and Visual Genome, and answers test-dev, whose 
 them. To train on train and measure on val, add `--config.data.options=rule=blip`. The epochs are those of VQA: raise
 `schedule.full_steps` by the share of Visual Genome's questions for BLIP's own.
 
-    hardware      16 chips of TPU v5e (the mesh above); launch/README.md has other settings
+    hardware      16 chips of TPU v5e; launch/README.md has other settings
     time          1 hour of fine-tuning, 2 hours of trim-tuning: estimated from MACs, see launch/README.md
     dense         78.3 % on test-dev (wizwand.com on the BLIP paper), 77.5 % measured by the authors of UPop
 """

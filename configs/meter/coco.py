@@ -1,9 +1,9 @@
 r"""Retrieval on COCO with METER at 384 pixels; official settings.
 
     python -m smarttrim_jax.train --config=meter/coco:finetune --workdir=runs/meter_coco \
-        --config.data.source=coco --config.mesh.fsdp=16
+        --config.data.source=coco
     python -m smarttrim_jax.train --config=meter/coco:trim,speedup=2.5 --workdir=runs/meter_coco_2.5 \
-        --config.data.source=coco --config.mesh.fsdp=16 --config.init_from=runs/meter_coco
+        --config.data.source=coco --config.init_from=runs/meter_coco
 
 Both look in the working folder for METER's weights (github.com/zdou0830/METER, releases) and for `roberta-base`, a
 folder with RoBERTa's vocab.json and merges.txt. Without `init_from`, trim-tuning starts from METER's own fine-tuned
@@ -14,7 +14,7 @@ Steps are counted in captions, as METER does: an epoch of it reads each image fi
 batch, see `tasks.ranking.Ranking`; every text is judged beside every image in evaluation, 125 million pairs,
 unless `--config.evaluation.examples=1000` takes a part of the images.
 
-    hardware      16 chips of TPU v5e (the mesh above); launch/README.md has other settings
+    hardware      16 chips of TPU v5e; launch/README.md has other settings
     time          5.5 hours of fine-tuning, 11 hours of trim-tuning: estimated from MACs, see launch/README.md
     dense         76.16 % text recall@1, 57.08 % image recall@1 (beta.hyper.ai on the METER paper)
 """
@@ -44,11 +44,11 @@ RECIPE = Recipe(
             augment="clip_randaug",
             tokenizer="roberta-base",
             text_length=40,
-            batch_size=512,
+            batch_size=64,  # so many fit 16 chips of TPU v5e; eight make an update
         ),
         # The new head learns at the backbone's rate: `set_schedule` of METER's `meter_utils.py` does not name it.
-        optimizer=OptimizerConfig(learning_rate=5e-6, cross_modal=5.0),
-        schedule=in_epochs(10, examples=566_747, batch_size=512),
+        optimizer=OptimizerConfig(learning_rate=5e-6, cross_modal=5.0, accumulate=8),
+        schedule=in_epochs(10, examples=566_747, batch_size=512, accumulate=8),
     ),
     fine_tuned="meter_clip16_288_roberta_coco.ckpt",
     tiny=made_meter(HeadConfig("rank", "linear", 1)),

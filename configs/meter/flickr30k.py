@@ -1,9 +1,9 @@
 r"""Retrieval on Flickr30k with METER at 384 pixels; official settings.
 
     python -m smarttrim_jax.train --config=meter/flickr30k:finetune --workdir=runs/meter_flickr30k \
-        --config.data.source=flickr30k --config.mesh.fsdp=16
+        --config.data.source=flickr30k
     python -m smarttrim_jax.train --config=meter/flickr30k:trim,speedup=2.5 --workdir=runs/meter_flickr30k_2.5 \
-        --config.data.source=flickr30k --config.mesh.fsdp=16 --config.init_from=runs/meter_flickr30k
+        --config.data.source=flickr30k --config.init_from=runs/meter_flickr30k
 
 Both look in the working folder for METER's weights (github.com/zdou0830/METER, releases) and for `roberta-base`, a
 folder with RoBERTa's vocab.json and merges.txt. Without `init_from`, trim-tuning starts from METER's own fine-tuned
@@ -13,7 +13,7 @@ weights. `:tiny` runs all of it with a tiny model on a dozen made examples; `swe
 Steps are counted in captions, as METER does: an epoch of it reads each image five times. Wrong texts come from the
 batch, see `tasks.ranking.Ranking`; every text is judged beside every image in evaluation, 5 million pairs.
 
-    hardware      16 chips of TPU v5e (the mesh above); launch/README.md has other settings
+    hardware      16 chips of TPU v5e; launch/README.md has other settings
     time          1.5 hours of fine-tuning, 3 hours of trim-tuning: estimated from MACs, see launch/README.md
     dense         94.3 % text recall@1, 82.22 % image recall@1 (wizwand.com on the METER paper)
 """
@@ -44,11 +44,11 @@ RECIPE = Recipe(
             augment="clip_randaug",
             tokenizer="roberta-base",
             text_length=40,
-            batch_size=512,
+            batch_size=64,  # so many fit 16 chips of TPU v5e; eight make an update
         ),
         # The new head learns at the backbone's rate: `set_schedule` of METER's `meter_utils.py` does not name it.
-        optimizer=OptimizerConfig(learning_rate=5e-6, cross_modal=5.0),
-        schedule=in_epochs(10, examples=150_070, batch_size=512),
+        optimizer=OptimizerConfig(learning_rate=5e-6, cross_modal=5.0, accumulate=8),
+        schedule=in_epochs(10, examples=150_070, batch_size=512, accumulate=8),
     ),
     fine_tuned="meter_clip16_288_roberta_flickr.ckpt",
     tiny=made_meter(HeadConfig("rank", "linear", 1)),

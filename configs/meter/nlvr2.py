@@ -1,16 +1,16 @@
 r"""NLVR2 with METER at 288 pixels: is a sentence true of two photographs? Official settings.
 
     python -m smarttrim_jax.train --config=meter/nlvr2:finetune --workdir=runs/meter_nlvr2 \
-        --config.data.source=nlvr2 --config.mesh.fsdp=16
+        --config.data.source=nlvr2
     python -m smarttrim_jax.train --config=meter/nlvr2:trim,speedup=2.5 --workdir=runs/meter_nlvr2_2.5 \
-        --config.data.source=nlvr2 --config.mesh.fsdp=16 --config.init_from=runs/meter_nlvr2
+        --config.data.source=nlvr2 --config.init_from=runs/meter_nlvr2
 
 Both look in the working folder for METER's weights (github.com/zdou0830/METER, releases) and for `roberta-base`, a
 folder with RoBERTa's vocab.json and merges.txt. Without `init_from`, trim-tuning starts from METER's own fine-tuned
 weights. `:tiny` runs all of it with a tiny model on a dozen made examples; `sweep` tries 1.5, 2, 2.5 and 3, or what
 `:trim,speedup=2,sweep=ablations` says.
 
-    hardware      16 chips of TPU v5e (the mesh above); launch/README.md has other settings
+    hardware      16 chips of TPU v5e; launch/README.md has other settings
     time          7 minutes of fine-tuning, 14 minutes of trim-tuning: estimated from MACs, see launch/README.md
     dense         82.06 % on dev, 82.20 % on test1, by a user of the official code (zdou0830/METER, issue 26)
 """

@@ -1,9 +1,9 @@
 r"""SNLI-VE with METER at 384 pixels: entailment, contradiction or neither; official settings.
 
     python -m smarttrim_jax.train --config=meter/snli_ve:finetune --workdir=runs/meter_snli_ve \
-        --config.data.source=snli_ve --config.mesh.fsdp=16
+        --config.data.source=snli_ve
     python -m smarttrim_jax.train --config=meter/snli_ve:trim,speedup=2.5 --workdir=runs/meter_snli_ve_2.5 \
-        --config.data.source=snli_ve --config.mesh.fsdp=16 --config.init_from=runs/meter_snli_ve
+        --config.data.source=snli_ve --config.init_from=runs/meter_snli_ve
 
 Both look in the working folder for METER's weights (github.com/zdou0830/METER, releases) and for `roberta-base`, a
 folder with RoBERTa's vocab.json and merges.txt. Without `init_from`, trim-tuning starts from METER's own fine-tuned
@@ -12,7 +12,7 @@ weights. `:tiny` runs all of it with a tiny model on a dozen made examples; `swe
 
 Batches of 64 leave each of 16 chips four examples, so that it works at less than the estimate assumes.
 
-    hardware      16 chips of TPU v5e (the mesh above); launch/README.md has other settings
+    hardware      16 chips of TPU v5e; launch/README.md has other settings
     time          20 minutes of fine-tuning, 40 minutes of trim-tuning: estimated from MACs, see launch/README.md
     dense         in the METER paper (arXiv 2111.02387), which was not at hand to be quoted
 """

@@ -1,9 +1,9 @@
 r"""VQA v2 with METER at 576 pixels: one of 3,129 answers; official settings (`task_finetune_vqa_clip_bert`).
 
     python -m smarttrim_jax.train --config=meter/vqav2:finetune --workdir=runs/meter_vqav2 \
-        --config.data.source=vqa --config.mesh.fsdp=16
+        --config.data.source=vqa
     python -m smarttrim_jax.train --config=meter/vqav2:trim,speedup=2.5 --workdir=runs/meter_vqav2_2.5 \
-        --config.data.source=vqa --config.mesh.fsdp=16 --config.init_from=runs/meter_vqav2
+        --config.data.source=vqa --config.init_from=runs/meter_vqav2
     python -m smarttrim_jax.evaluate --workdir=runs/meter_vqav2_2.5 --submission=answers.json
 
 Both look in the working folder for METER's weights (github.com/zdou0830/METER, releases) and for `roberta-base`, a
@@ -14,7 +14,7 @@ weights. `:tiny` runs all of it with a tiny model on a dozen made examples; `swe
 As METER, it trains on train and val, and answers test-dev, whose answers are secret: the server scores them. To train
 on train and measure on val, add `--config.data.options=rule=meter`.
 
-    hardware      16 chips of TPU v5e (the mesh above); launch/README.md has other settings
+    hardware      16 chips of TPU v5e; launch/README.md has other settings
     time          2 hours of fine-tuning, 4 hours of trim-tuning: estimated from MACs, see launch/README.md
     dense         77.68 % on test-dev (zdou0830/METER, issue 11), 77.64 % on test-std (abstract of the paper)
 """
@@ -46,11 +46,11 @@ RECIPE = Recipe(
             augment="clip_randaug",
             tokenizer="roberta-base",
             text_length=50,
-            batch_size=512,
+            batch_size=256,  # so many fit 16 chips of TPU v5e; two make an update
         ),
         objective=ObjectiveConfig(loss="sigmoid"),
-        optimizer=OptimizerConfig(learning_rate=5e-6, head=50.0, cross_modal=5.0),
-        schedule=in_epochs(10, examples=658_111, batch_size=512),
+        optimizer=OptimizerConfig(learning_rate=5e-6, head=50.0, cross_modal=5.0, accumulate=2),
+        schedule=in_epochs(10, examples=658_111, batch_size=512, accumulate=2),
         evaluation=EvaluationConfig(metrics=("vqa_accuracy",)),
     ),
     fine_tuned="meter_clip16_288_roberta_vqa.ckpt",

@@ -4,8 +4,9 @@ import dataclasses
 from typing import Any
 
 from smarttrim_jax.ahead_of_time.serving import CompiledAnswer, compile_answer
-from smarttrim_jax.ahead_of_time.topology import Slice
+from smarttrim_jax.ahead_of_time.topology import GIB, Slice
 from smarttrim_jax.ahead_of_time.training_step import CompiledStep, compile_step
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.experiment import ExperimentConfig
 
 UTILISATION = 0.4
@@ -59,6 +60,25 @@ class SliceReport:
             largest_batch=largest,
             bytes_sent_per_example=(program.bytes_sent - half.bytes_sent) / examples,
         )
+
+    def check_memory(self) -> None:
+        """Checks that the programs fit; the compiler itself accepts a little more than a chip holds.
+
+        Raises:
+            ConfigError: One of them needs more memory than a device has.
+        """
+        if self.where.chip is None:
+            return
+        programs = {f"a batch of {self.step.batch_size}": self.step.program}
+        if self.answer is not None:
+            programs[f"inference on a batch of {self.answer.batch_size}"] = self.answer.program
+        for what, program in programs.items():
+            if not program.peak_bytes <= self.where.chip.memory:
+                raise ConfigError(
+                    f"{what} does not fit: a device would hold {program.peak_bytes / GIB:.2f} GiB and has "
+                    f"{self.where.chip.memory / GIB:.2f}; take fewer examples at once (with optimizer.accumulate, as "
+                    "many in an update), or split the parameters with a larger mesh.fsdp"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Converts the report to a JSON-ready dict."""

@@ -1,8 +1,9 @@
 """What a run would need on a TPU slice, as text."""
 
 from smarttrim_jax.ahead_of_time.report import UTILISATION, SliceReport
+from smarttrim_jax.ahead_of_time.topology import GIB
 
-GIB, MB, TERA = 2**30, 1e6, 1e12
+MB, TERA = 1e6, 1e12
 
 
 def format_slice(report: SliceReport) -> str:

@@ -7,6 +7,7 @@ import pytest
 from smarttrim_jax.ahead_of_time.collectives import Collectives
 from smarttrim_jax.ahead_of_time.program import CompiledProgram
 from smarttrim_jax.ahead_of_time.report import Growth, SliceReport
+from smarttrim_jax.ahead_of_time.serving import CompiledAnswer
 from smarttrim_jax.ahead_of_time.topology import Chip, Slice, open_slice
 from smarttrim_jax.ahead_of_time.training_step import CompiledStep
 from smarttrim_jax.errors import ConfigError
@@ -32,6 +33,16 @@ def test_efficiency_is_the_share_of_work_where_nothing_overlaps_and_asks_for_the
     assert report.efficiency is None
     assert report.growth is not None
     assert report.growth.largest_batch is None
+
+
+def test_what_a_chip_cannot_hold_is_refused_with_figures():
+    SliceReport(SQUARE, compiled(266)).check_memory()  # 998 bytes of 1,000
+    with pytest.raises(ConfigError, match=r"a batch of 268 does not fit: a device would hold .*accumulate"):
+        SliceReport(SQUARE, compiled(268)).check_memory()
+    answer = CompiledAnswer(7, CompiledProgram(1.0, 1001, []))
+    with pytest.raises(ConfigError, match="inference on a batch of 7 does not fit"):
+        SliceReport(SQUARE, compiled(64), answer=answer).check_memory()
+    SliceReport(dataclasses.replace(SQUARE, chip=None), compiled(268)).check_memory()
 
 
 @pytest.mark.parametrize(
