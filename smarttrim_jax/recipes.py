@@ -2,7 +2,7 @@
 
     --config=meter/vqav2:finetune          fine-tuning at full capacity, from official pre-trained weights
     --config=meter/vqav2:trim,speedup=2.5  trim-tuning from fine-tuned weights, official or those of a run
-    --config=meter/vqav2:tiny              both with a tiny model and a dozen made examples, in under a minute
+    --config=meter/vqav2:tiny              trim-tuning of a tiny model on a dozen made examples, in about a minute
 
 A config of this kind (`configs/meter/`, `configs/blip/`) is one `Recipe`, whose methods are its functions.
 """
@@ -197,7 +197,7 @@ class Recipe:
         )
 
     def _tiny(self, speedup: float) -> ExperimentConfig:
-        """Two updates at full capacity and two of trim-tuning, of all settings that do not depend on the size."""
+        """Two updates of trim-tuning, which also run at full capacity, by all settings that fit any size."""
         official = self._trim_tuning(speedup)
         data = dataclasses.replace(
             official.data,
@@ -215,7 +215,7 @@ class Recipe:
             init_from="",
             data=data,
             retrieval=dataclasses.replace(official.retrieval, queue_size=2 * TINY_BATCH),
-            schedule=ScheduleConfig(full_steps=steps, trim_steps=steps, log_every=1, writers=()),
+            schedule=ScheduleConfig(full_steps=0, trim_steps=steps, log_every=1, writers=()),
             evaluation=EvaluationConfig(
                 batch_size=TINY_BATCH, calibration_examples=TINY_BATCH, speedups=(speedup,), metrics=metrics
             ),
