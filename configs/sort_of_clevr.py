@@ -1,7 +1,7 @@
 """Sort-of-CLEVR (Santoro et al. 2017) with a METER of width 128: the question decides which patches matter.
 
 Six objects are not learnt from random weights, but from a model that knows three; then trim-tuned from there for any
-budget. 22 minutes on two CPU cores, then 87, 30 and 42 minutes on one:
+budget. 22 minutes on two CPU cores, then 87, 30 and 44 minutes on one:
 
     python -m smarttrim_jax.train --config=configs/sort_of_clevr.py:finetune,objects=3,steps=6000 --workdir=runs/three
     python -m smarttrim_jax.train --config=configs/sort_of_clevr.py:finetune --workdir=runs/soc \

@@ -197,7 +197,7 @@ class Recipe:
         )
 
     def _tiny(self, speedup: float) -> ExperimentConfig:
-        """Two updates of trim-tuning, which also run at full capacity, by all settings that fit any size."""
+        """Two updates of trim-tuning, whose steps also run the full pass, by all settings that do not name a size."""
         official = self._trim_tuning(speedup)
         data = dataclasses.replace(
             official.data,

@@ -7,7 +7,7 @@ r"""NLVR2 with BLIP at 384 pixels: is a sentence true of two photographs? Offici
 
 Both look in the working folder for BLIP's weights (github.com/salesforce/BLIP, "checkpoints") and for BERT's words,
 `bert-base-uncased/vocab.txt`. Without `init_from`, trim-tuning starts from BLIP's own fine-tuned weights. `:tiny`
-runs all of it with a tiny model on a dozen made examples; `sweep` tries 1.5, 2, 2.5 and 3, or what
+trim-tunes a tiny model on a dozen made examples; `sweep` tries 1.5, 2, 2.5 and 3, or what
 `:trim,speedup=2,sweep=ablations` says.
 
 The two images are swapped at random in training alone; the official code swaps them in evaluation too.

@@ -8,7 +8,7 @@ r"""VQA v2 with BLIP at 480 pixels: answers ranked by a decoder; official settin
 
 Both look in the working folder for BLIP's weights (github.com/salesforce/BLIP, "checkpoints") and for BERT's words,
 `bert-base-uncased/vocab.txt`. Without `init_from`, trim-tuning starts from BLIP's own fine-tuned weights. `:tiny`
-runs all of it with a tiny model on a dozen made examples; `sweep` tries 1.5, 2, 2.5 and 3, or what
+trim-tunes a tiny model on a dozen made examples; `sweep` tries 1.5, 2, 2.5 and 3, or what
 `:trim,speedup=2,sweep=ablations` says.
 
 As BLIP, it trains on train, val and Visual Genome, and answers test-dev, whose answers are secret: the server scores

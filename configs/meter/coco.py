@@ -7,7 +7,7 @@ r"""Retrieval on COCO with METER at 384 pixels; official settings.
 
 Both look in the working folder for METER's weights (github.com/zdou0830/METER, releases) and for `roberta-base`, a
 folder with RoBERTa's vocab.json and merges.txt. Without `init_from`, trim-tuning starts from METER's own fine-tuned
-weights. `:tiny` runs all of it with a tiny model on a dozen made examples; `sweep` tries 1.5, 2, 2.5 and 3, or what
+weights. `:tiny` trim-tunes a tiny model on a dozen made examples; `sweep` tries 1.5, 2, 2.5 and 3, or what
 `:trim,speedup=2,sweep=ablations` says.
 
 Steps are counted in captions, as METER does: an epoch of it reads each image five times. Wrong texts come from the

@@ -7,7 +7,7 @@ r"""SNLI-VE with METER at 384 pixels: entailment, contradiction or neither; offi
 
 Both look in the working folder for METER's weights (github.com/zdou0830/METER, releases) and for `roberta-base`, a
 folder with RoBERTa's vocab.json and merges.txt. Without `init_from`, trim-tuning starts from METER's own fine-tuned
-weights. `:tiny` runs all of it with a tiny model on a dozen made examples; `sweep` tries 1.5, 2, 2.5 and 3, or what
+weights. `:tiny` trim-tunes a tiny model on a dozen made examples; `sweep` tries 1.5, 2, 2.5 and 3, or what
 `:trim,speedup=2,sweep=ablations` says.
 
 Batches of 64 leave each of 16 chips four examples, so that it works at less than the estimate assumes.

@@ -29,9 +29,8 @@ class Answers(ChoosingTask):
 
     The decoder learns the right answer word by word; of weighted answers it learns one at a time, which the batch
     draws by the weights, so that over the epochs it learns all of them as BLIP does in each step. In evaluation every
-    answer of the data set is a candidate. The
-    MACs of an example are those of image, question and one answer: the right answer in training, the best ranked one
-    in evaluation.
+    answer of the data set is a candidate. The MACs of an example are those of image, question and one answer: the
+    right answer in training, the best ranked one in evaluation.
 
     Raises:
         ConfigError: No answers are known.
