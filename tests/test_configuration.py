@@ -37,7 +37,9 @@ def library() -> list[Any]:
 
 def configuration_classes() -> list[type]:
     classes = {thing for module in library() for thing in vars(module).values() if isinstance(thing, type)}
-    return sorted((cls for cls in classes if dataclasses.is_dataclass(cls)), key=lambda cls: cls.__name__)
+    # By module too: classes of one name come out of a set in an order that differs between two workers.
+    found = (cls for cls in classes if dataclasses.is_dataclass(cls))
+    return sorted(found, key=lambda cls: (cls.__name__, cls.__module__))
 
 
 def required(cls: type) -> dict[str, Any]:
