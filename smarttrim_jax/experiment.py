@@ -140,7 +140,8 @@ class ExperimentConfig(Settings):
         generator: Generator of these numbers: "threefry2x32" draws the same on every mesh, "rbg" and "unsafe_rbg" the
             device's own, which cost a TPU much less to draw and to compile.
         init_from: Where the first parameters come from: another run's workdir, an official METER's or BLIP's weight
-            file, or "packages" for METER's encoders of `pretrained.packages`, with their vocabulary.
+            file, or "packages" for METER's encoders of `pretrained.packages`, with their vocabulary. Trimmers that
+            do not fit, since other layers are to be trimmed, begin anew.
         temperature: Temperature of the sampled gates.
         pixels: How images are normalised.
         objective: The terms of the loss.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from typing import Any
 
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Params
@@ -10,6 +11,7 @@ from smarttrim_jax.pretrained.files import is_weight_file
 from smarttrim_jax.pretrained.packages import INSTALL, packages_installed, vocabulary_file, with_packages
 from smarttrim_jax.training.checkpoint_reading import check_same_shapes, restore
 from smarttrim_jax.training.workdir import Workdir
+from smarttrim_jax.tree_paths import named_leaves
 
 _log = logging.getLogger(__name__)
 
@@ -68,12 +70,19 @@ def starting_params(config: ExperimentConfig, fresh: Params) -> Params:
 
 
 def _from_run(path: str, fresh: Params) -> Params:
-    """Reads another run's parameters; trimmers that it lacks are taken from `fresh` (initially open)."""
+    """Reads another run's parameters; the trimmers of stacks that it trims otherwise are `fresh`, initially open."""
     source = Workdir(path).checkpoints
     params = restore(source)
-    if "trimmers" in fresh:
-        params.setdefault("trimmers", fresh["trimmers"])
-    else:
-        params.pop("trimmers", None)
+    saved = params.pop("trimmers", {})
+    needed = fresh.get("trimmers", {})
+    fitting = {stack: saved[stack] for stack in needed if _shapes(saved.get(stack)) == _shapes(needed[stack])}
+    if needed:
+        params["trimmers"] = {**needed, **fitting}
     check_same_shapes(source, params, fresh)
+    if begun := [stack for stack in needed if stack in saved and stack not in fitting]:
+        _log.warning("the trimmers of '%s' do not fit this model and begin anew, open: %s", path, ", ".join(begun))
     return params
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    return {name: leaf.shape for name, leaf in named_leaves(tree).items()}

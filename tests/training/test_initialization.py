@@ -24,6 +24,7 @@ from smarttrim_jax.training import initialization
 from smarttrim_jax.training.initialization import starting_params, with_vocabulary
 from smarttrim_jax.training.run_data import fit_to_data
 from smarttrim_jax.training.workdir import Workdir
+from smarttrim_jax.trimming.policies import RunTrimming
 
 
 def fresh(config: ExperimentConfig, seed: int = 0) -> Any:
@@ -88,6 +89,26 @@ def test_a_run_takes_over_the_vocabulary_of_the_run_it_starts_from(
     nowhere = dataclasses.replace(experiment, init_from=str(tmp_path / "nothing"))
     with pytest.raises(CheckpointError, match="nothing' holds no run"):
         with_vocabulary(nowhere)
+
+
+def test_trimmers_of_other_layers_begin_anew_and_one_line_says_so(
+    experiment: ExperimentConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = fit_to_data(dataclasses.replace(experiment, init_from="before"), prepare(experiment.data))
+    assert config.model.trimming is not None
+    earlier = dataclasses.replace(config.model.trimming, image=RunTrimming(first_layer=0))
+    tuned = dataclasses.replace(config, model=dataclasses.replace(config.model, trimming=earlier))
+    saved, needed = fresh(config, seed=1), fresh(tuned)
+    monkeypatch.setattr(initialization, "restore", lambda path: dict(saved))
+    with caplog.at_level(logging.WARNING):
+        found = starting_params(tuned, needed)
+    chex.assert_trees_all_equal(
+        found, saved | {"trimmers": saved["trimmers"] | {"image": needed["trimmers"]["image"]}}
+    )
+    assert caplog.messages == ["the trimmers of 'before' do not fit this model and begin anew, open: image"]
+    caplog.clear()
+    chex.assert_trees_all_equal(starting_params(config, fresh(config)), saved)
+    assert not caplog.messages
 
 
 @pytest.mark.skipif(not packages.packages_installed(), reason=f"needs real weights: {packages.INSTALL}")
