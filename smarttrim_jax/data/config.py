@@ -27,7 +27,7 @@ class DataConfig(Settings):
         batch_size: Number of examples of a batch, over all processes.
         data_dir: Folder in which prepared data is kept.
         source: Where the raw files are (see the builder). Except for "jsonl", it is needed only for the first
-            preparation, and data of another source needs another `data_dir`.
+            preparation; a changed source, or another one, needs another `data_dir`.
         options: Choices of the data set as `name=value,name=value` (see `Options` of the builder); prepared data of
             other options is kept beside.
         resize: "resize" takes the whole image, "resize_crop" the centre of a photograph.

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import functools
+import logging
+import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +13,7 @@ from smarttrim_jax.data.builders.base import DatasetBuilder, faults_of_code
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.fingerprint import fingerprint
 from smarttrim_jax.data.language import Language
-from smarttrim_jax.data.prepared import PreparedFolder, Records, inside, open_prepared
+from smarttrim_jax.data.prepared import PreparedFolder, Records, inside, open_prepared, prepared_from
 from smarttrim_jax.data.schema import Kind
 from smarttrim_jax.data.stored import Stored
 from smarttrim_jax.data.text import TextEncoder
@@ -20,6 +22,8 @@ from smarttrim_jax.data.writing import folder_name, write
 from smarttrim_jax.errors import ConfigError, DataError, SmartTrimError, quoted, reason
 from smarttrim_jax.progress import ProgressLine
 from smarttrim_jax.small_files import in_bucket
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +115,8 @@ class Dataset:
 def prepare(config: DataConfig) -> Dataset:
     """Opens a data set; on first use it is prepared from its source, which one line on stdout announces.
 
-    Preparation is safe if it is interrupted, or if another process does it at the same time. A data set that is
-    stored by its contents is found again by its fingerprint alone, without its source.
+    Preparation is safe if it is interrupted, or if another process does it at the same time. With a fingerprint,
+    prepared data is found by that alone, whatever its source.
 
     Args:
         config: Settings of the data.
@@ -122,12 +126,14 @@ def prepare(config: DataConfig) -> Dataset:
 
     Raises:
         ConfigError: There is no data set of this name.
-        DataError: The source or the vocabulary is missing or damaged, or the disk cannot be written.
+        DataError: The source or the vocabulary is missing or damaged, or the source is another than the data was
+            prepared from; or the disk cannot be written.
     """
     with _disk_errors(config.dataset, config.data_dir):
         root, builder = _root_and_builder(config.dataset, config.source, config.options, config.data_dir)
-        variants = sorted((root / folder_name(config.dataset)).glob(f"*/{builder.version}"))
-    for folder in variants if config.fingerprint else ():
+        kept = root / folder_name(config.dataset)
+        folders = [kept / builder.version, *sorted(kept.glob(f"*/{builder.version}"))]
+    for folder in folders if config.fingerprint else ():
         with contextlib.suppress(DataError):  # A damaged folder may be that of other data.
             dataset = _with_tokenizer(_opened(folder, builder, config.dataset), config)
             if dataset.fingerprint == config.fingerprint:
@@ -149,7 +155,8 @@ def prepare_records(dataset: str, source: str, options: str, data_dir: str) -> P
 
     Raises:
         ConfigError: There is no data set of this name, or it has no such option.
-        DataError: The source is missing or damaged, or the disk cannot be written.
+        DataError: The source is missing or damaged, or is another than the data was prepared from; or the disk
+            cannot be written.
     """
     with _disk_errors(dataset, data_dir):
         root, builder = _root_and_builder(dataset, source, options, data_dir)
@@ -157,7 +164,9 @@ def prepare_records(dataset: str, source: str, options: str, data_dir: str) -> P
             variant = builder.variant
         folder = root / folder_name(dataset) / variant / builder.version
         # Data is written elsewhere and renamed at the end, so an existing folder is complete.
-        if not folder.is_dir():
+        if folder.is_dir():
+            _check_source(folder, builder, dataset)
+        else:
             print(f"preparing {dataset} in {root} (once)", flush=True)
             write(builder, dataset, root, folder)
     return _opened(folder, builder, dataset)
@@ -172,6 +181,20 @@ def _root_and_builder(dataset: str, source: str, options: str, data_dir: str) ->
     if not (isinstance(found, type) and issubclass(found, DatasetBuilder)):
         raise ConfigError(f"{quoted(dataset)} is no data set; make it a class derived from DatasetBuilder")
     return root, found(source, str(root), options)
+
+
+def _check_source(folder: pathlib.Path, builder: DatasetBuilder, dataset: str) -> None:
+    """Makes sure that prepared data is that of the source, if one is given; data with `contents` is told by them."""
+    known = prepared_from(folder)
+    if not builder.source or known in (None, builder.source_name) or builder.contents():
+        return
+    before = f"{dataset} in '{folder}' was prepared {f'from {quoted(known)}' if known else 'without data.source'}"
+    if in_bucket(builder.source) or os.path.exists(builder.source_name):
+        raise DataError(
+            f"{before}, and data.source is {quoted(builder.source)}; leave data.source away to use what is there, or "
+            "give another data_dir"
+        )
+    _log.warning("%s; data.source is %s, which is not there and not needed", before, quoted(builder.source))
 
 
 def _opened(folder: pathlib.Path, builder: DatasetBuilder, dataset: str) -> PreparedFolder:

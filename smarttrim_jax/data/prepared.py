@@ -24,6 +24,8 @@ from smarttrim_jax.errors import DataError, quoted, reason
 from smarttrim_jax.small_files import read_json, read_whole
 
 INFO, FEATURES, LABELS = "dataset_info.json", "features.json", "answer.labels.txt"
+SOURCE = "source.txt"
+"""Name of the file that tells what a folder was prepared from."""
 _CLASS_KEYS = ("pythonClassName", "type")
 
 
@@ -238,6 +240,21 @@ def open_prepared(folder: pathlib.Path, name: str, version: str) -> PreparedFold
         raise DataError(f"'{folder / INFO}' is not of {name} {version}; {remedy(folder)}")
     shards = {split: tuple(_shards(folder, name, split, sizes)) for split, sizes in _splits(folder, info).items()}
     return PreparedFolder(name, version, folder, kind, answer_names, shards, tuple(_image_shards(folder)))
+
+
+def prepared_from(folder: pathlib.Path) -> str | None:
+    """Tells what a folder was prepared from.
+
+    Args:
+        folder: Folder of the data set's version, or of its unfinished images.
+
+    Returns:
+        The `source_name` of its builder; None where that is not known, as in folders of earlier versions.
+    """
+    try:
+        return read_whole(folder / SOURCE).decode()
+    except (OSError, ValueError):
+        return None
 
 
 def inside(folder: pathlib.Path, name: str) -> pathlib.Path:

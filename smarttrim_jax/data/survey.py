@@ -68,7 +68,9 @@ def survey(builder: DatasetBuilder, name: str, images: ImageWriter) -> Survey:
     surveyor.faults.refuse(name, builder.source, images.folder)
     for split in SPLITS:
         if not surveyor.sizes[split]:
-            raise DataError(f"the source of {name} leaves no example for the split '{split}'; give all of it")
+            raise DataError(
+                f"the source of {name} leaves no example for the split '{split}'; give all of it, or more examples"
+            )
     return surveyor.result()
 
 

@@ -16,10 +16,12 @@ import tensorflow_datasets as tfds
 
 from smarttrim_jax.data.builders.base import DatasetBuilder, records_of
 from smarttrim_jax.data.image_writer import ImageWriter
+from smarttrim_jax.data.prepared import SOURCE, prepared_from
 from smarttrim_jax.data.schema import SPLITS
 from smarttrim_jax.data.stored import Stored, record_features, stored, without_unknown
 from smarttrim_jax.data.survey import Survey, survey
 from smarttrim_jax.progress import ProgressLine, waiting
+from smarttrim_jax.small_files import write_whole
 
 
 def folder_name(name: str) -> str:
@@ -58,7 +60,10 @@ def write(builder: DatasetBuilder, name: str, root: pathlib.Path, folder: pathli
         images_folder = folder.with_name(f"{folder.name}.unfinished")
         if not is_alone:  # Another process may go on from the same images.
             images_folder = pathlib.Path(cleaning.enter_context(tempfile.TemporaryDirectory(dir=folder.parent)))
+        if images_folder.is_dir() and prepared_from(images_folder) != builder.source_name:
+            shutil.rmtree(images_folder)  # Images of another source would stay in the data set, though unused.
         images = ImageWriter(images_folder)
+        write_whole(images_folder / SOURCE, builder.source_name)
         try:
             _write_records(builder, survey(builder, name, images), images, root, name)
         except OSError:
@@ -131,7 +136,9 @@ class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[str, Stored]]]:
         # At this point TFDS writes to a folder that it renames in the end.
-        self._images.link_into(pathlib.Path(self.data_path))
+        folder = pathlib.Path(self.data_path)
+        self._images.link_into(folder)
+        write_whole(folder / SOURCE, self._builder.source_name)
         return {split: self._generate_examples(split) for split in SPLITS}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, Stored]]:

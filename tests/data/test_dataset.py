@@ -74,6 +74,32 @@ def test_the_second_time_is_silent_and_needs_no_source(
     assert again.text.encode("is shape 3 red?")[0].tolist() == first.text.encode("is shape 3 red?")[0].tolist()
 
 
+def test_another_source_is_refused_and_a_missing_one_told(
+    config: DataConfig, dataset: Dataset, raw_makers: dict[str, Any], tmp_path: pathlib.Path, caplog: Any
+) -> None:
+    other = dataclasses.replace(config, source=str(raw_makers["easy_vqa"](tmp_path / "raw")))
+    with pytest.raises(DataError, match=rf"was prepared from '{config.source}', and data.source is '.*raw'; leave"):
+        prepare(other)
+    assert prepare(dataclasses.replace(other, fingerprint=dataset.fingerprint)).split_sizes == dataset.split_sizes
+    assert not caplog.messages
+    prepare(dataclasses.replace(config, source="nowhere"))
+    assert caplog.messages[0].endswith("data.source is 'nowhere', which is not there and not needed")
+
+
+def test_images_of_another_source_do_not_stay(
+    config: DataConfig, raw_makers: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
+    source = raw_makers["easy_vqa"](tmp_path / "raw")
+    (source / "train" / "images" / "7.png").unlink()
+    with pytest.raises(DataError, match=r"images that are missing: 1 \(train 'train-7-14' 'train/images/7.png'\)"):
+        prepare(dataclasses.replace(config, source=str(source), data_dir=str(tmp_path)))
+    unfinished = tmp_path / "easy_vqa" / "1.0.0.unfinished"
+    os.utime(next(unfinished.glob("*.array_record")), ns=(1, 1))
+    prepared = prepare(dataclasses.replace(config, data_dir=str(tmp_path))).prepared
+    assert os.stat(prepared.images[0].path).st_mtime_ns != 1
+    assert not unfinished.exists()
+
+
 def test_a_killed_preparation_is_done_again_whole(config: DataConfig, tmp_path: pathlib.Path) -> None:
     command = [sys.executable, "-c", KILLED_WHILE_PREPARING, config.source, str(tmp_path)]
     assert subprocess.run(command, check=False).returncode == 9

@@ -136,15 +136,15 @@ def test_an_official_train_is_train_and_calibration_stays_off_its_sentences(
         (lambda folder: (folder / "test" / "test.json").unlink(), "lacks test/test.json"),
         (
             lambda folder: (folder / "dev" / "dev.json").write_text('{"label": "true"}\n'),
-            "1 of 1 rows of 'dev/dev.json' cannot be used, row 1 first .it lacks directory, identifier",
+            "faulty rows of 'dev/dev.json': 1 .row 1 .it lacks directory, identifier",
         ),
         (
             lambda folder: next(folder.glob("dev/images/*/dev-84-0-3.png")).unlink(),
-            "NLVR image 'dev/images/./dev-84-0-3.png' is missing",
+            "images that are missing: 1 .dev/images/./dev-84-0-3.png",
         ),
         (
             lambda folder: next(folder.glob("dev/images/*/dev-84-0-3.png")).write_bytes(b"\x89PNG"),
-            "dev-84-0-3.png",
+            "images that cannot be read: 1 .dev/images/./dev-84-0-3.png",
         ),
     ],
 )

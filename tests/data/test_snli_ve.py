@@ -50,7 +50,7 @@ def dev(*rows: object) -> Callable[[pathlib.Path], object]:
     return lambda folder: write_lines(folder / "snli_ve_dev.jsonl", rows)
 
 
-BAD = r"of 2 rows of 'snli_ve_dev.jsonl' cannot be used, row"
+BAD = "faulty rows of 'snli_ve_dev.jsonl':"
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ BAD = r"of 2 rows of 'snli_ve_dev.jsonl' cannot be used, row"
             lambda folder: (folder / "snli_ve_test.jsonl").unlink(),
             "SNLI-VE in '.*' lacks snli_ve_test.jsonl; fetch it",
         ),
-        (dev(DEV[0], json.dumps(DEV[1])[:-5]), f"1 {BAD} 2 first .it is no JSON object"),
-        (dev([DEV[0]], "7"), f"2 {BAD} 1 first .it is no JSON object"),
+        (dev(DEV[0], json.dumps(DEV[1])[:-5]), f"{BAD} 1 .row 2 .it is no JSON object"),
+        (dev([DEV[0]], "7"), f"{BAD} 2 .row 1 .it is no JSON object"),
         (dev(DEV[0], {**DEV[1], "pairID": 7}), "its pairID is no text"),
         (dev(DEV[0], {**DEV[1], "sentence2": ""}), "its sentence2 is no text"),
         (
@@ -71,7 +71,7 @@ BAD = r"of 2 rows of 'snli_ve_dev.jsonl' cannot be used, row"
         (dev(DEV[0], {**DEV[1], "gold_label": ["neutral"]}), r"its gold_label is '\['neutral'\]', not"),
         (dev(DEV[0], {**DEV[1], "Flickr30K_ID": "../104"}), "its Flickr30K_ID is '../104', no name of an image"),
         (dev(DEV[0], {**DEV[1], "Flickr30K_ID": 104}), "its Flickr30K_ID is '104', no name of an image"),
-        (dev(DEV[0], DEV[0]), "1 of 2 rows .*: rows 1 and 2 have the same pairID '104.jpg#0r1e'"),
+        (dev(DEV[0], DEV[0]), f"{BAD} 1 .row 2 '104.jpg#0r1e' .its pairID is that of row 1"),
         (
             lambda folder: (folder / "flickr30k-images" / "101.jpg").unlink(),
             r"images that are missing: 1 \(train '101.jpg#0r1n' '.*/flickr30k-images/101.jpg'\)",

@@ -149,10 +149,14 @@ def test_visual_genome_is_trained_on_only(folder: pathlib.Path, tmp_path: pathli
     assert extra[0].images == [str(own / "image/7.jpg")]
     for split in ("calibration", "test"):
         assert not any(name.startswith("vg-") for name in found(own, split, options))
-    for image, message in [("../7.jpg", "its image is no path below"), ("image/..", "row 5 first"), (7, "no path")]:
-        write_json(own / "vg_qa.json", [*rows, rows[0] | {"image": image}])
-        with pytest.raises(DataError, match=f"1 of 5 rows of 'vg_qa.json' cannot be used, .*{message}"):
-            found(own, "train", options)
+    odd = [rows[0] | {"image": image} for image in ("../7.jpg", "image/..", 7)]
+    write_json(own / "vg_qa.json", [*rows, *odd])
+    builder = VQAv2(str(own), options=options)
+    list(builder.records("train"))
+    with pytest.raises(
+        DataError, match=r"faulty rows of 'vg_qa.json': 3 .row 5 .its image is no path below the s.*, r"
+    ):
+        builder.faults().refuse("vqav2", str(own), tmp_path)
 
 
 def test_prepared_records_and_images_come_back(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -202,8 +206,8 @@ def change(file: str, edit: Callable[[Any], Any]) -> Callable[[pathlib.Path], ob
 QUESTIONS = "v2_OpenEnded_mscoco_train2014_questions.json"
 ANNOTATIONS = "v2_mscoco_train2014_annotations.json"
 VAL_ANNOTATIONS = "v2_mscoco_val2014_annotations.json"
-BAD_QUESTIONS = r"of 46 rows of 'v2_OpenEnded_mscoco_train2014_questions.json' cannot be used, row"
-BAD_ANNOTATIONS = r"of 46 rows of 'v2_mscoco_train2014_annotations.json' cannot be used, row"
+BAD_QUESTIONS = f"faulty rows of '{QUESTIONS}':"
+BAD_ANNOTATIONS = f"faulty rows of '{ANNOTATIONS}':"
 
 
 @pytest.mark.parametrize(
@@ -224,20 +228,20 @@ BAD_ANNOTATIONS = r"of 46 rows of 'v2_mscoco_train2014_annotations.json' cannot 
         (lambda folder: (folder / QUESTIONS).write_text("[]"), "it holds no list 'questions'"),
         (
             change(QUESTIONS, lambda rows: rows[2].pop("question")),
-            f"1 {BAD_QUESTIONS} 3 first .its question is no text",
+            f"{BAD_QUESTIONS} 1 .row 3 '1002' .its question is no text",
         ),
         (change(QUESTIONS, lambda rows: rows[2].update(image_id="3")), "its image_id is no whole number from 0 on"),
         (
             change(QUESTIONS, lambda rows: rows.__setitem__(slice(0, 2), [None, 7])),
-            "2 .* row 1 first .it is no object",
+            f"{BAD_QUESTIONS} 2 .row 1 .it is no object",
         ),
         (
             change(QUESTIONS, lambda rows: rows[5].update(question_id=1001)),
-            "1 of 46 rows of .* repeat an earlier one: rows 2 and 6 have the same question_id '1001'",
+            f"{BAD_QUESTIONS} 1 .row 6 '1001' .its question_id is that of row 2",
         ),
         (
             change(ANNOTATIONS, lambda rows: rows[0].update(answers=[])),
-            f"1 {BAD_ANNOTATIONS} 1 first .its answers are",
+            f"{BAD_ANNOTATIONS} 1 .row 1 '1000' .its answers are",
         ),
         (
             change(ANNOTATIONS, lambda rows: rows[0].update(answers="cat")),
@@ -245,7 +249,7 @@ BAD_ANNOTATIONS = r"of 46 rows of 'v2_mscoco_train2014_annotations.json' cannot 
         ),
         (
             change(ANNOTATIONS, lambda rows: [row["answers"][3].update(answer=7) for row in rows[:5]]),
-            f"5 {BAD_ANNOTATIONS} 1 first .one of its answers has no text 'answer'",
+            f"{BAD_ANNOTATIONS} 5 .row 1 '1000' .one of its answers has no text 'answer'",
         ),
         (change(ANNOTATIONS, lambda rows: rows[0].pop("answer_type")), "its answer_type is no text"),
         (
@@ -275,6 +279,17 @@ def test_faults_are_errors_that_say_where(
     with pytest.raises(DataError, match=message) as error:
         official("vqav2", own, tmp_path / "prepared")
     assert "\n" not in str(error.value)
+
+
+def test_faults_of_all_files_are_told_at_once(tmp_path: pathlib.Path) -> None:
+    own = make_vqav2(tmp_path / "vqa", train=train_questions(), val=val_questions())
+    change(QUESTIONS, lambda rows: rows[2].pop("question"))(own)
+    change(ANNOTATIONS, lambda rows: rows[7].update(image_id="3"))(own)
+    (own / f"val2014/COCO_val2014_{101:012}.jpg").unlink()
+    with pytest.raises(DataError) as error:
+        official("vqav2", own, tmp_path / "prepared")
+    for fault in (f"{BAD_QUESTIONS} 1 (row 3 ", f"{BAD_ANNOTATIONS} 1 (row 8 ", "images that are missing: 1 ("):
+        assert fault in str(error.value)
 
 
 def test_options_and_sources_that_do_not_fit_are_refused(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -65,6 +65,7 @@ class DatasetBuilder(abc.ABC):
         self.source = source
         self.options: Any = read_options(self.Options, options, "data.options")
         self._workspace = workspace
+        self._faults = Faults()
 
     @abc.abstractmethod
     def records(self, split: str) -> Iterable[Record]:
@@ -86,8 +87,8 @@ class DatasetBuilder(abc.ABC):
         return ""
 
     def faults(self) -> Faults:
-        """Returns faults of the source that its records do not show."""
-        return Faults()
+        """Returns faults of the source that its records do not show; giving records may add to them."""
+        return self._faults
 
     @property
     def variant(self) -> str:
@@ -95,6 +96,12 @@ class DatasetBuilder(abc.ABC):
         defaults = to_dict(self.Options())
         chosen = {name: value for name, value in to_dict(self.options).items() if value != defaults[name]}
         return ",".join([*filter(None, [self.contents()]), *(f"{name}={value}" for name, value in chosen.items())])
+
+    @property
+    def source_name(self) -> str:
+        """Names the source: by its whole path if it is on this machine, else as it was given."""
+        path = os.path.expanduser(self.source)
+        return os.path.realpath(path) if self.source and os.path.exists(path) else self.source.rstrip("/")
 
     def image(self, path: str) -> Image:
         """Finds an image of a record in the source.

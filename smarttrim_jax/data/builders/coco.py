@@ -32,6 +32,7 @@ class COCO(KarpathySplits):
     submission = staticmethod(coco_caption_results)
     page = "cocodataset.org and cs.stanford.edu/people/karpathy/deepimagesent"
     splits_file = "dataset_coco.json"
+    key = "cocoid"
     roots = (splits_file, FOLDER, "train2014", "val2014")
 
     def photograph(self, row: dict[str, Any], captions: tuple[str, ...]) -> Photograph:

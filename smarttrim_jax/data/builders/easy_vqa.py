@@ -2,12 +2,12 @@
 
 import functools
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from smarttrim_jax.data.builders.base import DatasetBuilder
 from smarttrim_jax.data.builders.raw_files import Reader, open_source
-from smarttrim_jax.data.builders.rows import is_count, read_list, refuse_bad_rows
+from smarttrim_jax.data.builders.rows import good_rows, is_count, read_list
 from smarttrim_jax.data.schema import Record, is_text
 from smarttrim_jax.errors import DataError, quoted, reason
 
@@ -51,12 +51,13 @@ class EasyVQA(DatasetBuilder):
         """
         raw_split = "test" if split == "test" else "train"
         # Questions about the same image are neighbours, so a cache of one image suffices.
-        image_file = functools.lru_cache(maxsize=1)(self._file)
+        image_file = functools.lru_cache(maxsize=1)(self.read)
         for number, (text, answer, image) in enumerate(self.examples(raw_split)):
             if raw_split == "train" and (image % CALIBRATION_PERIOD == 0) != (split == "calibration"):
                 continue
-            picture = image_file(f"{raw_split}/images/{image}.png")
-            yield Record(f"{raw_split}-{image}-{number}", [picture], text, answer)
+            path = f"{raw_split}/images/{image}.png"
+            # The survey reports a path that leads nowhere.
+            yield Record(f"{raw_split}-{image}-{number}", [image_file(path) or path], text, answer)
 
     def examples(self, raw_split: str) -> Sequence[Question]:
         """Reads text, answer and image number of every example of a raw split.
@@ -96,23 +97,26 @@ class EasyVQA(DatasetBuilder):
             raise DataError(f"easy-VQA's {ANSWERS} in {quoted(self.source or PACKAGE)} is empty; fetch it again")
         return list(numbered.values())
 
-    def _questions(self, split: str) -> list[Question]:
+    @functools.cached_property
+    def _questions(self) -> Callable[[str], list[Question]]:
+        """Function that reads the questions of a raw split, once."""
+        return functools.cache(self._read_questions)
+
+    def _read_questions(self, split: str) -> list[Question]:
         file = f"{split}/questions.json"
-        rows = read_list(self._file(file), file)
-        refuse_bad_rows(file, rows, self._problem, f"[question, an answer of {ANSWERS}, number of its image]")
-        return rows
+        return good_rows(self._faults, file, read_list(self._file(file), file), self._problem)
 
     def _problem(self, row: Any) -> str:
         """Describes what is wrong with a row of questions; "" if nothing is."""
         if not isinstance(row, list) or len(row) != 3:
-            return "it is no list of three"
+            return "it is no list of three: question, answer, number of an image"
         question, answer, image = row
         if not is_text(question):
             return "its question is no text"
         if not isinstance(answer, str) or answer not in self._known_answers:
             return f"{ANSWERS} lacks its answer {quoted(answer)}"
         if not is_count(image):
-            return f"its image is {quoted(image)}"
+            return f"its image is {quoted(image)}, no whole number from 0 on"
         return ""
 
     @functools.cached_property

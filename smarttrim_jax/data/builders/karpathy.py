@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.data.builders.held_out import is_held_out
 from smarttrim_jax.data.builders.official import CALIBRATION_PERIOD, OfficialFiles
-from smarttrim_jax.data.builders.rows import is_file_name, read_list, refuse_bad_rows, refuse_repeated
+from smarttrim_jax.data.builders.rows import good_rows, is_file_name, read_list
 from smarttrim_jax.data.schema import Record, is_text
 from smarttrim_jax.errors import quoted
 
@@ -51,9 +51,11 @@ class KarpathySplits(OfficialFiles):
 
     Attributes:
         splits_file: Name of the file of the splits.
+        key: Field of the file by which photographs are told apart.
     """
 
     splits_file: ClassVar[str]
+    key: ClassVar[str] = "filename"
     Options = CaptionOptions
 
     @abc.abstractmethod
@@ -109,19 +111,14 @@ class KarpathySplits(OfficialFiles):
     def _photographs(self) -> dict[str, list[Photograph]]:
         """The photographs of every official split."""
         file = self.splits_file
-        rows = read_list(self.file(file, posixpath.join(FOLDER, file)), file, "images")
-        refuse_bad_rows(file, rows, self._problem, "an object with filename, split, sentences and, in COCO, cocoid")
+        listed = read_list(self.file(file, posixpath.join(FOLDER, file)), file, "images")
         splits: dict[str, list[Photograph]] = {split: [] for split in SPLITS}
-        names = []
         blank = 0
-        for row in rows:
+        for row in good_rows(self._faults, file, listed, self._problem, self.key):
             raw = [sentence["raw"] for sentence in row["sentences"]]
             captions = tuple(filter(is_text, raw))
             blank += len(raw) - len(captions)
-            photograph = self.photograph(row, captions)
-            names.append(photograph.name)
-            splits[row["split"]].append(photograph)
-        refuse_repeated(file, names, "image")
+            splits[row["split"]].append(self.photograph(row, captions))
         if blank:
             print(f"{self.title}: {blank:,} captions of '{file}' are blank; left out", flush=True)
         return splits

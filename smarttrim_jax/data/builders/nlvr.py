@@ -10,7 +10,7 @@ from PIL import Image
 
 from smarttrim_jax.data.builders.base import DatasetBuilder
 from smarttrim_jax.data.builders.held_out import is_held_out
-from smarttrim_jax.data.builders.rows import read_lines, refuse_bad_rows, refuse_repeated
+from smarttrim_jax.data.builders.rows import good_rows, read_lines
 from smarttrim_jax.data.images import decode, encode_png
 from smarttrim_jax.data.schema import Record, is_text
 from smarttrim_jax.errors import DataError, quoted
@@ -72,9 +72,10 @@ class NLVR(DatasetBuilder):
             encoded: dict[bytes, bytes] = {}
             for order in range(ORDERS):
                 name = f"{raw_split}-{row['identifier']}-{order}"
-                boxes = _boxes(self._image(f"{raw_split}/images/{row['directory']}/{name}.png"), encoded)
-                metadata = {"group": f"{raw_split}-{_number(row)}"}
-                yield Record(name, boxes, row["sentence"], row["label"], metadata=metadata)
+                picture = self._picture_of(f"{raw_split}/images/{row['directory']}/{name}.png")
+                if picture is not None:
+                    metadata = {"group": f"{raw_split}-{_number(row)}"}
+                    yield Record(name, _boxes(picture, encoded), row["sentence"], row["label"], metadata=metadata)
 
     @functools.cached_property
     def _splits(self) -> dict[str, tuple[str, list[Row]]]:
@@ -106,19 +107,25 @@ class NLVR(DatasetBuilder):
             file = f"{split}/{split}.json"
             content = self.read(file)
             if content is not None:
-                raw[split] = _rows(content, file)
+                raw[split] = good_rows(self._faults, file, read_lines(content), _problem, "identifier")
             elif split != "train":
                 raise DataError(f"NLVR source {quoted(self.source)} lacks {file}; fetch it")
         return raw
 
-    def _image(self, file: str) -> Image.Image:
+    def _picture_of(self, file: str) -> Image.Image | None:
+        """Reads the picture of an example; None for a faulty one, which is noted."""
         content = self.read(file)
         if content is None:
-            raise DataError(f"NLVR image '{file}' is missing; fetch the data set again")
-        picture = decode(content, file)
+            self._faults.add("images that are missing", file)
+            return None
+        try:
+            picture = decode(content, file)
+        except DataError:
+            self._faults.add("images that cannot be read", file)
+            return None
         if picture.size != PICTURE_SIZE:
-            size = " x ".join(map(str, picture.size))
-            raise DataError(f"NLVR image '{file}' has {size} pixels instead of 400 x 100; fetch it again")
+            self._faults.add(f"images that are not {' x '.join(map(str, PICTURE_SIZE))} pixels", file)
+            return None
         return picture
 
 
@@ -136,13 +143,6 @@ def _picture(row: Row) -> str:
 def _number(row: Row) -> str:
     """The number of the sentence, which is about up to four pictures."""
     return str(row["identifier"]).split("-")[0]
-
-
-def _rows(content: bytes, file: str) -> list[Row]:
-    rows = read_lines(content)
-    refuse_bad_rows(file, rows, _problem, f"a JSON object with {', '.join(sorted(KEYS))}")
-    refuse_repeated(file, [row["identifier"] for row in rows], "identifier")
-    return rows
 
 
 def _problem(row: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.data.builders.held_out import is_held_out
 from smarttrim_jax.data.builders.official import CALIBRATION_PERIOD, OfficialFiles
-from smarttrim_jax.data.builders.rows import is_file_name, read_lines, refuse_bad_rows, refuse_repeated
+from smarttrim_jax.data.builders.rows import good_rows, is_file_name, read_lines
 from smarttrim_jax.data.schema import Record, is_text
 from smarttrim_jax.data.submissions import nlvr2_results
 from smarttrim_jax.errors import quoted
@@ -97,11 +97,9 @@ class NLVR2(OfficialFiles):
 
     def _read_rows(self, split: str) -> list[Row]:
         file = f"nlvr2/data/{split}.json"
-        rows = read_lines(self.file(file))
-        keys = ("identifier", "sentence", "label", *(["directory"] if split == "train" else []))
         problem = functools.partial(_problem, split=split)
-        refuse_bad_rows(file, rows, problem, f"a JSON object with {', '.join(keys)}")
-        refuse_repeated(file, [row["identifier"] for row in rows], "identifier")
+        rows = good_rows(self._faults, file, read_lines(self.file(file)), problem, "identifier")
+        keys = ("identifier", "sentence", "label", *(["directory"] if split == "train" else []))
         return [{key: row[key] for key in keys} for row in rows]
 
 

@@ -1,9 +1,10 @@
-"""Rows of a data set's lists of questions: parses them, and refuses faulty ones all at once."""
+"""Rows of a data set's lists of questions: parses them, and collects the faults of all of them."""
 
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
+from smarttrim_jax.data.faults import Faults
 from smarttrim_jax.errors import DataError, quoted, reason
 from smarttrim_jax.json_text import parse_json
 
@@ -58,53 +59,39 @@ def read_lines(content: bytes) -> list[Any]:
         content: Bytes of the file.
 
     Returns:
-        The value of each line; None for a damaged one, which `refuse_bad_rows` counts.
+        The value of each line; None for a damaged one, which is no object.
     """
     return [_line(line) for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
 
 
-def refuse_bad_rows(file: str, rows: Sequence[Any], problem: Callable[[Any], str], wanted: str) -> None:
-    """Checks that all rows can be used.
+def good_rows(
+    faults: Faults, file: str, rows: Sequence[Any], problem: Callable[[Any], str], key: str = ""
+) -> list[Any]:
+    """Separates the rows that can be used from faulty ones.
 
     Args:
-        file: Name of the file in error messages.
+        faults: Collects the others, and what is wrong with each.
+        file: Name of the file.
         rows: All rows of the file.
-        problem: Describes what is wrong with a row; returns "" if nothing is.
-        wanted: Description of a correct row.
+        problem: Describes what is wrong with a row, as "its label is no text"; returns "" if nothing is.
+        key: Field by which the rows are told apart; "" where they have none.
 
-    Raises:
-        DataError: Some rows cannot be used; the message tells how many, and the first with its number from 1.
+    Returns:
+        The rows that can be used, in order; of those that have the same key, the first.
     """
-    problems = {number: what for number, row in enumerate(rows, 1) if (what := problem(row))}
-    if problems:
-        number, what = next(iter(problems.items()))
-        raise DataError(
-            f"{len(problems):,} of {len(rows):,} rows of '{file}' cannot be used, row {number} first ({what}); "
-            f"a row must be {wanted}"
-        )
-
-
-def refuse_repeated(file: str, names: Sequence[Any], what: str) -> None:
-    """Checks that no two rows have the same name.
-
-    Args:
-        file: Name of the file in error messages.
-        names: Name of each row.
-        what: What a name is: "identifier".
-
-    Raises:
-        DataError: Some rows have the name of an earlier one; the message tells how many, and the first.
-    """
+    good = []
     first: dict[Any, int] = {}
-    repeated = [
-        (known, number) for number, name in enumerate(names, 1) if (known := first.setdefault(name, number)) != number
-    ]
-    if repeated:
-        known, number = repeated[0]
-        raise DataError(
-            f"{len(repeated):,} of {len(names):,} rows of '{file}' repeat an earlier one: rows {known} and {number} "
-            f"have the same {what} {quoted(names[number - 1])}; fetch it again"
-        )
+    for number, row in enumerate(rows, 1):
+        name = row.get(key) if isinstance(row, dict) else None
+        what = problem(row)
+        if not what and key and (known := first.setdefault(name, number)) != number:
+            what = f"its {key} is that of row {known}"
+        if what:
+            place = f"row {number} {quoted(name)}" if isinstance(name, str | int) else f"row {number}"
+            faults.add(f"faulty rows of {quoted(file)}", f"{place} ({what})")
+        else:
+            good.append(row)
+    return good
 
 
 def is_count(value: object) -> TypeGuard[int]:

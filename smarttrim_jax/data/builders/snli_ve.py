@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from smarttrim_jax.data.builders.official import OfficialFiles
-from smarttrim_jax.data.builders.rows import is_file_name, read_lines, refuse_bad_rows, refuse_repeated
+from smarttrim_jax.data.builders.rows import good_rows, is_file_name, read_lines
 from smarttrim_jax.data.schema import Record, is_text
 from smarttrim_jax.data.submissions import snli_ve_results
 from smarttrim_jax.errors import quoted
@@ -69,9 +69,7 @@ class SNLIVE(OfficialFiles):
 
     def _read_rows(self, name: str) -> list[Row]:
         file = f"snli_ve_{name}.jsonl"
-        rows = read_lines(self.file(file))
-        refuse_bad_rows(file, rows, _problem, f"a JSON object with {', '.join(KEYS)}")
-        refuse_repeated(file, [row["pairID"] for row in rows], "pairID")
+        rows = good_rows(self._faults, file, read_lines(self.file(file)), _problem, "pairID")
         labelled = [{key: row[key] for key in KEYS} for row in rows if row["gold_label"] != NO_LABEL]
         if len(labelled) < len(rows):
             missing = len(rows) - len(labelled)

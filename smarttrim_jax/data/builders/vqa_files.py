@@ -3,7 +3,8 @@
 import sys
 from typing import Any, NamedTuple
 
-from smarttrim_jax.data.builders.rows import is_count, is_path_below, read_list, refuse_bad_rows, refuse_repeated
+from smarttrim_jax.data.builders.rows import good_rows, is_count, is_path_below, read_list
+from smarttrim_jax.data.faults import Faults
 from smarttrim_jax.data.schema import is_text
 from smarttrim_jax.errors import DataError
 
@@ -56,10 +57,11 @@ class VisualGenomeQuestion(NamedTuple):
     answer: str
 
 
-def read_questions(content: bytes, file: str) -> list[Question]:
+def read_questions(faults: Faults, content: bytes, file: str) -> list[Question]:
     """Reads a file of questions.
 
     Args:
+        faults: Collects the rows that cannot be used or that repeat a question.
         content: Bytes of the file.
         file: Name of the file in error messages.
 
@@ -67,54 +69,52 @@ def read_questions(content: bytes, file: str) -> list[Question]:
         Its questions in order, without answers.
 
     Raises:
-        DataError: The file is damaged, or has rows that cannot be used or that repeat a question.
+        DataError: The file is damaged.
     """
-    rows = read_list(content, file, "questions")
-    refuse_bad_rows(file, rows, _question_problem, "an object with question_id, image_id and question")
-    refuse_repeated(file, [row["question_id"] for row in rows], "question_id")
+    rows = good_rows(faults, file, read_list(content, file, "questions"), _question_problem, "question_id")
     return [Question(row["question_id"], row["image_id"], row["question"]) for row in rows]
 
 
 def with_annotations(
-    questions: list[Question], questions_file: str, content: bytes, annotations_file: str
+    faults: Faults, questions: list[Question], questions_file: str, content: bytes, annotations_file: str
 ) -> list[Question]:
     """Adds the answers of a file of annotations to questions.
 
     Args:
+        faults: Collects the rows that cannot be used or that repeat a question.
         questions: Questions without answers.
         questions_file: Name of their file in error messages.
         content: Bytes of the file of annotations.
         annotations_file: Name of that file in error messages.
 
     Returns:
-        The questions with answers, in the order of the annotations.
+        The questions with answers, in the order of the annotations; where there are faults, those that have both.
 
     Raises:
-        DataError: The file is damaged, has rows that cannot be used or that repeat a question, or is not the one of
-            these questions.
+        DataError: The file is damaged, or is not the one of these questions.
     """
-    rows = read_list(content, annotations_file, "annotations")
-    wanted = f"an object with question_id, image_id, {', '.join(_TEXTS)} and answers"
-    refuse_bad_rows(annotations_file, rows, _annotation_problem, wanted)
+    listed = read_list(content, annotations_file, "annotations")
+    rows = good_rows(faults, annotations_file, listed, _annotation_problem, "question_id")
     keys = [(row["question_id"], row["image_id"]) for row in rows]
-    refuse_repeated(annotations_file, [number for number, _ in keys], "question_id")
     asked = {(question.number, question.image): question for question in questions}
     missing = asked.keys() - set(keys)
     surplus = set(keys) - asked.keys()
-    if missing or surplus:
+    if (missing or surplus) and not faults:
         first = min(missing or surplus)[0]
         raise DataError(
             f"'{annotations_file}' lacks {len(missing):,} of the {len(asked):,} questions of '{questions_file}' and "
             f"has {len(surplus):,} others, question {first} first; fetch both files anew"
         )
     annotations = map(_annotation, rows)
-    return [asked[key]._replace(annotation=annotation) for key, annotation in zip(keys, annotations, strict=True)]
+    annotated = zip(keys, annotations, strict=True)
+    return [asked[key]._replace(annotation=annotation) for key, annotation in annotated if key in asked]
 
 
-def read_visual_genome(content: bytes, file: str) -> list[VisualGenomeQuestion]:
+def read_visual_genome(faults: Faults, content: bytes, file: str) -> list[VisualGenomeQuestion]:
     """Reads BLIP's list of Visual Genome's questions.
 
     Args:
+        faults: Collects the rows that cannot be used.
         content: Bytes of the file.
         file: Name of the file in error messages.
 
@@ -122,10 +122,9 @@ def read_visual_genome(content: bytes, file: str) -> list[VisualGenomeQuestion]:
         Its questions in order.
 
     Raises:
-        DataError: The file is damaged, or has rows that cannot be used.
+        DataError: The file is damaged.
     """
-    rows = read_list(content, file)
-    refuse_bad_rows(file, rows, _visual_genome_problem, "an object with image, question and answer")
+    rows = good_rows(faults, file, read_list(content, file), _visual_genome_problem)
     return [VisualGenomeQuestion(row["image"], row["question"], row["answer"]) for row in rows]
 
 

@@ -168,7 +168,7 @@ class VQAv2(OfficialFiles):
         """Visual Genome's questions with a known answer, by the number of their row."""
         if not self.options.visual_genome:
             return {}
-        rows = read_visual_genome(self.file(VISUAL_GENOME), VISUAL_GENOME)
+        rows = read_visual_genome(self._faults, self.file(VISUAL_GENOME), VISUAL_GENOME)
         chosen = {number: row for number, row in enumerate(rows, 1) if stripped_answer(row.answer) in self._names}
         self._tell_left_out("questions of Visual Genome", len(rows), len(chosen))
         return chosen
@@ -180,11 +180,11 @@ class VQAv2(OfficialFiles):
 
     def _read_questions(self, split: str) -> list[Question]:
         file = f"v2_OpenEnded_mscoco_{YEARS[split]}_questions.json"
-        questions = read_questions(self.file(file), file)
+        questions = read_questions(self._faults, self.file(file), file)
         if split not in ANNOTATED:
             return questions
         annotations = f"v2_mscoco_{YEARS[split]}_annotations.json"
-        return with_annotations(questions, file, self.file(annotations), annotations)
+        return with_annotations(self._faults, questions, file, self.file(annotations), annotations)
 
     def _weights(self, question: Question) -> dict[str, float]:
         if question.annotation is None:
