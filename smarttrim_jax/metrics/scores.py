@@ -68,6 +68,24 @@ class Scores:
         for name, metric in self._metrics.items():
             _explained(name, lambda metric=metric: metric.update(outputs, targets))  # type: ignore[misc]
 
+    def rehearse(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
+        """Adds examples with made-up outputs, to see whether there is everything that the metrics ask for.
+
+        Args:
+            outputs: Outputs of the right names and shapes; what they hold may be more than a metric can bear.
+            targets: The right answers by name.
+
+        Raises:
+            ConfigError: A metric asks for a value that does not exist.
+        """
+        for name, metric in self._metrics.items():
+            try:
+                metric.update(outputs, targets)
+            except SmartTrimError as error:
+                raise ConfigError(f"the metric {quoted(name)} does not fit: {reason(error)}") from error
+            except Exception:  # Whatever else goes wrong may lie in the values.
+                continue
+
     def search(self, retriever: Retriever) -> None:
         """Lets the metrics of retrieval search, once all examples have been added; see `metrics.retrieval.Retriever`.
 

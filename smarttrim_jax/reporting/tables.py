@@ -95,6 +95,9 @@ def format_report(report: dict[str, Any]) -> str:
         rows.append(["  asked for", "", f"{report['speedup']['asked']:.2f}x"])
     lines = [f"{report['dataset']}, {report['split']} split, {report['examples']:,} examples"]
     lines += aligned([row + [""] * (1 + len(columns) - len(row)) for row in rows])
+    if unknown := [name for name, score in report["metrics"]["full"].items() if score is None]:
+        why = "it counts no example of this split, as where answers are secret"
+        lines.append(f"no score of {', '.join(unknown)}: {why}")
     if "execution" in report:
         lines.append(f"{report['execution']['name']} execution, {report['execution']['programs']} programs of layers")
     if trimmed:

@@ -5,8 +5,8 @@ import dataclasses
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.evaluation.rehearsal import rehearse
 from smarttrim_jax.experiment import ExperimentConfig
-from smarttrim_jax.metrics import Scores
 from smarttrim_jax.models.config import DatasetSizes
 from smarttrim_jax.processes import first_alone, same_everywhere
 from smarttrim_jax.tasks import TASKS, make_task
@@ -89,7 +89,9 @@ def check_run(config: ExperimentConfig, dataset: Dataset) -> None:
     """
     _check_splits(config, dataset)
     check_writers(config.schedule.writers)
-    Scores(make_task(config, dataset.language).metric_names)
+    task = make_task(config, dataset.language)
+    if config.evaluation.metrics:
+        rehearse(task, dataset)
 
 
 def _check_splits(config: ExperimentConfig, dataset: Dataset) -> None:

@@ -108,6 +108,9 @@ def test_a_report_shows_chance_where_it_is_known() -> None:
     }
     before = format_report(report)
     assert "chance" not in before
+    assert "no score" not in before
+    secret = format_report(report | {"metrics": {"full": {"accuracy": None, "own": 3.0}}})
+    assert "no score of accuracy: it counts no example of this split" in secret
     lines = format_report(report | {"chance": {"accuracy": 0.25}}).splitlines()
     assert [line.split() for line in lines[1:4]] == [
         ["full", "chance"],

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import ConfigError, SmartTrimError
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.sharding import MeshConfig
 from smarttrim_jax.training import run
 from smarttrim_jax.training.run import train
-from smarttrim_jax.training.run_data import fit_to_data
+from smarttrim_jax.training.run_data import check_run, fit_to_data
 from smarttrim_jax.training.run_lock import RunLock
 
 
@@ -25,6 +26,14 @@ def never_built(monkeypatch: pytest.MonkeyPatch) -> None:
 WRONG: dict[str, tuple[str, Any]] = {
     r"no examples in 'val', which evaluation.split names; it has: train": ("evaluation", {"split": "val"}),
     r"data.batch_size is 4096, more than the": ("data", {"batch_size": 4096}),
+    r"metric 'recall' does not fit: there is no output .*; this task g": (
+        "evaluation",
+        {"metrics": ("recall",)},
+    ),
+    r"metric 'consistency' does not fit: the metadata of an example has 'None' as group; take data": (
+        "evaluation",
+        {"metrics": ("accuracy", "consistency")},
+    ),
     r"a mesh of data=1, fsdp=3, tensor=1 does not fit": ("mesh", MeshConfig(data=1, fsdp=3)),
 }
 
@@ -40,6 +49,24 @@ def test_what_cannot_work_is_said_before_anything_is_built(
         train(dataclasses.replace(experiment, **{group: value}), str(tmp_path))
     assert "\n" not in str(refused.value)
     assert os.listdir(tmp_path) == []
+
+
+class Strict:
+    """Cannot bear what was not computed by a model."""
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        assert list(outputs["probability"]) != [0.0, 0.0]
+
+    def compute(self) -> dict[str, float]:
+        return {"strict": 1.0}
+
+
+def test_metrics_are_given_real_examples_with_made_up_outputs(experiment: ExperimentConfig) -> None:
+    dataset = prepare(experiment.data)
+    config = dataclasses.replace(
+        experiment, evaluation=dataclasses.replace(experiment.evaluation, metrics=("accuracy", f"{__name__}:Strict"))
+    )
+    check_run(fit_to_data(config, dataset), dataset)
 
 
 @pytest.mark.usefixtures("never_built")
