@@ -51,7 +51,10 @@ def read_vocabulary(path: pathlib.Path) -> Tokenizer:
             read, files = found
             return read(*[read_whole(file) for file in files])
     accepted = ", ".join(" with ".join(names) for names in _READERS)
-    raise DataError(f"no vocabulary at {quoted(path)}; accepted are {accepted}, or a folder that holds them")
+    raise DataError(
+        f"no vocabulary at {quoted(path)}; give the path of {accepted}, or of a folder that holds them (nothing is "
+        "fetched by a model's name)"
+    )
 
 
 def from_json(content: bytes) -> Tokenizer:

@@ -26,7 +26,7 @@ class Answer:
         answer: Name of the class, or the text written.
         confidence: Probability of the answer; see `Answered`.
         macs_saved: Share of the full model's MACs that was not spent.
-        seconds: Time of the batch divided by its number of questions.
+        seconds: Time of the batch divided by its number of questions; with compilation, where a shape is new.
         text_cut: Whether the question has more words or tokens than the model reads, so that its end was ignored.
     """
 

@@ -72,7 +72,8 @@ def read_questions(path: str) -> Iterator[Asked]:
                     yield _asked(line, number)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"cannot read '{path}': {reason}; give a JSONL file, or - for standard input") from None
+        remedy = "give a JSONL file, or - for standard input; a folder of images is asked about by --image"
+        raise DataError(f"cannot read '{path}': {reason}; {remedy}") from None
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
