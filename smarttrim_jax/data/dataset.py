@@ -15,7 +15,7 @@ from smarttrim_jax.data.fingerprint import fingerprint
 from smarttrim_jax.data.language import Language
 from smarttrim_jax.data.prepared import PreparedFolder, Records, inside, open_prepared, prepared_from
 from smarttrim_jax.data.schema import Kind
-from smarttrim_jax.data.stored import Stored
+from smarttrim_jax.data.stored import Stored, texts_of
 from smarttrim_jax.data.text import TextEncoder
 from smarttrim_jax.data.vocabularies import FILE_NAME
 from smarttrim_jax.data.writing import folder_name, write
@@ -213,7 +213,7 @@ def _with_tokenizer(prepared: PreparedFolder, config: DataConfig) -> Dataset:
                 text
                 for index in progress.over(range(len(records)))
                 for record in records.without_images([index])
-                for text in _texts(record)
+                for text in texts_of(record)
             }
         with _disk_errors(config.dataset, config.data_dir):
             TextEncoder.train(sentences, config.text_length).save(path)
@@ -221,11 +221,6 @@ def _with_tokenizer(prepared: PreparedFolder, config: DataConfig) -> Dataset:
         return Dataset(prepared, TextEncoder.load(path, config.text_length, config.start))
     except DataError as error:
         raise DataError(f"{error}; delete it and run the same command again, which makes it anew") from error
-
-
-def _texts(record: Stored) -> list[str]:
-    """Sentences of a record: its references, or else its text."""
-    return [text.decode() for text in record.get("references", [record["text"]])]
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """One example as the model takes it: decoded, resized and tokenized."""
 
-from collections.abc import Collection, Sequence
+import operator
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,19 @@ from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.images import decode, grouped, side_by_side, to_array
 from smarttrim_jax.data.sentences import clean_text, exchange_sides
-from smarttrim_jax.data.stored import Stored
+from smarttrim_jax.data.stored import Stored, texts_of
 from smarttrim_jax.errors import DataError
 
 # Bytes of decoded images that are cached. Small data sets fit as a whole, so that each image is decoded once.
 MEMORY = 1 << 30
 
 Example = dict[str, Any]
-RECORD_VALUES = ("id", "metadata", "references")
-"""Names of what metrics and result files may ask of the records themselves, beside the arrays of an example."""
+RECORD_VALUES: dict[str, Callable[[Stored], Any]] = {
+    "id": lambda record: record["id"].decode(),
+    "metadata": operator.itemgetter("metadata"),
+    "references": texts_of,
+}
+"""What metrics and result files may ask of the records themselves, beside the arrays of an example, by name."""
 
 
 class Examples:
@@ -100,17 +105,15 @@ class Examples:
 
         Args:
             indices: Positions in the split.
-            names: Names of the values; those that are none of `RECORD_VALUES`, or that these records lack, are left
-                out.
+            names: Names of the values; those that are none of `RECORD_VALUES` are left out.
 
         Returns:
-            By name, a list with the value of every record: its `id`, its `metadata` or its `references`, all of them.
+            By name, a list with the value of every record: its `id`, its `metadata`, or its `references`: all of
+            them, or its text where it has none.
         """
-        wanted = [name for name in RECORD_VALUES if name in names]
-        if not wanted:
-            return {}
-        records = self._records.without_images(indices)
-        return {name: [_plain(record[name]) for record in records] for name in wanted if name in records[0]}
+        wanted = {name: value for name, value in RECORD_VALUES.items() if name in names}
+        records = self._records.without_images(indices) if wanted else []
+        return {name: list(map(value, records)) for name, value in wanted.items()}
 
     def _weighted_answers(self, record: Stored, name: str) -> Example:
         if "answers" not in record:
@@ -160,13 +163,6 @@ def _draw_swap(images: list[bytes], name: str, chance: np.random.Generator) -> b
             f"but '{name}' has {len(images)}; take 'blip'"
         )
     return chance.random() < 0.5
-
-
-def _plain(value: Any) -> Any:
-    """Converts texts, which records hold as UTF-8, and lists of them."""
-    if isinstance(value, bytes):
-        return value.decode()
-    return value if isinstance(value, dict) else [text.decode() for text in value]
 
 
 def _joined(parts: list[bytes], name: str) -> Image.Image:

@@ -79,6 +79,11 @@ def stored(record: Record, images: Sequence[int], numbers: Mapping[str, int], mo
     }
 
 
+def texts_of(record: Stored) -> list[str]:
+    """Returns the texts of a record of a `Dataset`: its references, or else its text alone."""
+    return [text.decode() for text in record.get("references", [record["text"]])]
+
+
 def without_unknown(record: Record, numbers: Mapping[str, int]) -> Record:
     """Removes weighted answers that have no number from a training record, since they cannot be learnt.
 

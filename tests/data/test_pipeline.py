@@ -186,5 +186,6 @@ def test_damage_is_an_error_that_names_the_example(dataset: Dataset, config: Dat
 def test_records_tell_what_no_model_sees(dataset: Dataset, config: DataConfig) -> None:
     split = Examples(dataset, "test", config)
     values = split.record_values([3, 0], {"id", "metadata", "references", "caption"})
-    assert values == {"id": dataset.ids("test", [3, 0]), "metadata": [{}, {}]}
+    texts = [[record["text"].decode()] for record in dataset.records("test").without_images([3, 0])]
+    assert values == {"id": dataset.ids("test", [3, 0]), "metadata": [{}, {}], "references": texts}
     assert split.record_values([3, 0], {"caption"}) == {}
