@@ -32,7 +32,7 @@ from smarttrim_jax.configuration import to_dict
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.images import Preset
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.experiment import ExperimentConfig, OptimizerConfig, ScheduleConfig
+from smarttrim_jax.experiment import EvaluationConfig, ExperimentConfig, OptimizerConfig, ScheduleConfig
 from smarttrim_jax.pretrained.packages import packages_meter
 
 HEADS = (HeadConfig("nlvr2", "classifier", 0),)
@@ -77,6 +77,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 cost=CostConfig(target_speedup=2.0),
                 # Eight times through what serves for training without `train/`; with it, ask for more.
                 schedule=ScheduleConfig(full_steps=800, trim_steps=400),
+                evaluation=EvaluationConfig(metrics=("accuracy", "consistency")),
             )
         )
     )
