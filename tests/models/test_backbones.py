@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import pytest
 from flax.traverse_util import flatten_dict
 
@@ -14,7 +15,9 @@ from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models import ModelConfig, blip_base, blip_small, blip_tiny, meter_base, meter_small, meter_tiny
 from smarttrim_jax.models.blip.config import TASKS
 from smarttrim_jax.models.functional import Functional
+from smarttrim_jax.models.heads import HeadConfig
 from smarttrim_jax.trimming.config import TrimmingConfig
+from smarttrim_jax.trimming.gates import Trim
 
 PRESETS = {
     **{preset.__name__: preset() for preset in (meter_base, meter_small, meter_tiny)},
@@ -92,3 +95,20 @@ def test_settings_of_no_known_backbone_are_refused() -> None:
         build(ExperimentConfig, {"model": {"backbone": "somebody:Config"}, "data": {}})
     with pytest.raises(ConfigError, match="no dataclass of type ModelConfig"):
         build(_Holder, {"model": {"backbone": "smarttrim_jax.errors:ConfigError"}})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [meter_tiny(heads=(HeadConfig("vqa", "classifier", 13),)), *map(blip_tiny, TASKS)],
+    ids=["meter", *TASKS],
+)
+def test_a_tiny_model_can_save_three_quarters_of_its_work(config: Any) -> None:
+    model = Functional(dataclasses.replace(config, text=dataclasses.replace(config.text, vocab_size=100)))
+    side = config.image_size
+    batch = [jax.ShapeDtypeStruct((1, config.images, side, side, 3), jnp.float32)]
+    batch += [jax.ShapeDtypeStruct((1, 12), jnp.int32)] * 2
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    record = jax.eval_shape(lambda *given: model.apply(*given, trim=Trim()).record, params, *batch)
+    opened = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), record)
+    closed = dataclasses.replace(opened, gates=jax.tree.map(jnp.zeros_like, opened.gates))
+    assert model.macs(closed) < 0.25 * model.full_macs(opened)

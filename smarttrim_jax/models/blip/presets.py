@@ -4,8 +4,7 @@ import dataclasses
 from typing import Any
 
 from smarttrim_jax.models.blip.config import BERT, VIT, BlipConfig, TaskName
-from smarttrim_jax.trimming.config import TrimmingConfig
-from smarttrim_jax.trimming.policies import LearnedPolicyConfig
+from smarttrim_jax.trimming.config import TINY_TRIMMING
 
 IMAGE_SIZES: dict[TaskName, int] = {"vqa": 480, "nlvr2": 384, "caption": 384, "retrieval": 384}
 """Image sizes of the official fine-tuned models, in pixels."""
@@ -87,7 +86,7 @@ def blip_tiny(task: TaskName = "vqa", image_size: int = 64, dropout: float = 0.0
         "max_positions": 64,
         "dropout": dropout,
     }
-    more = {"first_merge": 1, "features": 64, "trimming": TrimmingConfig(policy=LearnedPolicyConfig(hidden=32))}
+    more = {"first_merge": 1, "features": 64, "trimming": TINY_TRIMMING}
     return _blip(task, image_size, vision, text, more | overrides)
 
 

@@ -6,8 +6,7 @@ from typing import Any
 from smarttrim_jax.models.meter.config import FusionConfig, MeterConfig
 from smarttrim_jax.nn.text import TextConfig
 from smarttrim_jax.nn.vision import VisionConfig
-from smarttrim_jax.trimming.config import TrimmingConfig
-from smarttrim_jax.trimming.policies import LearnedPolicyConfig
+from smarttrim_jax.trimming.config import TINY_TRIMMING
 
 
 def meter_base(image_size: int = 384, **overrides: Any) -> MeterConfig:
@@ -94,6 +93,6 @@ def meter_tiny(image_size: int = 64, dropout: float = 0.0, patch_size: int = 8, 
             dropout=dropout,
         ),
         fusion=FusionConfig(width=128, depth=2, heads=4, mlp_width=256, dropout=dropout),
-        trimming=TrimmingConfig(policy=LearnedPolicyConfig(hidden=32)),
+        trimming=TINY_TRIMMING,
     )
     return dataclasses.replace(config, **overrides)
