@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import logging
 import math
 from collections.abc import Callable, Sequence
 
@@ -9,6 +10,13 @@ import numpy as np
 
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+FAR = 1.6
+"""Ratio of neighbouring MAC ratios from which on a dial says that it does not know what lies between them."""
+NEAR = 1.03
+"""Ratio of two MAC ratios up to which they count as the same."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +50,8 @@ class SpeedDial(Settings):
         """Returns the offset that meets a speed-up, interpolated between measured points.
 
         A dial with a single point belongs to a policy with one speed; its offset is returned whatever speed-up is
-        asked.
+        asked. A warning says where the points on both sides are too far apart to interpolate, as beyond the
+        speed-ups that the dial was measured for.
 
         Args:
             speedup: MACs at full capacity over the wanted MACs, at least 1.
@@ -62,6 +71,15 @@ class SpeedDial(Settings):
             raise ConfigError(
                 f"speedup {speedup:g} is beyond this model: its dial ends at {1 / self.ratios[0]:.2f}; "
                 "train with a larger target_speedup"
+            )
+        below = max((each for each in self.ratios if each <= ratio), default=ratio)
+        above = min((each for each in self.ratios if each >= ratio), default=ratio)
+        if above > FAR * below and NEAR * below < ratio < above / NEAR:
+            _log.warning(
+                "a speed-up of %.3g was not measured, but %.3g and %.3g; what is saved may be far from it",
+                speedup,
+                1 / above,
+                1 / below,
             )
         return self.offset_at(ratio)
 

@@ -92,3 +92,14 @@ def test_speed_ups_below_one_and_beyond_reach_are_refused() -> None:
 
 def test_of_offsets_with_the_same_ratio_the_lowest_is_taken() -> None:
     assert SpeedDial((-1.0, 0.0, 8.0, 16.0), (0.5, 0.8, 1.0, 1.0)).offset_for(1.0) == 8.0
+
+
+def test_what_was_not_measured_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    dial = SpeedDial((-16.0, 0.0, 2.0, 16.0), (0.13, 0.33, 0.5, 1.0))
+    for speedup in (1 / 0.33, 2.5, 1.0, 7.6):
+        dial.offset_for(speedup)
+    assert caplog.messages == []
+    dial.offset_for(3.5)
+    assert caplog.messages == [
+        "a speed-up of 3.5 was not measured, but 3.03 and 7.69; what is saved may be far from it"
+    ]
