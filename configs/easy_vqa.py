@@ -28,6 +28,8 @@ A BLIP of width 128 instead: its decoder reads the right answer word by word, an
 
     python -m smarttrim_jax.train --config=configs/easy_vqa.py:blip --workdir=runs/blip
 
+    test split, 12 minutes on one core: full 96.03 %, trimmed 95.90 % at 1.99x (benchmarks/blip_tiny.json)
+
 With real pretrained encoders (DINOv2's ViT-S/14 and MiniLM, see `smarttrim_jax.pretrained.packages`), 40 times the
 work an example, against the same model from random weights; then trim-tuned to 2x:
 

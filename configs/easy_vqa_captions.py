@@ -10,6 +10,10 @@ Images found by captions and captions by images (the metric is recall at 1, 5 an
     python -m smarttrim_jax.train --config=configs/easy_vqa_captions.py:retrieval --workdir=runs/retrieval
     python -m smarttrim_jax.predict --workdir=runs/retrieval --image=FILE --text="a blue circle"
 
+    test split, 7 and 17 minutes on one core: CIDEr 7.42, by chance .66, trimmed 7.42 at 1.95x fewer MACs (with
+    --config.evaluation.metrics=coco_captions,word_accuracy); mean recall 96.6 %, by chance 19.8 %, trimmed 98.1 % at
+    1.98x (benchmarks/blip_tiny.json)
+
 3,180 images to train on and 24 captions: a check that everything works, not a benchmark.
 """
 
