@@ -6,7 +6,7 @@ Pictures found by names and names by pictures, and names written for pictures th
     python -m smarttrim_jax.train --config=configs/emoji_captions.py:retrieval --workdir=runs/emoji
     python -m smarttrim_jax.train --config=configs/emoji_captions.py:caption --workdir=runs/emoji_names
 
-    17 and 15 minutes on one CPU core: mean recall 16.1 %, by chance 3.8 %, trimmed 16.1 % at 1.94x fewer MACs; CIDEr
+    17 and 11 minutes on one CPU core: mean recall 16.1 %, by chance 3.8 %, trimmed 16.1 % at 1.94x fewer MACs; CIDEr
     .196, by chance .022, trimmed .148 at 1.97x (benchmarks/emoji_captions.json)
 
 1,103 pairs to train on and 142 to test: a name is one of a kind, but its words come again ("cat with tears of joy").
