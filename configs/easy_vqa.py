@@ -4,7 +4,7 @@ A taste of the method on images of 48 pixels, in 8 minutes on two CPU cores, the
 
     python -m smarttrim_jax.train --config=configs/easy_vqa.py:quick --workdir=runs/quick
 
-    first 4,096 questions of the test split: full 82.0 %, trimmed 81.1 % at 2.11x fewer MACs; majority answer 37 %
+    first 4,096 questions of the test split: full 81.8 %, trimmed 82.2 % at 2.10x fewer MACs; majority answer 37 %
 
 The method as it is used: fine-tune at full capacity once (27 minutes on two cores), then trim-tune from there
 for any budget (24 to 28 minutes):
@@ -17,7 +17,7 @@ for any budget (24 to 28 minutes):
 
     test split, one seed: finetune 99.40 %; trim2 full 99.53 %, trimmed 99.41 % at 2.00x; trim3 full 99.48 %, trimmed
     99.28 % at 3.02x. The dial of trim2 asked for 1.5 / 2.5 / 3: 1.48x 99.47 %, 2.52x 99.00 %, 3.01x 94.99 %
-    (benchmarks/easy_vqa.json)
+    (benchmarks/easy_vqa.json; measured before models started and trimmed as they do today)
 
 Without an argument both phases follow each other in one run. Several budgets one after another, and their table:
 

@@ -18,7 +18,7 @@ Questions about one of two objects alone are learnt in 29 minutes on one CPU cor
     python -m smarttrim_jax.train --workdir=runs/two \
         --config=configs/sort_of_clevr.py:finetune,objects=2,kinds=non_relational,steps=5000
 
-Both variants take the same options; what is trim-tuned must be what was fine-tuned.
+Both variants take `objects`, `kinds` and `steps`; what is trim-tuned must be what was fine-tuned.
 """
 
 import dataclasses

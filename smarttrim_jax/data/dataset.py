@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -186,10 +185,10 @@ def _root_and_builder(dataset: str, source: str, options: str, data_dir: str) ->
 def _check_source(folder: pathlib.Path, builder: DatasetBuilder, dataset: str) -> None:
     """Makes sure that prepared data is that of the source, if one is given; data with `contents` is told by them."""
     known = prepared_from(folder)
-    if not builder.source or known in (None, builder.source_name) or builder.contents():
+    if not builder.source_name or known in (None, builder.source_name) or builder.contents():
         return
     before = f"{dataset} in '{folder}' was prepared {f'from {quoted(known)}' if known else 'without data.source'}"
-    if in_bucket(builder.source) or os.path.exists(builder.source_name):
+    if builder.may_exist:
         raise DataError(
             f"{before}, and data.source is {quoted(builder.source)}; leave data.source away to use what is there, or "
             "give another data_dir"

@@ -60,10 +60,12 @@ def write(builder: DatasetBuilder, name: str, root: pathlib.Path, folder: pathli
         images_folder = folder.with_name(f"{folder.name}.unfinished")
         if not is_alone:  # Another process may go on from the same images.
             images_folder = pathlib.Path(cleaning.enter_context(tempfile.TemporaryDirectory(dir=folder.parent)))
-        if images_folder.is_dir() and prepared_from(images_folder) != builder.source_name:
-            shutil.rmtree(images_folder)  # Images of another source would stay in the data set, though unused.
+        if builder.may_exist and prepared_from(images_folder) != builder.source_name:
+            # Images of another source would stay in the data set, though unused.
+            shutil.rmtree(images_folder, ignore_errors=True)
         images = ImageWriter(images_folder)
-        write_whole(images_folder / SOURCE, builder.source_name)
+        if prepared_from(images_folder) is None:
+            write_whole(images_folder / SOURCE, builder.source_name)
         try:
             _write_records(builder, survey(builder, name, images), images, root, name)
         except OSError:

@@ -141,6 +141,9 @@ def _made(name: str) -> Metric:
     metric = _explained(name, METRICS.find(name))
     if not callable(getattr(metric, "update", None)) or not callable(getattr(metric, "compute", None)):
         raise ConfigError(f"the metric {quoted(name)} lacks a method update or compute")
+    needs = getattr(metric, "needs", ())
+    if not isinstance(needs, tuple | list) or not all(isinstance(need, str) for need in needs):
+        raise ConfigError(f"the metric {quoted(name)} needs {shown(needs)}; give a tuple of names")
     return metric
 
 

@@ -86,6 +86,17 @@ def test_another_source_is_refused_and_a_missing_one_told(
     assert caplog.messages[0].endswith("data.source is 'nowhere', which is not there and not needed")
 
 
+def test_made_data_is_found_again(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = DataConfig("made_nlvr2", 48, 12, 2, data_dir=str(tmp_path))
+    first = prepare(config)
+    capsys.readouterr()
+    assert prepare(config).fingerprint == first.fingerprint
+    assert capsys.readouterr().out == ""
+    assert not caplog.messages
+
+
 def test_images_of_another_source_do_not_stay(
     config: DataConfig, raw_makers: dict[str, Any], tmp_path: pathlib.Path
 ) -> None:
@@ -94,7 +105,11 @@ def test_images_of_another_source_do_not_stay(
     with pytest.raises(DataError, match=r"images that are missing: 1 \(train 'train-7-14' 'train/images/7.png'\)"):
         prepare(dataclasses.replace(config, source=str(source), data_dir=str(tmp_path)))
     unfinished = tmp_path / "easy_vqa" / "1.0.0.unfinished"
-    os.utime(next(unfinished.glob("*.array_record")), ns=(1, 1))
+    written = next(unfinished.glob("*.array_record"))
+    os.utime(written, ns=(1, 1))
+    with pytest.raises(DataError, match="no data at 'nowhere'"):
+        prepare(dataclasses.replace(config, source="nowhere", data_dir=str(tmp_path)))
+    assert written.exists()  # half an hour of copying, for want of a letter
     prepared = prepare(dataclasses.replace(config, data_dir=str(tmp_path))).prepared
     assert os.stat(prepared.images[0].path).st_mtime_ns != 1
     assert not unfinished.exists()

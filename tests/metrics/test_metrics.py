@@ -152,6 +152,14 @@ class Same(Broken):
         return {"accuracy": 1.0}
 
 
+class NeedsText(Broken):
+    needs = "metadata"
+
+
+class NeedsNone(Broken):
+    needs = None
+
+
 class Asks(Broken):
     def __init__(self, length: int) -> None: ...
 
@@ -164,6 +172,8 @@ WRONG = {
     Words: r"computes \{'x': '1'\}; return numbers$",
     Number: r"computes no scores by name; return a dict of numbers$",
     Same: r"^two metrics compute 'accuracy'; leave one of them out$",
+    NeedsText: r"needs 'metadata'; give a tuple of names$",
+    NeedsNone: r"needs None; give a tuple of names$",
     Asks: r"metric '.*Asks' fails: TypeError: .*'length'$",
     dict: r"lacks a method update or compute$",
 }

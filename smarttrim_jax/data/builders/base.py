@@ -16,6 +16,7 @@ from smarttrim_jax.data.schema import Image, Record
 from smarttrim_jax.data.submissions import SubmissionFormat
 from smarttrim_jax.errors import DataError, SmartTrimError, reason
 from smarttrim_jax.options import read_options
+from smarttrim_jax.small_files import in_bucket
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,9 +100,14 @@ class DatasetBuilder(abc.ABC):
 
     @property
     def source_name(self) -> str:
-        """Names the source: by its whole path if it is on this machine, else as it was given."""
+        """Names the source: by its whole path if it is on this machine, else as it was given; "" for none."""
         path = os.path.expanduser(self.source)
         return os.path.realpath(path) if self.source and os.path.exists(path) else self.source.rstrip("/")
+
+    @property
+    def may_exist(self) -> bool:
+        """Whether there is such a source, as far as that can be told without reaching into a bucket."""
+        return in_bucket(self.source) or os.path.exists(self.source_name)
 
     def image(self, path: str) -> Image:
         """Finds an image of a record in the source.

@@ -48,6 +48,11 @@ class MadeFiles(DatasetBuilder):
         self.make(pathlib.Path(folder))
         super().__init__(folder, workspace, options)
 
+    @property
+    def source_name(self) -> str:
+        """Names no source: the folder is another one for each builder, and its files are always the same."""
+        return ""
+
     @abc.abstractmethod
     def make(self, folder: pathlib.Path) -> None:
         """Writes the official files.
