@@ -1,10 +1,13 @@
 """Checks a run before it starts: configuration, folder, data and mesh."""
 
+import jax
+
 from smarttrim_jax.data.dataset import prepare
 from smarttrim_jax.errors import TrainingError
 from smarttrim_jax.experiment import ExperimentConfig
+from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.sharding import axis_sizes, check_batch_size
-from smarttrim_jax.training.initialization import with_vocabulary
+from smarttrim_jax.training.initialization import starting_params, with_vocabulary
 from smarttrim_jax.training.run_data import check_run, fit_to_data
 from smarttrim_jax.training.workdir import Workdir
 
@@ -37,6 +40,7 @@ def preflight(config: ExperimentConfig, path: str, devices: int, slices: int = 1
     config = fit_to_data(config, dataset)
     check_run(config, dataset)
     workdir.check_same_run(config)
+    starting_params(config, jax.eval_shape(Functional(config.model).init, config.random_key))
     examples = ", ".join(f"{size:,} {name}" for name, size in dataset.split_sizes.items())
     steps = config.schedule.total_steps
     return (

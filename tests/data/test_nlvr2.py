@@ -97,6 +97,10 @@ BAD = "faulty rows of 'nlvr2/data/dev.json':"
             lambda folder: (folder / "nlvr2/data/test1.json").unlink(),
             "NLVR2 in '.*' lacks nlvr2/data/test1.json; fetch",
         ),
+        (
+            lambda folder: [path.unlink() for path in (folder / "nlvr2/data").glob("*.json")],
+            "NLVR2 in '.*' lacks nlvr2/data/train.json, nlvr2/data/dev.json, nlvr2/data/test1.json; fetch",
+        ),
         (dev(DEV[0], json.dumps(DEV[1])[:-9]), f"{BAD} 1 .row 2 .it is no JSON object"),
         (dev([], 7), f"{BAD} 2 .row 1 .it is no JSON object"),
         (dev(DEV[0], {**DEV[1], "label": "-"}), "row 2 'dev-3-1-0' .its label is '-', not False or True"),

@@ -218,6 +218,10 @@ BAD_ANNOTATIONS = f"faulty rows of '{ANNOTATIONS}':"
             f"VQA v2 in '.*' lacks {VAL_ANNOTATIONS}; fetch it from",
         ),
         (
+            lambda folder: [(folder / name).unlink() for name in (ANNOTATIONS, VAL_ANNOTATIONS)],
+            f"VQA v2 in '.*' lacks {ANNOTATIONS}, {VAL_ANNOTATIONS}; fetch it from",
+        ),
+        (
             lambda folder: (folder / ANNOTATIONS).write_text((folder / ANNOTATIONS).read_text()[:-30]),
             f"'{ANNOTATIONS}' is damaged: .*; fetch it again",
         ),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from smarttrim_jax.data.dataset import prepare
-from smarttrim_jax.errors import ConfigError, SmartTrimError, TrainingError
+from smarttrim_jax.errors import CheckpointError, ConfigError, SmartTrimError, TrainingError
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.sharding import MeshConfig
 from smarttrim_jax.training.checkpoints import Checkpoints
@@ -54,3 +54,6 @@ def test_what_training_would_refuse_is_refused(experiment: ExperimentConfig, tmp
     assert preflight(experiment, str(workdir.path), devices=1).startswith("ready: ")
     with pytest.raises(ConfigError, match="seed"):
         preflight(dataclasses.replace(experiment, seed=77), str(workdir.path), devices=1)
+    started = dataclasses.replace(experiment, init_from=str(workdir.path))
+    with pytest.raises(CheckpointError, match="of another model"):
+        preflight(started, str(tmp_path / "started"), devices=1)

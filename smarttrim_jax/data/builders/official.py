@@ -1,5 +1,6 @@
 """Data sets whose official files the user has fetched: the folder is named by `data.source`."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from smarttrim_jax.data.builders.base import DatasetBuilder
@@ -21,6 +22,10 @@ class OfficialFiles(DatasetBuilder):
     title: ClassVar[str]
     page: ClassVar[str]
 
+    def lists(self) -> Sequence[str]:
+        """Names the lists that these options need, so that all that are missing are told at once."""
+        return ()
+
     def file(self, *paths: str) -> bytes:
         """Reads a list of questions or captions.
 
@@ -31,7 +36,7 @@ class OfficialFiles(DatasetBuilder):
             The contents of the file.
 
         Raises:
-            DataError: There is no source, or no such file in it.
+            DataError: There is no source, or no such file in it; the message names all `lists` that are missing.
         """
         if not self.source:
             raise DataError(
@@ -41,4 +46,6 @@ class OfficialFiles(DatasetBuilder):
             content = self.read(path, MOST_LIST_BYTES)
             if content is not None:
                 return content
-        raise DataError(f"{self.title} in {quoted(self.source)} lacks {paths[0]}; fetch it from {self.page}")
+        missing = [paths[0], *(path for path in self.lists() if self.read(path, MOST_LIST_BYTES) is None)]
+        names = ", ".join(dict.fromkeys(missing))
+        raise DataError(f"{self.title} in {quoted(self.source)} lacks {names}; fetch it from {self.page}")

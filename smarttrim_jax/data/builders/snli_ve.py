@@ -48,6 +48,10 @@ class SNLIVE(OfficialFiles):
         """Names the classes: contradiction, neutral and entailment."""
         return ANSWERS
 
+    def lists(self) -> list[str]:
+        """Names the lists of the splits; see `OfficialFiles.lists`."""
+        return list(map(_list, FILES.values()))
+
     def records(self, split: str) -> Iterator[Record]:
         """Yields the records of a split; see the class.
 
@@ -68,13 +72,17 @@ class SNLIVE(OfficialFiles):
         return functools.cache(self._read_rows)
 
     def _read_rows(self, name: str) -> list[Row]:
-        file = f"snli_ve_{name}.jsonl"
+        file = _list(name)
         rows = good_rows(self._faults, file, read_lines(self.file(file)), _problem, "pairID")
         labelled = [{key: row[key] for key in KEYS} for row in rows if row["gold_label"] != NO_LABEL]
         if len(labelled) < len(rows):
             missing = len(rows) - len(labelled)
             print(f"{self.title}: {missing:,} of {len(rows):,} rows of '{file}' have no label; left out", flush=True)
         return labelled
+
+
+def _list(name: str) -> str:
+    return f"snli_ve_{name}.jsonl"
 
 
 def _problem(row: Any) -> str:

@@ -111,6 +111,11 @@ class VQAv2(OfficialFiles):
         """Names the answers to choose from; see the class for the rules."""
         return list(map(named, self._known))
 
+    def lists(self) -> list[str]:
+        """Names the lists of the splits; see `OfficialFiles.lists`."""
+        splits = dict.fromkeys([*ANNOTATED, self.options.test])
+        return [*map(_questions, splits), *map(_annotations, ANNOTATED)]
+
     def records(self, split: str) -> Iterator[Record]:
         """Yields the records of a split; see the class.
 
@@ -179,11 +184,11 @@ class VQAv2(OfficialFiles):
         return functools.cache(self._read_questions)
 
     def _read_questions(self, split: str) -> list[Question]:
-        file = f"v2_OpenEnded_mscoco_{YEARS[split]}_questions.json"
+        file = _questions(split)
         questions = read_questions(self._faults, self.file(file), file)
         if split not in ANNOTATED:
             return questions
-        annotations = f"v2_mscoco_{YEARS[split]}_annotations.json"
+        annotations = _annotations(split)
         return with_annotations(self._faults, questions, file, self.file(annotations), annotations)
 
     def _weights(self, question: Question) -> dict[str, float]:
@@ -220,6 +225,14 @@ class VQAv2(OfficialFiles):
                 f"answers is one of the {len(self._known):,} to choose from",
                 flush=True,
             )
+
+
+def _questions(split: str) -> str:
+    return f"v2_OpenEnded_mscoco_{YEARS[split]}_questions.json"
+
+
+def _annotations(split: str) -> str:
+    return f"v2_mscoco_{YEARS[split]}_annotations.json"
 
 
 def _candidates(content: bytes) -> list[str]:
