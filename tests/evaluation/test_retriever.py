@@ -1,6 +1,7 @@
 """A split is searched with the features and judgements that the model's whole calls give, however it is batched."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from tiny_run import decisive
 from tiny_tasks import experiment, make_sources
 
 from smarttrim_jax.data.dataset import Dataset, prepare
+from smarttrim_jax.data.examples import RECORD_VALUES
 from smarttrim_jax.evaluation.evaluator import Evaluator
 from smarttrim_jax.evaluation.retriever import SearchableTask, SplitRetriever
 from smarttrim_jax.experiment import EvaluationConfig
@@ -90,15 +92,15 @@ def test_texts_and_pairs_are_those_of_whole_calls(searched: Searched, trim: Trim
 
 def test_an_evaluation_searches_all_references(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [[TEXTS[i], TEXTS[-1 - i]][: 1 + i % 2] for i in range(5)]
-    left, named_values = list(texts), Pairs.named_values
+    left, numbers, named_values = list(texts), itertools.count(), Pairs.named_values
 
-    def with_references(self: Pairs, rows: Any) -> Any:
+    def with_own_labels(self: Pairs, rows: Any) -> Any:
         outputs, targets = named_values(self, rows)
-        targets["references"] = [left.pop(0) for _ in rows["label"]]
-        targets["label"] = 5 - len(left) - np.arange(len(rows["label"]))[::-1]
+        targets["label"] = np.array([next(numbers) for _ in rows["label"]])
         return outputs, targets
 
-    monkeypatch.setattr(Pairs, "named_values", with_references)
+    monkeypatch.setattr(Pairs, "named_values", with_own_labels)
+    monkeypatch.setitem(RECORD_VALUES, "references", lambda record: left.pop(0))
     evaluator = searched.evaluator(2, "recall", "reranked_recall")
     computed = evaluator.full(evaluator.batches("test"))["metrics"]
     images, features, logits = searched.whole_calls(None, [text for each in texts for text in each])

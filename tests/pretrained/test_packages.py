@@ -1,6 +1,7 @@
 """The packages' encoders know what things look like and what sentences mean; without them a run starts at random."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax.numpy as jnp
@@ -65,12 +66,14 @@ def states(config: MeterConfig) -> dict[str, Any]:
     """Both encoders' states with real weights, and the image's with random ones."""
     fresh = fresh_params(config)
     encoder = TextEncoder.load(vocabulary_file(), 16)
-    ids, mask = (np.stack(part) for part in zip(*map(encoder.encode, SENTENCES), strict=True))
     pictures = np.stack([picture(shape, colour) for shape in SHAPES for colour in COLOURS])
+    sentences = itertools.islice(itertools.cycle(SENTENCES), len(pictures))  # a batch has one for each image
+    ids, mask = (np.stack(part) for part in zip(*map(encoder.encode, sentences), strict=True))
     images = normalize(jnp.asarray(pictures), "imagenet")
     real = encoder_states(config, with_packages(config, fresh), images, ids, mask)
     chance = encoder_states(config, fresh, images, ids, mask)
-    return real | {"mask": mask, "random": chance["normed"]}
+    first = slice(len(SENTENCES))
+    return real | {"text": real["text"][first], "mask": mask[first], "random": chance["normed"]}
 
 
 def unit(vectors: Any) -> np.ndarray:
