@@ -8,9 +8,10 @@ The data comes as the official repository has it (`git clone https://github.com/
     test split, 44 minutes on one core: full 58.9 % right and 14.7 % consistent, trimmed 58.7 % and 13.9 % at 2.03x
     fewer MACs; majority answer 56.2 % and 10.9 %, text only 56.8 % and 11.3 % (benchmarks/nlvr.json)
 
-Where the folder has no `train/`, most of `dev` serves for training: 760 pairs of sentence and picture, each with six orders
-of its boxes, which is too little to learn the task from random weights. `--config=configs/nlvr.py:packages` takes real
-pretrained encoders instead (see `smarttrim_jax.pretrained.packages`), and random weights where they are absent.
+Where the folder has no `train/`, most of `dev` serves for training: 760 pairs of sentence and picture, each with six
+orders of its boxes, which is too little to learn the task from random weights. `--config=configs/nlvr.py:packages`
+takes real pretrained encoders instead (see `smarttrim_jax.pretrained.packages`), and random weights where they are
+absent.
 
 `--config.data.blind=True` whitens all images: the baseline of what the sentences alone give away.
 
