@@ -7,6 +7,7 @@ from smarttrim_jax.errors import TrainingError
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.sharding import axis_sizes, check_batch_size
+from smarttrim_jax.training.checkpoint_reading import saved_steps
 from smarttrim_jax.training.initialization import starting_params, with_vocabulary
 from smarttrim_jax.training.run_data import check_run, fit_to_data
 from smarttrim_jax.training.workdir import Workdir
@@ -40,7 +41,8 @@ def preflight(config: ExperimentConfig, path: str, devices: int, slices: int = 1
     config = fit_to_data(config, dataset)
     check_run(config, dataset)
     workdir.check_same_run(config)
-    starting_params(config, jax.eval_shape(Functional(config.model).init, config.random_key))
+    if config.init_from and not saved_steps(workdir.checkpoints):  # A run that goes on does not read it again.
+        starting_params(config, jax.eval_shape(Functional(config.model).init, config.random_key))
     examples = ", ".join(f"{size:,} {name}" for name, size in dataset.split_sizes.items())
     steps = config.schedule.total_steps
     return (

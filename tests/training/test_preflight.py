@@ -54,6 +54,10 @@ def test_what_training_would_refuse_is_refused(experiment: ExperimentConfig, tmp
     assert preflight(experiment, str(workdir.path), devices=1).startswith("ready: ")
     with pytest.raises(ConfigError, match="seed"):
         preflight(dataclasses.replace(experiment, seed=77), str(workdir.path), devices=1)
+    going_on = dataclasses.replace(experiment, init_from="gone.safetensors")
+    assert preflight(going_on, str(workdir.path), devices=1).startswith("ready: ")
+    with pytest.raises(CheckpointError, match=r"gone\.safetensors' is missing"):
+        preflight(going_on, str(tmp_path / "started"), devices=1)
     started = dataclasses.replace(experiment, init_from=str(workdir.path))
     with pytest.raises(CheckpointError, match="of another model"):
         preflight(started, str(tmp_path / "started"), devices=1)

@@ -64,7 +64,7 @@ class NLVR2(OfficialFiles):
 
     def lists(self) -> list[str]:
         """Names the lists of the splits; see `OfficialFiles.lists`."""
-        return [_list(split) for split in ("train", "dev", self.options.test)]
+        return [_list_file(split) for split in ("train", "dev", self.options.test)]
 
     def records(self, split: str) -> Iterator[Record]:
         """Yields the records of a split; see the class.
@@ -100,14 +100,14 @@ class NLVR2(OfficialFiles):
         return functools.cache(self._read_rows)
 
     def _read_rows(self, split: str) -> list[Row]:
-        file = _list(split)
+        file = _list_file(split)
         problem = functools.partial(_problem, split=split)
         rows = good_rows(self._faults, file, read_lines(self.file(file)), problem, "identifier")
         keys = ("identifier", "sentence", "label", *(["directory"] if split == "train" else []))
         return [{key: row[key] for key in keys} for row in rows]
 
 
-def _list(split: str) -> str:
+def _list_file(split: str) -> str:
     return f"nlvr2/data/{split}.json"
 
 

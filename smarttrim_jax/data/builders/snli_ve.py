@@ -19,6 +19,10 @@ KEYS = ("pairID", "Flickr30K_ID", "sentence2", "gold_label")
 Row = dict[str, Any]
 
 
+def _list_file(name: str) -> str:
+    return f"snli_ve_{name}.jsonl"
+
+
 class SNLIVE(OfficialFiles):
     """SNLI-VE from its official files: github.com/necla-ml/SNLI-VE, and the photographs of Flickr30k.
 
@@ -42,7 +46,7 @@ class SNLIVE(OfficialFiles):
     title = "SNLI-VE"
     submission = staticmethod(snli_ve_results)
     page = "github.com/necla-ml/SNLI-VE"
-    roots = (*(f"snli_ve_{name}.jsonl" for name in FILES.values()), "flickr30k-images")
+    roots = (*map(_list_file, FILES.values()), "flickr30k-images")
 
     def answers(self) -> tuple[str, ...]:
         """Names the classes: contradiction, neutral and entailment."""
@@ -50,7 +54,7 @@ class SNLIVE(OfficialFiles):
 
     def lists(self) -> list[str]:
         """Names the lists of the splits; see `OfficialFiles.lists`."""
-        return list(map(_list, FILES.values()))
+        return list(map(_list_file, FILES.values()))
 
     def records(self, split: str) -> Iterator[Record]:
         """Yields the records of a split; see the class.
@@ -72,17 +76,13 @@ class SNLIVE(OfficialFiles):
         return functools.cache(self._read_rows)
 
     def _read_rows(self, name: str) -> list[Row]:
-        file = _list(name)
+        file = _list_file(name)
         rows = good_rows(self._faults, file, read_lines(self.file(file)), _problem, "pairID")
         labelled = [{key: row[key] for key in KEYS} for row in rows if row["gold_label"] != NO_LABEL]
         if len(labelled) < len(rows):
             missing = len(rows) - len(labelled)
             print(f"{self.title}: {missing:,} of {len(rows):,} rows of '{file}' have no label; left out", flush=True)
         return labelled
-
-
-def _list(name: str) -> str:
-    return f"snli_ve_{name}.jsonl"
 
 
 def _problem(row: Any) -> str:

@@ -35,6 +35,14 @@ CANDIDATES = "answer_list.json"
 VISUAL_GENOME = "vg_qa.json"
 
 
+def _questions_file(split: str) -> str:
+    return f"v2_OpenEnded_mscoco_{YEARS[split]}_questions.json"
+
+
+def _annotations_file(split: str) -> str:
+    return f"v2_mscoco_{YEARS[split]}_annotations.json"
+
+
 @dataclasses.dataclass(frozen=True)
 class VQAv2Options(Settings):
     """What may be chosen of VQA v2.
@@ -100,8 +108,8 @@ class VQAv2(OfficialFiles):
     submission = staticmethod(vqa_results)
     page = "visualqa.org"
     roots = (
-        *(f"v2_OpenEnded_mscoco_{year}_questions.json" for year in YEARS.values()),
-        *(f"v2_mscoco_{YEARS[split]}_annotations.json" for split in ANNOTATED),
+        *map(_questions_file, YEARS),
+        *map(_annotations_file, ANNOTATED),
         *("train2014", "val2014", "test2015"),
         *(CANDIDATES, VISUAL_GENOME, "image"),
     )
@@ -114,7 +122,7 @@ class VQAv2(OfficialFiles):
     def lists(self) -> list[str]:
         """Names the lists of the splits; see `OfficialFiles.lists`."""
         splits = dict.fromkeys([*ANNOTATED, self.options.test])
-        return [*map(_questions, splits), *map(_annotations, ANNOTATED)]
+        return [*map(_questions_file, splits), *map(_annotations_file, ANNOTATED)]
 
     def records(self, split: str) -> Iterator[Record]:
         """Yields the records of a split; see the class.
@@ -184,11 +192,11 @@ class VQAv2(OfficialFiles):
         return functools.cache(self._read_questions)
 
     def _read_questions(self, split: str) -> list[Question]:
-        file = _questions(split)
+        file = _questions_file(split)
         questions = read_questions(self._faults, self.file(file), file)
         if split not in ANNOTATED:
             return questions
-        annotations = _annotations(split)
+        annotations = _annotations_file(split)
         return with_annotations(self._faults, questions, file, self.file(annotations), annotations)
 
     def _weights(self, question: Question) -> dict[str, float]:
@@ -225,14 +233,6 @@ class VQAv2(OfficialFiles):
                 f"answers is one of the {len(self._known):,} to choose from",
                 flush=True,
             )
-
-
-def _questions(split: str) -> str:
-    return f"v2_OpenEnded_mscoco_{YEARS[split]}_questions.json"
-
-
-def _annotations(split: str) -> str:
-    return f"v2_mscoco_{YEARS[split]}_annotations.json"
 
 
 def _candidates(content: bytes) -> list[str]:
