@@ -5,7 +5,7 @@
 #   benchmarks/accelerator.sh --small            # tiny models: a try on a CPU
 #
 # meter_base and blip_vqa in bfloat16 at batches of 8, 64, 1 and 256: full capacity layer by layer and as one program,
-# padded, packed, and the adaptive program, at .5 and .3 of the tokens; PyTorch's BLIP; training steps; attention
+# padded, packed, and packed as one program, at .5 and .3 of the tokens; PyTorch's BLIP; training steps; attention
 # kernels. The most important figures come first. The file is whole after every row; what was not reached stands under
 # "left_out". Programs are compiled side by side and kept, so that a second run in the same place starts faster.
 #

@@ -3,6 +3,7 @@
     python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_base --keep=0.5,0.3 --batch_sizes=1,8
     python -m smarttrim_jax.benchmark --config=configs/benchmark.py:blip_vqa --keep=0.4 --against=torch
     python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_small --steps --batch_sizes=16
+    python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_base --host
     python -m smarttrim_jax.benchmark --workdir=runs/quick --split=test --batch_sizes=1,8,64 [--output=FILE.json]
     python -m smarttrim_jax.benchmark --workdir=models/quick --input=questions.jsonl --speedups=2,3
 
@@ -10,7 +11,7 @@ With a config the model is untrained and its token gates are forced: every examp
 workdir the trained model trims real examples at the speed-ups of its dial: questions as `predict` takes them
 (--input), or a split of its data set (--split); without either its gates are forced too. With --steps it is training
 that is measured: what a step of trim-tuning costs (also a shortened one, where the config has a capacity), against
-one of plain fine-tuning.
+one of plain fine-tuning. With --host it is what a call costs besides computing: the model is made narrow.
 """
 
 import functools
@@ -19,6 +20,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
+from smarttrim_jax.benchmarking.host_share import measure_host
 from smarttrim_jax.benchmarking.measurement import describe_machine
 from smarttrim_jax.benchmarking.speed import Row
 from smarttrim_jax.benchmarking.speed_report import EXAMPLES, measure_forced, measure_trained
@@ -30,7 +32,14 @@ from smarttrim_jax.command_line.workdir import WORKDIR
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.ranges import Path, PositiveInt, ShareAboveZero, SpeedUp, not_empty
-from smarttrim_jax.reporting.tables import format_speed, format_step, speed_head, step_head
+from smarttrim_jax.reporting.tables import (
+    format_host,
+    format_speed,
+    format_step,
+    host_head,
+    speed_head,
+    step_head,
+)
 from smarttrim_jax.serving.question_file import read_questions
 from smarttrim_jax.serving.timed_examples import first_examples, first_questions
 
@@ -48,6 +57,7 @@ SPEEDUPS = define(
     "speedups", tuple[SpeedUp, ...], (), "Of the dial, with --workdir; the one it was trained for by default."
 )
 STEPS = define("steps", bool, False, "With --config: time training steps, not inference.")
+HOST = define("host", bool, False, "With --config: time what calls cost besides computing, at a small width.")
 REPEATS = define("repeats", PositiveInt, 5, "Timed calls of each execution.")
 OUTPUT = define("output", Path, None, "Write the figures here, as JSON.")
 AGAINST = define("against", Literal["torch"], None, "With --config of a BLIP: time transformers' model too.")
@@ -57,13 +67,19 @@ def main() -> None:
     """Runs the command."""
     if (CONFIG.value is None) == (WORKDIR.value is None):
         raise ConfigError("give either --config (an untrained model) or --workdir (a trained one)")
-    if STEPS.value and CONFIG.value is None:
-        raise ConfigError("--steps times the steps of an untrained model; give --config in place of --workdir")
+    if (STEPS.value or HOST.value) and CONFIG.value is None:
+        raise ConfigError("--steps and --host time an untrained model; give --config in place of --workdir")
+    if STEPS.value and HOST.value:
+        raise ConfigError("--steps times training and --host calls; give one of them")
     sizes = BATCH_SIZES.value
     keep_freed_memory()
-    head, line = (step_head, format_step) if STEPS.value else (speed_head, format_speed)
+    head, line = speed_head, format_speed
     if STEPS.value:
+        head, line = step_head, format_step
         results = measure_steps(opened_experiment(), sizes, REPEATS.value)
+    elif HOST.value:
+        head, line = host_head, format_host
+        results = measure_host(opened_experiment(), sizes, REPEATS.value)
     elif WORKDIR.value is None:
         results = measure_forced(
             opened_experiment(), sizes, KEEP.value, REPEATS.value, against_torch=AGAINST.value == "torch"

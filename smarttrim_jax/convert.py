@@ -6,8 +6,8 @@ The folder answers on any machine, without the data and the run; every command t
 
     python -m smarttrim_jax.convert --workdir=runs/quick --export=model.jaxexport [--speedup=2] [--batch_size=1]
 
-The file holds one program with its parameters, adaptive for every example; a process with only jax runs it (see
-`serving.export`).
+The file holds one program with its parameters, which leaves out what each example closes; a process with only jax
+runs it (see `serving.export`).
 
     python -m smarttrim_jax.convert --workdir=runs/quick --to=official --output=meter.safetensors
 

@@ -25,7 +25,7 @@ _BORDERS = {
         "TextEmbedding.embed",
         "BlipVqa.decode",
         "write_captions",
-        "adaptive_apply",
+        "packed_apply",
         "attend",
         "as_tokens",
     ),

@@ -17,8 +17,7 @@ from tiny_run import decisive
 
 from smarttrim_jax.configuration import build, to_dict
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.execution import PackedExecutor
-from smarttrim_jax.execution.adaptive import AdaptiveConfig, adaptive_apply
+from smarttrim_jax.execution import OneProgramExecutor, PackedExecutor
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.serving.evaluation import evaluate, open_data
@@ -208,5 +207,6 @@ def test_a_model_of_images_alone_with_layers_of_its_own_packs_every_way() -> Non
     same(executor(images, trim=trim), padded)
     executor.calibrate([(images, None, None)], trim=trim)
     same(executor(images, trim=trim), padded)
-    adaptive = adaptive_apply(model, AdaptiveConfig(shares=(0.5,)), params, images, None, None, trim)
-    same(adaptive, padded)
+    one_program = OneProgramExecutor(model, params)
+    same(one_program(images, trim=trim), padded)
+    assert one_program.cuts(len(images))

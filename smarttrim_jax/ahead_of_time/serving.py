@@ -8,15 +8,15 @@ import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
 from smarttrim_jax.ahead_of_time.program import CompiledProgram, compile_program
-from smarttrim_jax.execution.adaptive import AdaptiveConfig
+from smarttrim_jax.execution.config import ExecutionConfig
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.serving.export import answer
 from smarttrim_jax.tasks.synthetic import abstract_batch, synthetic_task
 from smarttrim_jax.tokens import Kernel
 from smarttrim_jax.trimming.gates import Trim
 
-BRANCHES = AdaptiveConfig(shares=(0.35, 0.6), multiple=128)
-"""Three sizes for each side of a layer (1 is always included); fusion layers have a branch for every pair."""
+EXECUTION = ExecutionConfig(multiple=128)
+"""Sizes that suit TPUs, also where the machine that compiles is none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CompiledAnswer:
 
 
 def compile_answer(config: ExperimentConfig, device: Any, batch_size: int) -> CompiledAnswer:
-    """Compiles the adaptive program for one device; each device of a slice would answer separately.
+    """Compiles the program for one device; each device of a slice would answer separately.
 
     Args:
         config: Run configuration with every size given.
@@ -49,7 +49,7 @@ def compile_answer(config: ExperimentConfig, device: Any, batch_size: int) -> Co
     here = SingleDeviceSharding(device)
     # Otherwise the attention kernel would be chosen for the device that compiles.
     kernel: Kernel = "splash" if device.platform == "tpu" else "xla"
-    model = dataclasses.replace(config.model, attention=kernel, scan=True)
+    model = dataclasses.replace(config.model, attention=kernel)
     task = synthetic_task(dataclasses.replace(config, model=model))
 
     def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
@@ -61,7 +61,7 @@ def compile_answer(config: ExperimentConfig, device: Any, batch_size: int) -> Co
 
     @jax.jit
     def program(params: Any, offset: jax.Array, *inputs: jax.Array) -> dict[str, Any]:
-        return answer(task, BRANCHES, params, Trim(offset), *inputs)
+        return answer(task, EXECUTION, params, Trim(offset), *inputs)
 
     lowered = program.lower(params, offset, batch["image"], batch["text_ids"], batch["text_mask"])
     return CompiledAnswer(batch_size, compile_program(lowered, batch_size))

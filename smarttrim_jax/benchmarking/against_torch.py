@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.execution.executor import Batch
+from smarttrim_jax.execution.base import Batch
 from smarttrim_jax.models.config import ModelConfig
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.pretrained.backbones import files_of, write_huggingface

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.execution.executor import Batch
+from smarttrim_jax.execution.base import Batch
 from smarttrim_jax.models.config import ModelConfig
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.trimming.gates import GateKey, Trim

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from smarttrim_jax.benchmarking.measurement import matmul, time_by_turns
-from smarttrim_jax.execution.executor import Batch, PackedExecutor, PackedLengths
+from smarttrim_jax.execution.base import Batch
+from smarttrim_jax.execution.executor import PackedExecutor, PackedLengths
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.trimming.gates import Gates, Trim, TrimRecord
 

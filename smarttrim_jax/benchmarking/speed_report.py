@@ -8,8 +8,9 @@ from smarttrim_jax.benchmarking.against_torch import TorchForward, check_equal
 from smarttrim_jax.benchmarking.forced_load import forced_load
 from smarttrim_jax.benchmarking.speed import Row, compare
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.execution.base import Batch
 from smarttrim_jax.execution.config import ExecutionConfig
-from smarttrim_jax.execution.executor import Batch, PackedExecutor
+from smarttrim_jax.execution.executor import PackedExecutor
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.trimming.gates import Trim

@@ -8,10 +8,27 @@ from typing import Annotated, ClassVar
 import jax
 
 from smarttrim_jax.configuration import Settings
-from smarttrim_jax.ranges import NonNegativeInt, PositiveInt, ShareBelowOne, between
+from smarttrim_jax.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, ShareBelowOne, between
 
 Growth = Annotated[float, between(1.001, 1000)]
 """The ratio of neighbouring sizes of a ladder; the nearer it is to 1, the more sizes the ladder has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CutConfig(Settings):
+    """How many cuts and branches a program has; each branch is compiled.
+
+    Attributes:
+        most: Largest number of cuts.
+        branches: Branches of each cut, beside the one that holds everything.
+        gain: Share of the model's work that a further cut must save.
+        margin: How much more than the drawn batches kept a branch holds.
+    """
+
+    most: NonNegativeInt = 4
+    branches: PositiveInt = 3
+    gain: ShareBelowOne = 0.02
+    margin: NonNegativeFloat = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +49,7 @@ class ExecutionConfig(Settings):
             one for a last layer.
         microbatch: Numbers of a side (tokens times width) that are computed at once; larger batches run in
             microbatches. 0 takes 2^21 on CPUs, whose caches hold no more, and no bound elsewhere.
+        cuts: Where closed tokens leave memory in execution as one program.
     """
 
     FORMER_KEYS: ClassVar[Mapping[str, str]] = {
@@ -49,6 +67,7 @@ class ExecutionConfig(Settings):
     group_heads: NonNegativeInt = 1
     max_buckets: PositiveInt = 8
     microbatch: NonNegativeInt = 0
+    cuts: CutConfig = CutConfig()
 
     @property
     def rounding(self) -> int:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from smarttrim_jax.execution.base import Batch
 from smarttrim_jax.execution.buckets import Bucket, Buckets, Occupancy
 from smarttrim_jax.execution.config import ExecutionConfig
 from smarttrim_jax.execution.microbatches import cut, examples_at_once, join
@@ -25,9 +26,6 @@ from smarttrim_jax.models.segments import LayerRun, Prefix, State
 from smarttrim_jax.tokens import Packed, Tokens, compact
 from smarttrim_jax.tokens.rounding import ladder
 from smarttrim_jax.trimming.gates import GateKey, GatesByKey, Trim, TrimRecord
-
-Batch = tuple[Any, Any, Any]
-"""Images, ids and mask, as a model's call takes them."""
 
 PackedLengths = list[tuple[str, dict[str, int]]]
 """For each layer, the name of its run and the number of tokens of each side in memory."""

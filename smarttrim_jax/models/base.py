@@ -45,7 +45,7 @@ class VisionLanguageModel(nnx.Module):
     """A model as embeddings, stages that may trim, and heads.
 
     A subclass defines these (`embed`, `stages`, `read_out`). The call and its parts are inherited, and each execution
-    (padded, packed, adaptive) runs the same stages. A model is built as `Model(config, rngs=rngs)`.
+    (padded, packed, one program) runs the same stages. A model is built as `Model(config, rngs=rngs)`.
 
     Attributes:
         config: Sizes and trimming.

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +63,12 @@ class Functional:
             The method's result; for a call this is an `Output`.
         """
         return getattr(self.bind(params), method)(*args, **kwargs)
+
+    def scanned(self) -> Self:
+        """Returns the same model, of which one layer of each run is compiled and looped over, if it offers that."""
+        if not any(field.name == "scan" for field in dataclasses.fields(self.config)):
+            return self
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, scan=True))
 
     def macs(self, record: TrimRecord, *, trimmed: bool = True) -> jax.Array:
         """Counts the multiply-adds of each example; see `ModelConfig.macs`.

@@ -35,6 +35,26 @@ def format_step(row: dict[str, Any]) -> str:
     return f"{row['step']:9}  {row['batch_size']:5d}  {1e3 * row['seconds']:9.1f}  {row['cost']:6.2f}x"
 
 
+def host_head() -> str:
+    """Returns the line above all rows; times are relative to one program at full capacity."""
+    return "execution           batch         ms  over full    compile"
+
+
+def format_host(row: dict[str, Any]) -> str:
+    """Formats what a call of one execution costs besides computing.
+
+    Args:
+        row: Row of `benchmarking.host_share.measure_host`.
+
+    Returns:
+        One line.
+    """
+    return (
+        f"{row['execution']:18}  {row['batch_size']:5d}  {row['host_ms']:9.1f}  {row['over_full']:8.2f}x  "
+        f"{row['compile_seconds']:7.1f} s"
+    )
+
+
 def speed_head() -> str:
     """Returns the line above all rows; speed-ups are relative to the faster of full and padded."""
     return _speed_line(list(SPEED_COLUMNS))

@@ -52,7 +52,7 @@ def evaluate(
         dataset: Its data; see `open_data`.
         split: Name of a split; None for the configured one.
         speedup: Speed-up in MACs; None for the one that the model was trained for.
-        execution: Name of an entry of `EVALUATORS`: "padded" or "packed".
+        execution: Name of an entry of `EVALUATORS`: "padded", "packed" or "one_program".
         metrics: Names of the metrics, the primary one first; empty for the configured ones.
         listener: Receives every example; see `evaluation.report.build_report`.
 

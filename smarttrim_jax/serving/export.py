@@ -8,7 +8,9 @@ import jax.numpy as jnp
 
 from smarttrim_jax.data.images import normalize
 from smarttrim_jax.errors import ConfigError, DataError
-from smarttrim_jax.execution.adaptive import AdaptiveConfig, adaptive_apply
+from smarttrim_jax.execution.config import ExecutionConfig
+from smarttrim_jax.execution.cuts import spread_cuts
+from smarttrim_jax.execution.one_program import packed_apply
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.serving.trained_model import TrainedModel
 from smarttrim_jax.tasks import ChoosingTask, Task
@@ -23,7 +25,7 @@ def export_model(
     *,
     batch_size: int,
     speedup: float | None = None,
-    config: AdaptiveConfig | None = None,
+    execution: ExecutionConfig | None = None,
     platforms: tuple[str, ...] = PLATFORMS,
 ) -> int:
     """Writes the model's program together with its parameters.
@@ -39,7 +41,7 @@ def export_model(
         path: File to write.
         batch_size: Number of examples of every call.
         speedup: Speed-up in MACs; None for the one that the model was trained for.
-        config: Settings of the program's branches; None for the defaults.
+        execution: How many cuts and branches the program has; None for the settings of the model's run.
         platforms: JAX platforms on which the program shall run.
 
     Returns:
@@ -49,9 +51,9 @@ def export_model(
         ConfigError: The speed-up is beyond the model's dial, or the model has never been trimmed.
         DataError: The file cannot be written.
     """
-    trim, branches = trained.trim(speedup), config or AdaptiveConfig()
+    trim, execution = trained.trim(speedup), execution or trained.config.execution
     if trim is None:
-        raise ConfigError("this model never trimmed; there is no adaptive program to export")
+        raise ConfigError("this model never trimmed; there is no trimming program to export")
 
     def program(images: jax.Array, ids: jax.Array, mask: jax.Array) -> dict[str, Any]:
         """Answers a batch with the parameters as constants; see `answer`.
@@ -64,7 +66,7 @@ def export_model(
         Returns:
             Results by name, as `answer` returns them.
         """
-        return answer(trained.task, branches, trained.params, trim, images, ids, mask)
+        return answer(trained.task, execution, trained.params, trim, images, ids, mask)
 
     data, images = trained.config.data, trained.config.model.images
     text = jax.ShapeDtypeStruct((batch_size, data.text_length), jnp.int32)
@@ -80,7 +82,7 @@ def export_model(
 
 def answer(
     task: Task,
-    config: AdaptiveConfig,
+    execution: ExecutionConfig,
     params: Params,
     trim: Trim,
     images: jax.Array,
@@ -91,7 +93,7 @@ def answer(
 
     Args:
         task: Task that the model was trained for.
-        config: Settings of the program's branches.
+        execution: How many cuts and branches the program has; the cuts are spread evenly.
         params: The model's parameters.
         trim: How the trimmers decide.
         images: Images uint8, `[batch, images, size, size, 3]`.
@@ -102,8 +104,9 @@ def answer(
         Logits float32 `[batch, outputs]` by head name, or, where answers are ranked, `answer` and `probability`
         `[batch]`; and `macs_ratio` `[batch]`.
     """
-    model, pixels = task.model, normalize(images, task.config.pixels)
-    output = adaptive_apply(model, config, params, pixels, ids, mask, trim)
+    model, pixels = task.model.scanned(), normalize(images, task.config.pixels)
+    cuts = spread_cuts(model.bind(params).stages, execution.cuts)
+    output = packed_apply(model, cuts, execution.rounding, params, pixels, ids, mask, trim)
     results, record = dict(output.logits), output.record
     if not results and isinstance(task, ChoosingTask):
         choice = task.choose(params, output, trim)

@@ -10,7 +10,7 @@ from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.data.examples import Examples
 from smarttrim_jax.data.images import normalize
 from smarttrim_jax.errors import DataError
-from smarttrim_jax.execution.executor import Batch
+from smarttrim_jax.execution.base import Batch
 from smarttrim_jax.serving.predictor import Failure
 from smarttrim_jax.serving.questions import Question
 from smarttrim_jax.serving.trained_model import TrainedModel

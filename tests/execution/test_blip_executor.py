@@ -13,8 +13,7 @@ from tiny_blip import CLOSING, EVERY_TASK, TinyBlip, make_inputs, tiny_blip
 
 from smarttrim_jax.benchmarking.forced_load import forced_model
 from smarttrim_jax.benchmarking.speed import executed_macs
-from smarttrim_jax.execution import ExecutionConfig, PackedExecutor
-from smarttrim_jax.execution.adaptive import AdaptiveConfig, adaptive_apply
+from smarttrim_jax.execution import ExecutionConfig, OneProgramExecutor, PackedExecutor
 from smarttrim_jax.models.base import Output
 from smarttrim_jax.tokens import Packed
 from smarttrim_jax.trimming.gates import Trim
@@ -115,11 +114,12 @@ def test_lines_say_how_much_was_computed(executor, tiny):
 
 
 @pytest.mark.slow
-def test_one_adaptive_program_gives_the_same():
-    tiny = tiny_blip("vqa")
-    config = AdaptiveConfig(shares=(0.5,))
-    run = jax.jit(lambda *batch: adaptive_apply(tiny.model, config, tiny.params, *batch, CLOSING))
-    same(run(*tiny.batch), padded_call("vqa")(CLOSING))
+@pytest.mark.parametrize("task", ["vqa", "nlvr2"])
+def test_one_program_gives_the_same(task):
+    tiny = tiny_blip(task)
+    executor = OneProgramExecutor(tiny.model, tiny.params)
+    same(executor(*tiny.batch, trim=CLOSING), padded_call(task)(CLOSING))
+    assert executor.cuts(len(tiny.batch[0]))
 
 
 @pytest.mark.parametrize(

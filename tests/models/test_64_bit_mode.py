@@ -11,8 +11,9 @@ import pytest
 from tiny_blip import TASKS, fresh_blip, tiny_blip
 from tiny_blip import forward as blip_forward
 
-from smarttrim_jax.execution.adaptive import AdaptiveConfig, adaptive_apply
+from smarttrim_jax.execution.cuts import spread_cuts
 from smarttrim_jax.execution.executor import PackedExecutor
+from smarttrim_jax.execution.one_program import packed_apply
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.tokens.attention import plain
 from smarttrim_jax.trimming.capacity import CapacityConfig
@@ -88,11 +89,12 @@ def test_packed_execution_gives_what_it_gives_in_32_bits(tiny_meter: Any, monkey
     assert {leaf.dtype for leaf in jax.tree.leaves(output) if leaf.dtype.kind == "f"} == {np.dtype(np.float32)}
 
 
-def test_the_adaptive_program_compiles_its_branches(tiny_meter: Any) -> None:
+def test_one_packed_program_computes_in_its_own_type(tiny_meter: Any) -> None:
     with jax.enable_x64(True):
-        config = AdaptiveConfig(shares=(0.5,))
+        model = tiny_meter.model.scanned()
+        cuts = spread_cuts(model.bind(tiny_meter.params).stages)
         assert_no_doubles(
-            lambda params, *batch: adaptive_apply(tiny_meter.model, config, params, *batch, Trim()),
+            lambda params, *batch: packed_apply(model, cuts, 4, params, *batch, Trim()),
             tiny_meter.params,
             *tiny_meter.batch,
         )

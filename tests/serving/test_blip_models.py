@@ -21,7 +21,7 @@ from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.evaluation.evaluator import Judged
 from smarttrim_jax.evaluation.packed import EVALUATORS
 from smarttrim_jax.evaluation.report import build_report
-from smarttrim_jax.execution.adaptive import AdaptiveConfig
+from smarttrim_jax.execution.config import CutConfig, ExecutionConfig
 from smarttrim_jax.models.blip.config import TASKS
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.reporting.page import build_page
@@ -42,6 +42,7 @@ LAYERS = {
     "caption": (["image", "decoder"], ["decoder"]),
     "retrieval": (["image", "fusion"], ["fusion"]),
 }
+FEW = ExecutionConfig(cuts=CutConfig(most=2, branches=1))
 
 
 @pytest.fixture(scope="module")
@@ -182,13 +183,17 @@ def test_a_folder_answers_elsewhere_as_before(
 @pytest.mark.parametrize("task", ["vqa", "retrieval"])
 def test_packed_evaluation_reports_what_padded_evaluation_reports(task: str, sources: dict[str, str]) -> None:
     trained, dataset = made(task, sources)
-    evaluators = (EVALUATORS[name](trained.task, trained.params, dataset) for name in ("padded", "packed"))
-    padded, packed = (build_report(evaluator, trained.dial, "test", 2.0) for evaluator in evaluators)
-    assert packed.pop("execution")["programs"] > 0
-    numbers = [
-        {name: part for name, part in report.items() if not isinstance(part, str)} for report in (packed, padded)
-    ]
-    chex.assert_trees_all_close(*numbers, rtol=1e-5)
+    evaluators = {name: evaluator(trained.task, trained.params, dataset) for name, evaluator in EVALUATORS.items()}
+    reports = {name: build_report(each, trained.dial, "test", 2.0) for name, each in evaluators.items()}
+    padded = reports.pop("padded")
+    for name, packed in reports.items():
+        execution = packed.pop("execution")
+        assert execution["name"] == name
+        assert execution["programs"] > 0
+        numbers = [
+            {name: part for name, part in report.items() if not isinstance(part, str)} for report in (packed, padded)
+        ]
+        chex.assert_trees_all_close(*numbers, rtol=1e-5)
     assert "kept by layer" in format_report(padded)
     assert json.dumps(padded)
 
@@ -197,7 +202,7 @@ def test_packed_evaluation_reports_what_padded_evaluation_reports(task: str, sou
 def test_an_exported_file_ranks_answers_as_the_run_does(sources: dict[str, str], tmp_path: pathlib.Path) -> None:
     trained, dataset = made("vqa", sources)
     file = tmp_path / "model.jaxexport"
-    export_model(trained, str(file), batch_size=2, platforms=("cpu",), config=AdaptiveConfig(shares=(0.5,)))
+    export_model(trained, str(file), batch_size=2, platforms=("cpu",), execution=FEW)
     batch = next(iter(batches(trained, dataset, 2)))
     call = jax.export.deserialize(bytearray(file.read_bytes())).call
     outputs = call(*(jnp.asarray(batch[name]) for name in ("image", "text_ids", "text_mask")))

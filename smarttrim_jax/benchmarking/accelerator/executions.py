@@ -9,15 +9,12 @@ import jax
 
 from smarttrim_jax.benchmarking.against_torch import TorchForward, check_equal
 from smarttrim_jax.benchmarking.forced_load import ForcedLoad
-from smarttrim_jax.execution.adaptive import AdaptiveConfig, adaptive_apply
 from smarttrim_jax.execution.executor import PackedExecutor
+from smarttrim_jax.execution.one_program_executor import OneProgramExecutor
 from smarttrim_jax.models.functional import Functional
 from smarttrim_jax.trimming.gates import Trim
 
 Call = Callable[[], Any]
-
-SHARES = (0.35, 0.55)
-"""Shares of tokens that branches of the adaptive program hold: few, since each is compiled, to keep .3 and .5."""
 
 
 def _full(load: ForcedLoad, trim: Trim | None) -> Call:
@@ -38,9 +35,11 @@ def _program(load: ForcedLoad, trim: Trim | None, *, scan: bool = True) -> Call:
     return lambda: forward(load.params, *load.batch, trim=trim)
 
 
-def _adaptive(load: ForcedLoad, trim: Trim | None) -> Call:
-    forward = jax.jit(functools.partial(adaptive_apply, load.model, AdaptiveConfig(shares=SHARES)))
-    return lambda: forward(load.params, *load.batch, trim)
+def _one_program(load: ForcedLoad, trim: Trim | None) -> Call:
+    assert trim is not None
+    executor = OneProgramExecutor(load.model, load.params)
+    executor.calibrate([load.batch], trim=trim)
+    return lambda: executor(*load.batch, trim=trim)
 
 
 def _torch(load: ForcedLoad, trim: Trim | None) -> Call:
@@ -61,6 +60,6 @@ unrolled), and as transformers computes it with PyTorch."""
 TRIMMED: dict[str, Callable[[ForcedLoad, Trim | None], Call]] = {
     "padded": _program,
     "packed": _packed,
-    "adaptive": _adaptive,
+    "one_program": _one_program,
 }
 """Trimmed executions: tokens are masked, removed by the executor on the host, or removed within one program."""

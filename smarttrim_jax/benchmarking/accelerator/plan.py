@@ -23,7 +23,7 @@ class Plan:
         blip: Name and run configuration of the BLIP model.
         peak: Multiply-adds per second of the machine's large matrix products.
         batch_sizes: The most important batch sizes, ascending.
-        outer: Smaller and larger batch sizes, ascending; the adaptive program is measured at the first too.
+        outer: Smaller and larger batch sizes, ascending; the one packed program is measured at the first too.
         steps: Batch sizes of training steps.
         keeps: Mean shares of tokens that trimmed executions keep.
         repeats: Number of timed calls of each execution.
@@ -57,7 +57,7 @@ class Plan:
             [self._compare(meter, size, basic) for size in self.batch_sizes],
             [
                 *(self._compare(meter, size, basic) for size in self.outer),
-                *(self._compare(meter, size, ("program", "adaptive")) for size in sorted({least, small})),
+                *(self._compare(meter, size, ("program", "one_program")) for size in sorted({least, small})),
             ],
             [self._compare(blip, size, against_torch) for size in self.batch_sizes],
             [
@@ -72,8 +72,8 @@ class Plan:
             ],
             [
                 *(self._compare(blip, size, against_torch) for size in self.outer),
-                self._compare(blip, small, ("program", "adaptive")),
-                self._compare(meter, large, ("program", "adaptive")),
+                self._compare(blip, small, ("program", "one_program")),
+                self._compare(meter, large, ("program", "one_program")),
             ],
         ]
 

@@ -1,0 +1,98 @@
+"""Packed execution that the device leads: one compiled program a call, whose cuts are chosen from real examples."""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from smarttrim_jax.execution.base import Batch
+from smarttrim_jax.execution.config import ExecutionConfig
+from smarttrim_jax.execution.cuts import Cut, choose_cuts
+from smarttrim_jax.execution.one_program import packed_apply
+from smarttrim_jax.models.base import Output
+from smarttrim_jax.models.functional import Functional, Params
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
+
+Program = Callable[..., Output]
+
+
+class OneProgramExecutor:
+    """Evaluates a model by one program a call, in which closed tokens leave memory at a few cuts.
+
+    The cuts suit the examples of `calibrate`, or else those of the first batch. Outputs do not depend on them: what
+    no other branch holds runs in one that holds everything.
+
+    Args:
+        model: The model as functions of its parameters.
+        params: The model's parameters.
+        config: How tokens are packed; None takes the defaults.
+
+    Attributes:
+        config: How tokens are packed.
+    """
+
+    def __init__(self, model: Functional, params: Params, config: ExecutionConfig | None = None):
+        self.config = config or ExecutionConfig()
+        self._model, self._params = model.scanned(), params
+        self._whole: Program = jax.jit(self._model.apply)
+        self._packed: dict[int, Program] = {}
+        self._record: TrimRecord | None = None
+
+    @property
+    def compiled(self) -> int:
+        """The number of packed programs compiled so far, one for each batch size."""
+        return len(self._packed)
+
+    def __call__(self, images: Any, ids: Any = None, mask: Any = None, *, trim: Trim | None = None) -> Output:
+        """Evaluates one batch.
+
+        Args:
+            images: Normalised images, `[batch, height, width, 3]` or `[batch, images, height, width, 3]`.
+            ids: Token ids of the texts, `[batch, tokens]`; None for a model of images alone.
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`; None where there are no ids.
+            trim: How the trimmers decide; None runs at full capacity.
+
+        Returns:
+            The output of the model's call, except that the tokens of its state may be packed.
+        """
+        if trim is None:
+            return self._whole(self._params, images, ids, mask)
+        examples = len(images)
+        trim.check(examples)
+        trim = jax.tree.map(jnp.float32, trim)
+        if self._record is None:
+            self.calibrate([(images, ids, mask)], trim=trim)
+        if examples not in self._packed:
+            program = functools.partial(packed_apply, self._model, self.cuts(examples), self.config.rounding)
+            self._packed[examples] = jax.jit(program)
+        return self._packed[examples](self._params, images, ids, mask, trim)
+
+    def calibrate(self, batches: Iterable[Batch], *, trim: Trim) -> None:
+        """Measures on examples where closed tokens are many enough to leave memory.
+
+        Args:
+            batches: Batches of examples like those to come.
+            trim: How the trimmers will decide.
+        """
+        records = [jax.device_get(self._whole(self._params, *batch, trim=trim).record) for batch in batches]
+        self._record = TrimRecord(
+            jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *(record.gates for record in records)),
+            jax.tree.map(lambda *parts: np.concatenate(parts), *(record.present for record in records)),
+        )
+        self._packed.clear()
+
+    def cuts(self, batch_size: int) -> tuple[Cut, ...]:
+        """Chooses the cuts of the program of a batch size.
+
+        Args:
+            batch_size: Number of examples of a batch.
+
+        Returns:
+            The cuts, in the order of the layers; none before `calibrate`.
+        """
+        if self._record is None:
+            return ()
+        return choose_cuts(self._model.bind(self._params).stages, self._record, batch_size, self.config.cuts)
