@@ -5,13 +5,16 @@
     python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_small --steps --batch_sizes=16
     python -m smarttrim_jax.benchmark --config=configs/benchmark.py:meter_base --host
     python -m smarttrim_jax.benchmark --workdir=runs/quick --split=test --batch_sizes=1,8,64 [--output=FILE.json]
+    python -m smarttrim_jax.benchmark --workdir=runs/quick --split=test --batch_sizes=1,8,64 --remember
     python -m smarttrim_jax.benchmark --workdir=models/quick --input=questions.jsonl --speedups=2,3
 
 With a config the model is untrained and its token gates are forced: every example draws the share it keeps. With a
 workdir the trained model trims real examples at the speed-ups of its dial: questions as `predict` takes them
 (--input), or a split of its data set (--split); without either its gates are forced too. With --steps it is training
 that is measured: what a step of trim-tuning costs (also a shortened one, where the config has a capacity), against
-one of plain fine-tuning. With --host it is what a call costs besides computing: the model is made narrow.
+one of plain fine-tuning. With --host it is what a call costs besides computing: the model is made narrow. With
+--remember the times of a trained model are kept in its folder: from then on its batches are executed as was fastest
+on a device of this kind.
 """
 
 import functools
@@ -23,7 +26,7 @@ from typing import Annotated, Literal
 from smarttrim_jax.benchmarking.host_share import measure_host
 from smarttrim_jax.benchmarking.measurement import describe_machine
 from smarttrim_jax.benchmarking.speed import Row
-from smarttrim_jax.benchmarking.speed_report import EXAMPLES, measure_forced, measure_trained
+from smarttrim_jax.benchmarking.speed_report import EXAMPLES, measure_forced, measure_trained, timings_of
 from smarttrim_jax.benchmarking.step_speed import measure_steps
 from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.command_line.experiment_flags import CONFIG, explained_keys, opened_experiment
@@ -40,8 +43,10 @@ from smarttrim_jax.reporting.tables import (
     speed_head,
     step_head,
 )
+from smarttrim_jax.serving.folder import write_timings
 from smarttrim_jax.serving.question_file import read_questions
 from smarttrim_jax.serving.timed_examples import first_examples, first_questions
+from smarttrim_jax.serving.trained_model import TrainedModel
 
 INPUT = define("input", Path, None, "With --workdir: JSONL of questions to time it on, see predict.")
 BATCH_SIZES = define(
@@ -58,6 +63,7 @@ SPEEDUPS = define(
 )
 STEPS = define("steps", bool, False, "With --config: time training steps, not inference.")
 HOST = define("host", bool, False, "With --config: time what calls cost besides computing, at a small width.")
+REMEMBER = define("remember", bool, False, "Keep the times with the model, whose batches are then executed by them.")
 REPEATS = define("repeats", PositiveInt, 5, "Timed calls of each execution.")
 OUTPUT = define("output", Path, None, "Write the figures here, as JSON.")
 AGAINST = define("against", Literal["torch"], None, "With --config of a BLIP: time transformers' model too.")
@@ -71,8 +77,13 @@ def main() -> None:
         raise ConfigError("--steps and --host time an untrained model; give --config in place of --workdir")
     if STEPS.value and HOST.value:
         raise ConfigError("--steps times training and --host calls; give one of them")
+    if WORKDIR.value is not None and AGAINST.value is not None:
+        raise ConfigError("--against compares an untrained model; give --config in place of --workdir")
+    if REMEMBER.value and (WORKDIR.value is None or (INPUT.value is None and SPLIT.value is None)):
+        raise ConfigError("--remember keeps times of real examples; give --workdir, and --split or --input")
     sizes = BATCH_SIZES.value
     keep_freed_memory()
+    trained = None if WORKDIR.value is None else opened_model()
     head, line = speed_head, format_speed
     if STEPS.value:
         head, line = step_head, format_step
@@ -80,14 +91,12 @@ def main() -> None:
     elif HOST.value:
         head, line = host_head, format_host
         results = measure_host(opened_experiment(), sizes, REPEATS.value)
-    elif WORKDIR.value is None:
+    elif trained is None:
         results = measure_forced(
             opened_experiment(), sizes, KEEP.value, REPEATS.value, against_torch=AGAINST.value == "torch"
         )
-    elif AGAINST.value is not None:
-        raise ConfigError("--against compares an untrained model; give --config in place of --workdir")
     else:
-        results = _measure_trained(sizes)
+        results = _measure_trained(trained, sizes)
     rows: list[Row] = []
     _write(rows)
     print(head(), flush=True)
@@ -95,11 +104,14 @@ def main() -> None:
         rows.append(row)
         print(line(row), flush=True)
         _write(rows)
+    if trained is not None and REMEMBER.value:
+        workdir = str(WORKDIR.value)
+        write_timings(workdir, trained.timings.renewed(timings_of(rows, rows[0]["asked"])))
+        print(f"'{workdir}' keeps these times; its batches are executed as was fastest at the nearest batch size")
 
 
-def _measure_trained(sizes: Sequence[int]) -> Iterator[Row]:
-    """Times the model of --workdir on questions, on its data, or with forced gates."""
-    trained = opened_model()
+def _measure_trained(trained: TrainedModel, sizes: Sequence[int]) -> Iterator[Row]:
+    """Times a trained model on questions, on its data, or with forced gates."""
     config = trained.config
     path, split = INPUT.value, SPLIT.value
     if path is None and split is None:

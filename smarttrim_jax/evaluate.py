@@ -16,11 +16,10 @@ import jax
 from absl import flags
 
 from smarttrim_jax.command_line import define, run_command
-from smarttrim_jax.command_line.model_flags import SPEEDUP, SPLIT, opened_data, opened_model
+from smarttrim_jax.command_line.model_flags import EXECUTION, SPEEDUP, SPLIT, opened_data, opened_model
 from smarttrim_jax.command_line.workdir import WORKDIR
 from smarttrim_jax.data import DATASETS
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.evaluation.packed import EVALUATORS
 from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.ranges import Name, Path
 from smarttrim_jax.registry import import_implementation
@@ -30,12 +29,6 @@ from smarttrim_jax.serving.folder import is_saved
 from smarttrim_jax.serving.predictions import Predictions, ResultsFile, ResultsFiles, Submission
 from smarttrim_jax.training.workdir import Workdir
 
-EXECUTION = flags.DEFINE_enum(
-    "execution",
-    "padded",
-    list(EVALUATORS),
-    "Closed tokens masked, as in training, or out of memory.",
-)
 METRICS = define(
     "metrics",
     tuple[Name, ...],
@@ -67,7 +60,7 @@ def main() -> None:
         dataset,
         split=split,
         speedup=SPEEDUP.value,
-        execution=EXECUTION.value,
+        execution=EXECUTION.value or "padded",
         metrics=METRICS.value,
         listener=listener,
     )

@@ -95,6 +95,8 @@ def _answer() -> None:
             elif isinstance(answer, Answer):
                 print(_row(answer, line), flush=True)
     _say_cut(trained, cut)
+    if trained.answering.execution:
+        print(f"executed as {trained.answering.execution}", file=sys.stderr)
     if not count:
         raise DataError(f"'{INPUT.value}' holds no question")
     if failed:

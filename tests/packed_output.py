@@ -1,11 +1,13 @@
-"""A coarse ladder of sizes, which compiles few programs, and what packed execution shares with padded execution."""
+"""A coarse ladder of sizes and few cuts, which compile fast, and what packed shares with padded execution."""
 
 import jax
 import numpy as np
 
-from smarttrim_jax.execution import ExecutionConfig
+from smarttrim_jax.execution import CutConfig, ExecutionConfig
 
-COARSE = ExecutionConfig(length_growth=3.0, capacity_growth=3.0, max_buckets=100)
+COARSE = ExecutionConfig(
+    length_growth=3.0, capacity_growth=3.0, max_buckets=100, cuts=CutConfig(first=1, most=2, branches=1)
+)
 
 
 def same(packed, padded, rows=None, atol=1e-5):

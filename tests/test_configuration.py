@@ -48,6 +48,7 @@ def required(cls: type) -> dict[str, Any]:
         "DataConfig": {"dataset": "easy_vqa", "image_size": 8, "text_length": 5, "batch_size": 2},
         "GenerationConfig": {"eos_id": 1, "pad_id": 0},
         "HeadConfig": {"name": "vqa"},
+        "Timing": {"device": "cpu", "batch_size": 1, "execution": "packed", "seconds": 1.0},
         "SpeedDial": {"offsets": (0.0, 1.0), "ratios": (0.5, 1.0)},
     }
     return examples.get(cls.__name__, {})

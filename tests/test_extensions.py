@@ -207,6 +207,7 @@ def test_a_model_of_images_alone_with_layers_of_its_own_packs_every_way() -> Non
     same(executor(images, trim=trim), padded)
     executor.calibrate([(images, None, None)], trim=trim)
     same(executor(images, trim=trim), padded)
-    one_program = OneProgramExecutor(model, params)
+    one_program = OneProgramExecutor(model, params, COARSE)
+    one_program.calibrate([(images, None, None)], trim=trim)
     same(one_program(images, trim=trim), padded)
     assert one_program.cuts(len(images))

@@ -117,7 +117,18 @@ COMMANDS = {
 FLAGS = {
     "train": [f"config.{key}" for key in KEYS] + ["workdir", "config", "distributed", "connect_timeout"],
     "aot": ["config", "topology", "batch_size", "answer_batch", "growth", "output", "config.data.batch_size"],
-    "benchmark": ["config", "workdir", "batch_sizes", "keep", "speedups", "steps", "repeats", "output", "against"],
+    "benchmark": [
+        "config",
+        "workdir",
+        "batch_sizes",
+        "keep",
+        "speedups",
+        "steps",
+        "host",
+        "repeats",
+        "output",
+        "remember",
+    ],
     "evaluate": ["workdir", "split", "speedup", "execution", "metrics", "predictions", "json", "unfinished"],
     "predict": [
         "workdir",
@@ -131,6 +142,7 @@ FLAGS = {
         "top",
         "index",
         "candidates",
+        "execution",
     ],
     "explain": ["workdir", "output", "split", "limit", "pictures", "speedup"],
     "convert": ["workdir", "export", "to", "output", "speedup", "batch_size", "platform"],

@@ -50,7 +50,7 @@ def measure_host(config: ExperimentConfig, batch_sizes: Sequence[int], repeats: 
     for batch_size in batch_sizes:
         load = forced_load(model, params, TEXT_LENGTH, batch_size, config.seed)
         trim = load.trim(KEEP)
-        executors: dict[str, Executor] = {
+        executors: dict[str, OneProgramExecutor | PackedExecutor] = {
             "one_program": OneProgramExecutor(load.model, load.params, config.execution),
             "host_led": PackedExecutor(load.model, load.params, config.execution),
         }

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from smarttrim_jax.benchmarking.measurement import matmul, time_by_turns
 from smarttrim_jax.execution.base import Batch
 from smarttrim_jax.execution.executor import PackedExecutor, PackedLengths
+from smarttrim_jax.execution.one_program_executor import OneProgramExecutor
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.trimming.gates import Gates, Trim, TrimRecord
 
@@ -21,22 +22,23 @@ Row = dict[str, Any]
 def compare(
     model: Functional,
     params: Params,
-    executor: PackedExecutor,
+    packed: PackedExecutor,
+    one_program: OneProgramExecutor,
     batches: Sequence[Batch],
     trim: Trim,
     *,
     repeats: int,
     torch: Callable[[Batch], Any] | None = None,
 ) -> list[Row]:
-    """Times each execution: full (no trimmers run), padded (trimmed tokens masked), packed, and PyTorch if given.
+    """Times each execution: full (no trimmers run), padded, packed, in one program, and PyTorch if given.
 
-    Full capacity runs layer by layer like packed execution. This is faster than one program of all layers, which
-    would copy each layer's weights out of the layer stack.
+    Full capacity runs layer by layer like packed execution.
 
     Args:
         model: Model to measure.
         params: The model's parameters.
-        executor: Packed execution of the same model and parameters.
+        packed: Packed execution of the same model and parameters, led by the host.
+        one_program: The same in one program a batch.
         batches: Batches of one size, each of images, ids and mask; computed one after the other.
         trim: How the trimmers decide.
         repeats: Number of timed passes over the batches by each execution.
@@ -53,9 +55,10 @@ def compare(
     forward = jax.jit(model.apply)
     product, product_macs = matmul(model.config.dtype)
     executions: dict[str, Callable[[], Any]] = {
-        "full": lambda: [executor(*batch).result for batch in batches],
+        "full": lambda: [packed(*batch).result for batch in batches],
         "padded": lambda: [forward(params, *batch, trim=trim).result for batch in batches],
-        "packed": lambda: [executor(*batch, trim=trim).result for batch in batches],
+        "packed": lambda: [packed(*batch, trim=trim).result for batch in batches],
+        "one_program": lambda: [one_program(*batch, trim=trim).result for batch in batches],
     }
     if torch is not None:
         executions["torch"] = lambda: [torch(batch) for batch in batches]
@@ -87,12 +90,12 @@ def compare(
         if name == "full":
             row["of_peak"] = float(own.sum()) / timing.median / (product_macs / timings["product"].median)
         if name == "packed":
-            lengths = [executor.packed_lengths(batch, trim) for batch in batches]
+            lengths = [packed.packed_lengths(batch, trim) for batch in batches]
             needed = sum(executed_macs(model, record) for record in records)
             computed = sum(map(functools.partial(executed_macs, model), records, lengths))
             row["macs_computed"] = computed / len(own)
             row["padding_waste"] = 1.0 - needed / computed
-            row["programs"] = executor.compiled
+            row["programs"] = packed.compiled
         rows.append(row)
     return rows
 

@@ -1,5 +1,6 @@
 """Measurements of `python -m smarttrim_jax.benchmark`: forced gates on random images, or a trained model's gates."""
 
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 
 import jax
@@ -8,9 +9,11 @@ from smarttrim_jax.benchmarking.against_torch import TorchForward, check_equal
 from smarttrim_jax.benchmarking.forced_load import forced_load
 from smarttrim_jax.benchmarking.speed import Row, compare
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.execution.base import Batch
+from smarttrim_jax.execution.base import Batch, Execution
 from smarttrim_jax.execution.config import ExecutionConfig
 from smarttrim_jax.execution.executor import PackedExecutor
+from smarttrim_jax.execution.one_program_executor import OneProgramExecutor
+from smarttrim_jax.execution.timings import Timing
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.trimming.gates import Trim
@@ -57,10 +60,14 @@ def measure_forced(
             check_equal(Functional(sizes), params, torch, load.batch)
         for keep in keeps:
             trim = load.trim(keep)
-            executor = PackedExecutor(load.model, load.params, config.execution)
-            executor.calibrate([load.batch], trim=trim)
-            for row in compare(load.model, load.params, executor, [load.batch], trim, repeats=repeats, torch=torch):
-                yield {"keep": keep, **row}
+            packed = PackedExecutor(load.model, load.params, config.execution)
+            one_program = OneProgramExecutor(load.model, load.params, config.execution)
+            for executor in (packed, one_program):
+                executor.calibrate([load.batch], trim=trim)
+            measured = compare(
+                load.model, load.params, packed, one_program, [load.batch], trim, repeats=repeats, torch=torch
+            )
+            yield from ({"keep": keep, **row} for row in measured)
 
 
 def measure_trained(
@@ -98,12 +105,32 @@ def measure_trained(
         if batch_size > count:
             raise ConfigError(f"--batch_sizes asks for {batch_size} examples at a time, but there are {count}")
     for speedup, trim in trims.items():
-        executor = PackedExecutor(model, params, execution)
-        executor.calibrate(_cut(calibration, min(CALIBRATION_BATCH, len(calibration[1]))), trim=trim)
+        packed = PackedExecutor(model, params, execution)
+        one_program = OneProgramExecutor(model, params, execution)
+        for executor in (packed, one_program):
+            executor.calibrate(_cut(calibration, min(CALIBRATION_BATCH, len(calibration[1]))), trim=trim)
         for batch_size in batch_sizes:
             batches = _cut(examples, batch_size)[: max(EXAMPLES // batch_size, 1)]
-            measured = compare(model, params, executor, batches, trim, repeats=repeats)
+            measured = compare(model, params, packed, one_program, batches, trim, repeats=repeats)
             yield from ({"asked": speedup, **row} for row in measured)
+
+
+def timings_of(rows: Sequence[Row], asked: float) -> list[Timing]:
+    """Takes what `AutoExecutor` chooses by from the figures of a trained model on this device.
+
+    Args:
+        rows: Rows of `measure_trained`.
+        asked: The speed-up whose times count.
+
+    Returns:
+        The times of the trimmed executions.
+    """
+    device = jax.devices()[0].device_kind
+    return [
+        Timing(device, row["batch_size"], row["execution"], row["seconds"])
+        for row in rows
+        if row["asked"] == asked and row["execution"] in typing.get_args(Execution)
+    ]
 
 
 def _cut(examples: Batch, size: int) -> list[Batch]:

@@ -1,7 +1,6 @@
 """What every execution of a model offers to those who serve, evaluate and time it."""
 
-from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from smarttrim_jax.models.base import Output
 from smarttrim_jax.trimming.gates import Trim
@@ -9,13 +8,23 @@ from smarttrim_jax.trimming.gates import Trim
 Batch = tuple[Any, Any, Any]
 """Images, ids and mask, as a model's call takes them."""
 
+Execution = Literal["padded", "packed", "one_program"]
+"""How a batch is executed: with closed tokens masked, with closed tokens out of memory as the host decides layer by
+layer, or with closed tokens out of memory within one program."""
+ExecutionName = Literal["auto", "padded", "packed", "one_program"]
+"""An execution, or "auto" for the one that suits a batch's size and the device."""
+
 
 class Executor(Protocol):
-    """Evaluates a model; closed tokens leave memory."""
+    """Evaluates a model."""
+
+    @property
+    def description(self) -> str:
+        """The name of the execution, and what may be said of its choice."""
 
     @property
     def compiled(self) -> int:
-        """The number of packed programs compiled so far."""
+        """The number of programs for trimmed batches compiled so far."""
 
     def __call__(self, images: Any, ids: Any = None, mask: Any = None, *, trim: Trim | None = None) -> Output:
         """Evaluates one batch.
@@ -28,12 +37,4 @@ class Executor(Protocol):
 
         Returns:
             The output of the model's call, except that the tokens of its state may be packed.
-        """
-
-    def calibrate(self, batches: Iterable[Batch], *, trim: Trim) -> Any:
-        """Measures on examples where removing closed tokens is worth it; outputs do not change.
-
-        Args:
-            batches: Batches of examples like those to come.
-            trim: How the trimmers will decide.
         """

@@ -1,4 +1,4 @@
-"""The configuration of packed execution."""
+"""The configuration of executions."""
 
 import dataclasses
 import sys
@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 import jax
 
 from smarttrim_jax.configuration import Settings
+from smarttrim_jax.execution.base import ExecutionName
 from smarttrim_jax.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, ShareBelowOne, between
 
 Growth = Annotated[float, between(1.001, 1000)]
@@ -16,15 +17,18 @@ Growth = Annotated[float, between(1.001, 1000)]
 
 @dataclasses.dataclass(frozen=True)
 class CutConfig(Settings):
-    """How many cuts and branches a program has; each branch is compiled.
+    """How many cuts and branches a program has, each of which is compiled, and when they are chosen.
 
     Attributes:
+        first: Batches that run padded, with closed tokens masked, until their examples tell where cuts pay. So few
+            are not worth the compilation.
         most: Largest number of cuts.
         branches: Branches of each cut, beside the one that holds everything.
         gain: Share of the model's work that a further cut must save.
         margin: How much more than the drawn batches kept a branch holds.
     """
 
+    first: PositiveInt = 8
     most: NonNegativeInt = 4
     branches: PositiveInt = 3
     gain: ShareBelowOne = 0.02
@@ -33,9 +37,10 @@ class CutConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ExecutionConfig(Settings):
-    """How kept tokens are packed.
+    """How batches are executed, and how kept tokens are packed.
 
     Attributes:
+        name: "padded", "packed" (led by the host), "one_program", or "auto", which chooses by batch size and device.
         every: Number of layers between two points where closed tokens are removed from memory.
         length_growth: Ratio between neighbouring packed lengths, for the tokens of the whole batch.
         capacity_growth: Ratio between neighbouring row capacities, for the tokens of one example in attention.
@@ -59,6 +64,7 @@ class ExecutionConfig(Settings):
         "piece": "microbatch",
     }
 
+    name: ExecutionName = "auto"
     every: PositiveInt = 1
     length_growth: Growth = 1.03
     capacity_growth: Growth = 1.2

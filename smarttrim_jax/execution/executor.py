@@ -35,7 +35,7 @@ OPEN = 1e9
 
 
 class PackedExecutor:
-    """Evaluates a model, removing the tokens that it trims from memory.
+    """Evaluates a model, removing the tokens that it trims from memory; the host leads.
 
     Args:
         model: The model as functions of its parameters.
@@ -44,9 +44,12 @@ class PackedExecutor:
 
     Attributes:
         config: How tokens are packed.
+        description: Name of the execution.
         pauses: The (run, layer) pairs before which the host waits for counts; None stands for all layers that trim.
         kept: Mean share of its tokens that a trimmed batch keeps; 1 before `calibrate`.
     """
+
+    description = "packed"
 
     def __init__(self, model: Functional, params: Params, config: ExecutionConfig | None = None):
         self.config = config or ExecutionConfig()

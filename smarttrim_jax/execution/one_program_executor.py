@@ -1,7 +1,7 @@
 """Packed execution that the device leads: one compiled program a call, whose cuts are chosen from real examples."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from smarttrim_jax.execution.cuts import Cut, choose_cuts
 from smarttrim_jax.execution.one_program import packed_apply
 from smarttrim_jax.models.base import Output
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.trimming.gates import Trim, TrimRecord
+from smarttrim_jax.trimming.gates import GateKey, Trim, TrimRecord
 
 Program = Callable[..., Output]
 
@@ -22,8 +22,8 @@ Program = Callable[..., Output]
 class OneProgramExecutor:
     """Evaluates a model by one program a call, in which closed tokens leave memory at a few cuts.
 
-    The cuts suit the examples of `calibrate`, or else those of the first batch. Outputs do not depend on them: what
-    no other branch holds runs in one that holds everything.
+    The cuts suit the examples of `calibrate`, or else those of the first batches, which run padded. Outputs do not
+    depend on the cuts: what no other branch holds runs in one that holds everything.
 
     Args:
         model: The model as functions of its parameters.
@@ -39,7 +39,13 @@ class OneProgramExecutor:
         self._model, self._params = model.scanned(), params
         self._whole: Program = jax.jit(self._model.apply)
         self._packed: dict[int, Program] = {}
+        self._seen: list[TrimRecord] = []
         self._record: TrimRecord | None = None
+
+    @property
+    def description(self) -> str:
+        """The name of the execution; that of the first batches is another."""
+        return "one_program" if self._packed else "padded"
 
     @property
     def compiled(self) -> int:
@@ -64,7 +70,11 @@ class OneProgramExecutor:
         trim.check(examples)
         trim = jax.tree.map(jnp.float32, trim)
         if self._record is None:
-            self.calibrate([(images, ids, mask)], trim=trim)
+            if len(self._seen) < self.config.cuts.first:
+                output = self._whole(self._params, images, ids, mask, trim=trim)
+                self._seen.append(output.record)
+                return output
+            self._learn(self._seen)
         if examples not in self._packed:
             program = functools.partial(packed_apply, self._model, self.cuts(examples), self.config.rounding)
             self._packed[examples] = jax.jit(program)
@@ -77,12 +87,18 @@ class OneProgramExecutor:
             batches: Batches of examples like those to come.
             trim: How the trimmers will decide.
         """
-        records = [jax.device_get(self._whole(self._params, *batch, trim=trim).record) for batch in batches]
+        self._learn([self._whole(self._params, *batch, trim=trim).record for batch in batches])
+
+    def _learn(self, records: Sequence[TrimRecord]) -> None:
+        """Takes the records of some batches as those of batches to come; lengths must be those of the last one."""
+        alike = [record for record in records if _lengths(record) == _lengths(records[-1])]
+        gates, present = zip(*((record.gates, record.present) for record in jax.device_get(alike)), strict=True)
         self._record = TrimRecord(
-            jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *(record.gates for record in records)),
-            jax.tree.map(lambda *parts: np.concatenate(parts), *(record.present for record in records)),
+            jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *gates),
+            jax.tree.map(lambda *parts: np.concatenate(parts), *present),
         )
         self._packed.clear()
+        self._seen.clear()
 
     def cuts(self, batch_size: int) -> tuple[Cut, ...]:
         """Chooses the cuts of the program of a batch size.
@@ -91,8 +107,13 @@ class OneProgramExecutor:
             batch_size: Number of examples of a batch.
 
         Returns:
-            The cuts, in the order of the layers; none before `calibrate`.
+            The cuts, in the order of the layers; none before they are chosen.
         """
         if self._record is None:
             return ()
         return choose_cuts(self._model.bind(self._params).stages, self._record, batch_size, self.config.cuts)
+
+
+def _lengths(record: TrimRecord) -> dict[GateKey, int]:
+    """The number of tokens of an example on each side, padding included."""
+    return {key: present.shape[1] for key, present in record.present.items()}

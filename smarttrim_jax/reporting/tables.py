@@ -5,7 +5,7 @@ from typing import Any
 PARTS = ("tokens", "heads", "cross_heads", "twin_heads")
 """Parts of a layer that can be trimmed, in the order of columns."""
 SPEED_COLUMNS = {
-    "": 8,
+    "": 11,
     "batch": 5,
     "asked": 5,
     "ms": 9,
@@ -119,7 +119,7 @@ def format_report(report: dict[str, Any]) -> str:
         why = "it counts no example of this split, as where answers are secret"
         lines.append(f"no score of {', '.join(unknown)}: {why}")
     if "execution" in report:
-        lines.append(f"{report['execution']['name']} execution, {report['execution']['programs']} programs of layers")
+        lines.append(f"executed as {report['execution']['name']}, {report['execution']['programs']} programs")
     if trimmed:
         trims = [name for name in PARTS if any(name in parts for parts in report["kept"].values())]
         kept = [["kept by layer", *(name.replace("_", " ") for name in trims)]]

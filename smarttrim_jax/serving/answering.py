@@ -6,7 +6,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from smarttrim_jax.execution.executor import PackedExecutor
+from smarttrim_jax.execution.auto import make_executor
+from smarttrim_jax.execution.timings import ExecutionTimings
 from smarttrim_jax.generation.decoding import Generated
 from smarttrim_jax.models.base import Output
 from smarttrim_jax.models.functional import Params
@@ -31,7 +32,7 @@ class Answered(NamedTuple):
 
 
 class Answering:
-    """Answers batches by packed execution.
+    """Answers batches by the execution that the configuration names.
 
     Captions are written greedily, from images whose closed tokens are masked. All speed-ups share the compiled
     programs.
@@ -39,14 +40,20 @@ class Answering:
     Args:
         task: Task that the model was trained for.
         params: The model's parameters.
+        timings: Measured times of the model's executions; None for none.
     """
 
-    def __init__(self, task: Task, params: Params):
+    def __init__(self, task: Task, params: Params, timings: ExecutionTimings | None = None):
         self._task = task
         self._params = params
-        self._executor = PackedExecutor(task.model, params, task.config.execution)
+        self._executor = make_executor(task.model, params, task.config.execution, timings)
         assert isinstance(task, ChoosingTask | Captions)
         self._finish = jax.jit(task.choose if isinstance(task, ChoosingTask) else task.write)
+
+    @property
+    def execution(self) -> str:
+        """The execution of the batches so far; see `Executor.description`."""
+        return self._executor.description
 
     def __call__(self, images: Array, ids: Any, mask: Any, trim: Trim | None) -> Answered:
         """Answers a batch.
@@ -63,7 +70,7 @@ class Answering:
         return self.read(self.execute(images, ids, mask, trim), images, trim)
 
     def execute(self, images: Array, ids: Any, mask: Any, trim: Trim | None) -> Output:
-        """Runs the model on a batch by packed execution.
+        """Runs the model on a batch.
 
         Args:
             images: Normalised images, `[batch, images, size, size, 3]`.

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, UInt8
 
 from smarttrim_jax.data.images import normalize
-from smarttrim_jax.execution.executor import PackedExecutor
+from smarttrim_jax.execution.auto import make_executor
 from smarttrim_jax.models.blip.retrieval import ImageEncoder
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.tasks.retrieval import Pairs
@@ -45,7 +45,7 @@ class EncodedImages(NamedTuple):
 
 
 class Comparing:
-    """Encodes images by packed execution and texts by padded execution, and judges pairs of both.
+    """Encodes images by the execution that the configuration names, texts by padded execution, and judges pairs.
 
     Batches are filled up with copies of their first entry, so that few programs are compiled.
 
@@ -57,7 +57,7 @@ class Comparing:
     def __init__(self, task: Pairs, params: Params):
         self._task = task
         self._params = params
-        self._encode = PackedExecutor(ImageEncoder(task.config.model), params, task.config.execution)
+        self._encode = make_executor(ImageEncoder(task.config.model), params, task.config.execution)
         self._features = jax.jit(task.text_features)
         self._logits = jax.jit(task.match_logits)
         self._pad = jax.jit(_padded)

@@ -4,9 +4,10 @@ import dataclasses
 
 from smarttrim_jax.data.dataset import Dataset
 from smarttrim_jax.errors import DataError
-from smarttrim_jax.evaluation.evaluator import Listener, Report
-from smarttrim_jax.evaluation.packed import EVALUATORS
+from smarttrim_jax.evaluation.evaluator import Evaluator, Listener, Report
 from smarttrim_jax.evaluation.report import build_report
+from smarttrim_jax.evaluation.served import ServedEvaluator
+from smarttrim_jax.execution.base import ExecutionName
 from smarttrim_jax.serving.trained_model import TrainedModel
 from smarttrim_jax.training.run_data import prepare_everywhere
 
@@ -41,7 +42,7 @@ def evaluate(
     *,
     split: str | None = None,
     speedup: float | None = None,
-    execution: str = "padded",
+    execution: ExecutionName = "padded",
     metrics: tuple[str, ...] = (),
     listener: Listener | None = None,
 ) -> Report:
@@ -52,7 +53,7 @@ def evaluate(
         dataset: Its data; see `open_data`.
         split: Name of a split; None for the configured one.
         speedup: Speed-up in MACs; None for the one that the model was trained for.
-        execution: Name of an entry of `EVALUATORS`: "padded", "packed" or "one_program".
+        execution: How batches are executed; see `ExecutionConfig.name`. All but "padded" take one process.
         metrics: Names of the metrics, the primary one first; empty for the configured ones.
         listener: Receives every example; see `evaluation.report.build_report`.
 
@@ -66,6 +67,10 @@ def evaluate(
     if metrics:
         evaluation = dataclasses.replace(trained.config.evaluation, metrics=metrics)
         trained = dataclasses.replace(trained, config=dataclasses.replace(trained.config, evaluation=evaluation))
-    evaluator = EVALUATORS[execution](trained.task, trained.params, dataset)
+    if execution == "padded":
+        evaluator = Evaluator(trained.task, trained.params, dataset)
+    else:
+        trained = trained.executed(execution)
+        evaluator = ServedEvaluator(trained.task, trained.params, dataset, trained.timings)
     where = trained.config.evaluation.split if split is None else split
     return build_report(evaluator, trained.dial, where, trained.speedup(speedup), listener)

@@ -1,10 +1,13 @@
 """The folder of a trained model: that of a run, or a saved model that can be copied to another machine.
 
-| file | content | |---|---| | `config.json` | the configuration, all sizes resolved | | `model.safetensors` | the
-parameters, by "/"-joined path; a run has `checkpoints/` instead | | `tokenizer.json` | the tokenizer | |
-`answers.json` | the names of the answers, in the order of their numbers | | `speed_dial.json` | measured offsets and
-MAC ratios, of a model that trims | | `digests.json` | the SHA-256 of each of these files (a checkpoint has digests of
-its own) | | `README.md` | a model card, of a saved model |
+- `config.json`: the configuration, all sizes resolved
+- `model.safetensors`: the parameters, by "/"-joined path; a run has `checkpoints/` instead
+- `tokenizer.json`: the tokenizer
+- `answers.json`: the names of the answers, in the order of their numbers
+- `speed_dial.json`: measured offsets and MAC ratios, of a model that trims
+- `execution.json`: measured times of its executions, once `benchmark --remember` has taken them
+- `digests.json`: the SHA-256 of each of these files (a checkpoint has digests of its own)
+- `README.md`: a model card, of a saved model
 
 Everything in a folder is data: nothing is imported by a name in it, and no file outside it is opened.
 """
@@ -21,9 +24,10 @@ import jax
 import numpy as np
 from etils import epath
 
-from smarttrim_jax.configuration import to_dict
+from smarttrim_jax.configuration import build, to_dict
 from smarttrim_jax.data.language import ANSWERS, RENEW, TOKENIZER, Language, read_language, write_language
-from smarttrim_jax.errors import CheckpointError
+from smarttrim_jax.errors import CheckpointError, ConfigError
+from smarttrim_jax.execution.timings import ExecutionTimings
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.file_digests import DIGESTS, check_digest, read_digests, record_digests
 from smarttrim_jax.models.functional import Functional, Params
@@ -39,7 +43,10 @@ from smarttrim_jax.trimming.calibration import SpeedDial
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 DIAL = "speed_dial.json"
+TIMINGS = "execution.json"
 CARD = "README.md"
+OPTIONAL = (DIAL, TIMINGS)
+"""Files that a folder may lack."""
 
 SAVE_AGAIN = "copy or save the model again"
 
@@ -56,6 +63,7 @@ class Contents(NamedTuple):
         language: Tokenizer and names of the answers.
         dial: Speed dial; None if the model has never been trimmed.
         origin: The folder's path and a short digest of the model, as "path@digest".
+        timings: Measured times of the model's executions.
     """
 
     config: ExperimentConfig
@@ -63,6 +71,7 @@ class Contents(NamedTuple):
     language: Language
     dial: SpeedDial | None
     origin: str
+    timings: ExecutionTimings
 
 
 def read_folder(path: str, unfinished: bool = False) -> Contents:
@@ -73,7 +82,7 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
         unfinished: Whether to accept a run that has not been trained to its end, and use its last checkpoint.
 
     Returns:
-        Configuration, parameters, words, dial and origin.
+        Configuration, parameters, words, dial, origin and timings.
 
     Raises:
         CheckpointError: There is no trained model, or its files are damaged, of other sizes, or links that leave the
@@ -86,7 +95,7 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
         _check_contained(pathlib.Path(folder))
     saved = is_saved(path)
     digests = _digests_of_saved(path) if saved else read_digests(folder, RENEW)
-    for name in (CONFIG, TOKENIZER, ANSWERS, DIAL):
+    for name in (CONFIG, TOKENIZER, ANSWERS, *OPTIONAL):
         if name in digests and (folder / name).exists():
             check_digest(folder / name, digests[name], MOST_BYTES, SAVE_AGAIN if saved else RENEW)
     config = Workdir(path).config()
@@ -110,7 +119,41 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
         raise CheckpointError(f"'{path}' holds {len(bad)} arrays that are not finite ({bad[0]}); train it again")
     has_dial = (folder / DIAL).exists() if saved or unfinished else bool(config.schedule.trim_steps)
     dial = Workdir(path).dial() if has_dial else None
-    return Contents(config, jax.device_put(params), language, dial, f"{path}@{version_of(summaries, language)}")
+    origin = f"{path}@{version_of(summaries, language)}"
+    return Contents(config, jax.device_put(params), language, dial, origin, _read_timings(folder / TIMINGS))
+
+
+def write_timings(path: str, timings: ExecutionTimings) -> None:
+    """Keeps measured times of executions with a model.
+
+    Args:
+        path: Folder of a run or of a saved model.
+        timings: All times, which replace those in the folder.
+
+    Raises:
+        CheckpointError: The file cannot be written.
+    """
+    folder = epath.Path(path).expanduser()
+    try:
+        write_json(folder / TIMINGS, to_dict(timings))
+        record_digests(folder, [TIMINGS])
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _read_timings(file: epath.Path) -> ExecutionTimings:
+    """The measured times in a file; none where it does not exist.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+    if not file.exists():
+        return ExecutionTimings()
+    remedy = "remove it, or measure again with `benchmark --remember`"
+    try:
+        return build(ExecutionTimings, read_json(file, remedy), file.name)
+    except ConfigError as error:
+        raise CheckpointError(f"'{file}' is damaged ({error}); {remedy}") from None
 
 
 def version_of(summaries: Mapping[str, Summary], language: Language) -> str:
@@ -182,9 +225,10 @@ def _write_files(part: pathlib.Path, weights: dict[str, np.ndarray], contents: C
     write_json(part / CONFIG, to_dict(_without_places(contents.config)))
     write_language(part, contents.language)
     names = [WEIGHTS, CONFIG, TOKENIZER, ANSWERS]
-    if contents.dial is not None:
-        write_json(part / DIAL, to_dict(contents.dial))
-        names.append(DIAL)
+    for name, optional in ((DIAL, contents.dial), (TIMINGS, contents.timings)):
+        if optional not in (None, ExecutionTimings()):
+            write_json(part / name, to_dict(optional))
+            names.append(name)
     record_digests(part, names)
     write_whole(part / CARD, model_card(contents.config, contents.language, contents.dial))
 
@@ -236,7 +280,7 @@ def _check_contained(folder: pathlib.Path) -> None:
 
 
 def _digests_of_saved(path: str) -> dict[str, Any]:
-    """Reads the digest of each file of a saved model, by name; its speed dial may be absent.
+    """Reads the digest of each file of a saved model, by name; some may be absent.
 
     Raises:
         CheckpointError: Files are missing, or are not files of a saved model.
@@ -246,8 +290,8 @@ def _digests_of_saved(path: str) -> dict[str, Any]:
     folder = pathlib.Path(path).expanduser()
     known = read_json(folder / DIGESTS, SAVE_AGAIN)
     needed = {WEIGHTS, CONFIG, TOKENIZER, ANSWERS}
-    for name in needed | ({DIAL} if (folder / DIAL).exists() else set()) | set(known):
-        if name not in needed | {DIAL} or name not in known or not (folder / name).is_file():
+    for name in needed | {name for name in OPTIONAL if (folder / name).exists()} | set(known):
+        if name not in needed | set(OPTIONAL) or name not in known or not (folder / name).is_file():
             raise CheckpointError(f"'{folder / name}' is missing or none of a saved model's files; {SAVE_AGAIN}")
     return known
 

@@ -16,6 +16,8 @@ from smarttrim_jax.data.language import Language
 from smarttrim_jax.data.sentences import TextCleaning
 from smarttrim_jax.data.text import TextEncoder
 from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.execution.base import ExecutionName
+from smarttrim_jax.execution.timings import ExecutionTimings
 from smarttrim_jax.experiment import ExperimentConfig, ScheduleConfig
 from smarttrim_jax.models.config import ModelConfig
 from smarttrim_jax.models.functional import Functional, Params
@@ -44,6 +46,7 @@ class TrainedModel:
         language: Tokenizer of the texts it reads and names of the answers it gives.
         dial: Maps speed-ups to logit offsets; None if the model has never been trimmed.
         origin: Folder and short digest of the model, which lines of answers repeat; "" for none.
+        timings: Measured times of its executions, by which one is chosen; see `ExecutionConfig.name`.
     """
 
     config: ExperimentConfig
@@ -51,6 +54,7 @@ class TrainedModel:
     language: Language
     dial: SpeedDial | None = None
     origin: str = ""
+    timings: ExecutionTimings = ExecutionTimings()
 
     @classmethod
     def from_params(
@@ -134,7 +138,7 @@ class TrainedModel:
     @functools.cached_property
     def answering(self) -> Answering:
         """Answers batches, with programs that are compiled once for all speed-ups."""
-        return Answering(self.task, self.params)
+        return Answering(self.task, self.params, self.timings)
 
     @functools.cached_property
     def predictor(self) -> Predictor:
@@ -146,6 +150,18 @@ class TrainedModel:
         """Compares images and texts, of a model of retrieval, with programs that are compiled once."""
         assert isinstance(self.task, Pairs)
         return Comparing(self.task, self.params)
+
+    def executed(self, name: ExecutionName) -> "TrainedModel":
+        """Returns the same model, whose batches are executed otherwise.
+
+        Args:
+            name: Name of the execution; see `ExecutionConfig.name`.
+
+        Returns:
+            The model; its programs are compiled anew.
+        """
+        execution = dataclasses.replace(self.config.execution, name=name)
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, execution=execution))
 
     def speedup(self, asked: float | None = None) -> float:
         """Resolves a speed-up that may be left out.
@@ -279,7 +295,7 @@ class TrainedModel:
         Raises:
             CheckpointError: The folder is not empty or cannot be written, or the weights are not finite.
         """
-        write_folder(folder, Contents(self.config, self.params, self.language, self.dial, self.origin))
+        write_folder(folder, Contents(self.config, self.params, self.language, self.dial, self.origin, self.timings))
 
     def _questions(self, images: Any, texts: str | Sequence[str] | None) -> list[Question]:
         writes_captions = isinstance(self.task, Captions)

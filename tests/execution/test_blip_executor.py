@@ -13,12 +13,14 @@ from tiny_blip import CLOSING, EVERY_TASK, TinyBlip, make_inputs, tiny_blip
 
 from smarttrim_jax.benchmarking.forced_load import forced_model
 from smarttrim_jax.benchmarking.speed import executed_macs
-from smarttrim_jax.execution import ExecutionConfig, OneProgramExecutor, PackedExecutor
+from smarttrim_jax.execution import CutConfig, ExecutionConfig, OneProgramExecutor, PackedExecutor
 from smarttrim_jax.models.base import Output
 from smarttrim_jax.tokens import Packed
 from smarttrim_jax.trimming.gates import Trim
 
-COARSE = ExecutionConfig(length_growth=2.0, capacity_growth=2.0, max_buckets=100)
+COARSE = ExecutionConfig(
+    length_growth=2.0, capacity_growth=2.0, max_buckets=100, cuts=CutConfig(first=1, most=2, branches=1)
+)
 
 
 @pytest.fixture(params=EVERY_TASK, scope="module")
@@ -117,8 +119,10 @@ def test_lines_say_how_much_was_computed(executor, tiny):
 @pytest.mark.parametrize("task", ["vqa", "nlvr2"])
 def test_one_program_gives_the_same(task):
     tiny = tiny_blip(task)
-    executor = OneProgramExecutor(tiny.model, tiny.params)
-    same(executor(*tiny.batch, trim=CLOSING), padded_call(task)(CLOSING))
+    executor = OneProgramExecutor(tiny.model, tiny.params, COARSE)
+    for name in ("padded", "one_program"):  # the first batch tells where to cut
+        same(executor(*tiny.batch, trim=CLOSING), padded_call(task)(CLOSING))
+        assert executor.description == name
     assert executor.cuts(len(tiny.batch[0]))
 
 

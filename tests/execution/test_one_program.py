@@ -1,12 +1,13 @@
 """One program gives what padded execution gives, from every branch, wherever it is cut."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from packed_output import same
+from packed_output import COARSE, same
 
 from smarttrim_jax.execution.config import CutConfig
 from smarttrim_jax.execution.cuts import Cut, Shares, choose_cuts, spread_cuts
@@ -39,7 +40,7 @@ def closing_record(tiny_meter, closing):
 
 
 def test_chosen_cuts_give_what_the_padded_execution_gives(tiny_meter, closing, closing_record):
-    cuts = choose_cuts(tiny_meter.model.bind(tiny_meter.params).stages, closing_record, 4)
+    cuts = choose_cuts(tiny_meter.model.bind(tiny_meter.params).stages, closing_record, 4, CutConfig(branches=1))
     assert cuts
     program = jax.jit(functools.partial(packed_apply, tiny_meter.model, cuts, 4))
     same(program(tiny_meter.params, *tiny_meter.batch, jax.tree.map(jnp.float32, closing)), tiny_meter.run(closing))
@@ -69,16 +70,29 @@ def test_cuts_lie_where_layers_trim_and_hold_what_drawn_batches_keep(tiny_meter,
 
 
 def test_the_executor_learns_its_cuts_from_what_it_is_given_first(tiny_meter, closing):
-    executor = OneProgramExecutor(tiny_meter.model, tiny_meter.params)
-    assert executor.cuts(4) == ()
+    executor = OneProgramExecutor(tiny_meter.model, tiny_meter.params, COARSE)
     same(executor(*tiny_meter.batch, trim=closing), tiny_meter.run(closing))
-    assert executor.compiled == 1
+    assert executor.cuts(4) == ()
+    assert (executor.description, executor.compiled) == ("padded", 0)
+    same(executor(*tiny_meter.batch, trim=closing), tiny_meter.run(closing))
     assert executor.cuts(4)
+    assert (executor.description, executor.compiled) == ("one_program", 1)
     full = executor(*tiny_meter.batch)
     np.testing.assert_allclose(full.logits["vqa"], tiny_meter.run(None).logits["vqa"], atol=1e-5)
     executor.calibrate([tiny_meter.batch], trim=Trim(offset=1e3))
     # Nothing is closed there but padding.
     assert all(branch["image"] == (1.0, 1.0) for cut in executor.cuts(4) for branch in cut.branches)
+
+
+def test_texts_of_other_lengths_disturb_neither_the_cuts_nor_the_answers(tiny_meter, closing):
+    config = dataclasses.replace(COARSE, cuts=CutConfig(first=2, most=1, branches=1))
+    executor = OneProgramExecutor(tiny_meter.model, tiny_meter.params, config)
+    images, ids, mask = tiny_meter.batch
+    longer = images, np.pad(ids, ((0, 0), (0, 2))), np.pad(mask, ((0, 0), (0, 2)))
+    for batch in (longer, tiny_meter.batch, tiny_meter.batch, longer):
+        output = executor(*batch, trim=closing)
+        np.testing.assert_allclose(output.logits["vqa"], tiny_meter.run(closing).logits["vqa"], atol=1e-5)
+    assert executor.compiled == 1
 
 
 def test_spread_cuts_hold_more_from_branch_to_branch(tiny_meter):
@@ -98,7 +112,7 @@ def test_spread_cuts_hold_more_from_branch_to_branch(tiny_meter):
 def test_texts_of_a_few_tokens_lower_for_every_platform(tiny_meter, rows, length):
     images, ids, mask = (part[:rows] for part in tiny_meter.batch)
     model = tiny_meter.model.scanned()
-    cuts = spread_cuts(model.bind(tiny_meter.params).stages)
+    cuts = spread_cuts(model.bind(tiny_meter.params).stages, COARSE.cuts)
     program = jax.jit(functools.partial(packed_apply, model, cuts, 8, tiny_meter.params))
     exported = jax.export.export(program, platforms=("cpu", "cuda", "tpu"))
     assert exported(images[..., :8, :8, :], ids[:, :length], mask[:, :length], Trim()).serialize

@@ -18,9 +18,9 @@ from tiny_tasks import BATCH, experiment, make_sources
 
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
-from smarttrim_jax.evaluation.evaluator import Judged
-from smarttrim_jax.evaluation.packed import EVALUATORS
+from smarttrim_jax.evaluation.evaluator import Evaluator, Judged
 from smarttrim_jax.evaluation.report import build_report
+from smarttrim_jax.evaluation.served import ServedEvaluator
 from smarttrim_jax.execution.config import CutConfig, ExecutionConfig
 from smarttrim_jax.models.blip.config import TASKS
 from smarttrim_jax.models.functional import Functional
@@ -42,7 +42,7 @@ LAYERS = {
     "caption": (["image", "decoder"], ["decoder"]),
     "retrieval": (["image", "fusion"], ["fusion"]),
 }
-FEW = ExecutionConfig(cuts=CutConfig(most=2, branches=1))
+FEW = ExecutionConfig(cuts=CutConfig(first=1, most=2, branches=1))
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_captions_are_written_for_the_metrics_that_need_them(
     metrics = (f"{outside.__name__}:Captioned", "word_accuracy")
     evaluation = dataclasses.replace(trained.config.evaluation, metrics=metrics)
     config = dataclasses.replace(trained.config, evaluation=evaluation)
-    evaluator = EVALUATORS["padded"](make_task(config, trained.language), trained.params, dataset)
+    evaluator = Evaluator(make_task(config, trained.language), trained.params, dataset)
     judged: list[Judged] = []
     scores = evaluator.trimmed(evaluator.batches("test", limit=3), trained.trim().offset, judged.append)["metrics"]
     assert list(scores) == ["words", "captions", "word_accuracy"]
@@ -183,10 +183,11 @@ def test_a_folder_answers_elsewhere_as_before(
 @pytest.mark.parametrize("task", ["vqa", "retrieval"])
 def test_packed_evaluation_reports_what_padded_evaluation_reports(task: str, sources: dict[str, str]) -> None:
     trained, dataset = made(task, sources)
-    evaluators = {name: evaluator(trained.task, trained.params, dataset) for name, evaluator in EVALUATORS.items()}
-    reports = {name: build_report(each, trained.dial, "test", 2.0) for name, each in evaluators.items()}
-    padded = reports.pop("padded")
-    for name, packed in reports.items():
+    padded = build_report(Evaluator(trained.task, trained.params, dataset), trained.dial, "test", 2.0)
+    for name in ("packed", "one_program"):
+        config = dataclasses.replace(trained.config, execution=dataclasses.replace(FEW, name=name))
+        served = ServedEvaluator(make_task(config, trained.language), trained.params, dataset)
+        packed = build_report(served, trained.dial, "test", 2.0)
         execution = packed.pop("execution")
         assert execution["name"] == name
         assert execution["programs"] > 0

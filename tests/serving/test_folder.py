@@ -19,6 +19,8 @@ from safetensors.numpy import load_file, save_file
 
 import smarttrim_jax
 from smarttrim_jax.errors import CheckpointError, ConfigError, SmartTrimError
+from smarttrim_jax.execution.timings import ExecutionTimings, Timing
+from smarttrim_jax.serving.folder import write_timings
 from smarttrim_jax.serving.trained_model import TrainedModel, load_model
 
 TEXTS = ["what shape is it?", "is it red?"]
@@ -46,6 +48,24 @@ def test_a_saved_model_is_what_was_saved(
     load_model(run_folder).save(again)
     for file in saved_folder.iterdir():
         assert file.read_bytes() == (again / file.name).read_bytes(), file.name
+
+
+def test_measured_times_travel_with_a_model(
+    saved_folder: pathlib.Path, run_folder: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    times = ExecutionTimings((Timing("a device", 8, "one_program", 0.5),))
+    for folder in (saved_folder, run_folder):
+        copy = shutil.copytree(folder, tmp_path / folder.name)
+        assert load_model(copy).timings == ExecutionTimings()
+        write_timings(str(copy), times)
+        load_model(copy).save(tmp_path / f"{folder.name} again")
+        assert load_model(tmp_path / f"{folder.name} again").timings == times
+        edited(copy, "execution.json", lambda content: content["rows"][0].update(execution="evil.Executor"))
+        with pytest.raises(CheckpointError, match=r"execution\.json.*benchmark --remember"):
+            load_model(copy)
+        flipped(copy / "execution.json", 0)
+        with pytest.raises(CheckpointError, match=r"execution\.json"):
+            load_model(copy)
 
 
 def test_a_model_of_a_loop_of_ones_own_is_saved_and_served(

@@ -19,7 +19,7 @@ from smarttrim_jax.data.images import normalize
 from smarttrim_jax.data.pipeline import EvalBatches, eval_batches
 from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.evaluation.evaluator import Evaluator
-from smarttrim_jax.evaluation.packed import PackedEvaluator
+from smarttrim_jax.evaluation.served import ServedEvaluator
 from smarttrim_jax.execution import PackedExecutor
 from smarttrim_jax.reporting.page import build_page
 from smarttrim_jax.reporting.picture import draw
@@ -33,9 +33,10 @@ from smarttrim_jax.serving.trained_model import TrainedModel
 
 
 @pytest.fixture(scope="module")
-def evaluators(trained: TrainedModel, dataset: Dataset) -> tuple[Evaluator, PackedEvaluator]:
+def evaluators(trained: TrainedModel, dataset: Dataset) -> tuple[Evaluator, ServedEvaluator]:
     """Padded and packed."""
-    return Evaluator(trained.task, trained.params, dataset), PackedEvaluator(trained.task, trained.params, dataset)
+    packed = trained.executed("packed").task
+    return Evaluator(trained.task, trained.params, dataset), ServedEvaluator(packed, trained.params, dataset)
 
 
 @pytest.fixture(scope="module")

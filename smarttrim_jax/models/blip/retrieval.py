@@ -13,7 +13,7 @@ from smarttrim_jax.models.blip.model import Blip
 from smarttrim_jax.models.functional import Functional, Params
 from smarttrim_jax.models.layers import encoder_run
 from smarttrim_jax.models.pairs import PairReader
-from smarttrim_jax.models.segments import LayerRun, Prefix, Stages, State, begin, fold_prefix
+from smarttrim_jax.models.segments import LayerRun, Prefix, Stages, State, begin, fold_prefix, fold_stages
 from smarttrim_jax.nn.primitives import Linear, split_key
 from smarttrim_jax.nn.text import TextTransformer
 from smarttrim_jax.tokens import Tokens
@@ -203,7 +203,7 @@ class BlipRetrieval(Blip, PairReader):
 
 
 class ImagesAlone:
-    """The image encoder of a retrieval model, in the form in which packed execution runs a whole model.
+    """The image encoder of a retrieval model, in the form in which executions run a whole model.
 
     Args:
         model: The retrieval model.
@@ -242,6 +242,27 @@ class ImagesAlone:
             them; the image tokens and the record.
         """
         return Output({"features": self._model.image_features(state["image"])}, state, record)
+
+    def __call__(
+        self,
+        images: Float[Array, "batch *images height width 3"],
+        ids: None = None,
+        mask: None = None,
+        *,
+        trim: Trim | None = None,
+    ) -> Output:
+        """Encodes images, padded.
+
+        Args:
+            images: Normalised images, `[batch, height, width, 3]`.
+            ids: None, since no text is read.
+            mask: None.
+            trim: How the trimmers decide; None runs at full capacity.
+
+        Returns:
+            The result of `read_out`.
+        """
+        return self.read_out(*fold_stages(self.stages, self.start(images, ids, mask), trim, None))
 
 
 class ImageEncoder(Functional):
