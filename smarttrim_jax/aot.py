@@ -54,7 +54,9 @@ def main() -> None:
     report.check_memory()
 
 
-run = functools.partial(run_command, main, required=("config", "topology"), more_help=explained_keys)
+run = functools.partial(
+    run_command, main, required=("config", "topology"), keeps_programs=False, more_help=explained_keys
+)
 
 if __name__ == "__main__":
     run()

@@ -144,7 +144,7 @@ def _write(rows: list[Row]) -> None:
         raise DataError(f"cannot write '{OUTPUT.value}': {error.strerror}; choose another --output") from None
 
 
-run = functools.partial(run_command, main, required=(), more_help=explained_keys)
+run = functools.partial(run_command, main, required=(), keeps_programs=False, more_help=explained_keys)
 
 if __name__ == "__main__":
     run()

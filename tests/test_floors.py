@@ -13,6 +13,7 @@ PACKAGE = "smarttrim_jax"
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "compatibility",
+        "compiled_programs",
         "configuration",
         "errors",
         "file_digests",

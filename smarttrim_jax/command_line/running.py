@@ -16,6 +16,7 @@ from absl import app, logging
 
 from smarttrim_jax.command_line import help_page, parsing
 from smarttrim_jax.command_line.typed_flags import define
+from smarttrim_jax.compiled_programs import keep_compiled_programs
 from smarttrim_jax.configuration import field_types
 from smarttrim_jax.errors import SmartTrimError
 from smarttrim_jax.options import from_text
@@ -59,6 +60,7 @@ def run_command(
     main: Callable[[], None],
     required: tuple[str, ...],
     shared: bool = False,
+    keeps_programs: bool = True,
     more_help: Callable[[], Iterable[str]] = tuple,
 ) -> None:
     """Parses the flags and runs a command; an input error is one line on standard error and exit status 1.
@@ -70,6 +72,7 @@ def run_command(
         main: Function of the command, in the file whose docstring is its page of `--help`.
         required: Names of flags that must be given.
         shared: Whether all processes of a run work on the command together; otherwise only process 0 does.
+        keeps_programs: Whether compiled programs are kept for later starts; not by commands that time compilation.
         more_help: Returns further lines for the page of `--help`.
     """
     logging.set_verbosity(logging.WARNING)  # Orbax would log every file that it writes.
@@ -96,6 +99,8 @@ def run_command(
         return rest
 
     def run(_: list[str]) -> None:
+        if keeps_programs:
+            _keep_compiled_programs()
         timeouts = Timeouts(CONNECT_TIMEOUT.value, HEARTBEAT_TIMEOUT.value)
         with joined(str(DISTRIBUTED.value), timeouts) as process:
             if shared or process == 0:
@@ -106,6 +111,13 @@ def run_command(
         sys.stdout.reconfigure(errors="replace")  # "?" stands for what a terminal cannot show.
     with errors_as_sentences():
         app.run(run, flags_parser=parse)
+
+
+def _keep_compiled_programs() -> None:
+    """Keeps compiled programs for later starts, and says where when the first ones are."""
+    folder = keep_compiled_programs()
+    if folder is not None and not any(folder.iterdir()):
+        print(f"compiled programs are kept in {folder}; JAX_COMPILATION_CACHE_DIR names another", file=sys.stderr)
 
 
 def find_modules_here(command: str) -> None:
