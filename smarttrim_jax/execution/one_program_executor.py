@@ -44,8 +44,10 @@ class OneProgramExecutor:
 
     @property
     def description(self) -> str:
-        """The name of the execution; that of the first batches is another."""
-        return "one_program" if self._packed else "padded"
+        """The name of the execution, and how the first batches run."""
+        if self._packed:
+            return "one_program"
+        return f"one_program, whose first {self.config.cuts.first} batches run padded,"
 
     @property
     def compiled(self) -> int:

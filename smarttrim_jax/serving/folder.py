@@ -49,6 +49,7 @@ OPTIONAL = (DIAL, TIMINGS)
 """Files that a folder may lack."""
 
 SAVE_AGAIN = "copy or save the model again"
+MEASURE_AGAIN = "delete it, and measure again with `benchmark --remember` if you like"
 
 ELSEWHERE = ("data.data_dir", "data.source", "data.tokenizer", "init_from")
 """Keys of a configuration that name paths of the machine it was trained on; a saved model has their defaults."""
@@ -97,7 +98,8 @@ def read_folder(path: str, unfinished: bool = False) -> Contents:
     digests = _digests_of_saved(path) if saved else read_digests(folder, RENEW)
     for name in (CONFIG, TOKENIZER, ANSWERS, *OPTIONAL):
         if name in digests and (folder / name).exists():
-            check_digest(folder / name, digests[name], MOST_BYTES, SAVE_AGAIN if saved else RENEW)
+            remedy = MEASURE_AGAIN if name == TIMINGS else SAVE_AGAIN if saved else RENEW
+            check_digest(folder / name, digests[name], MOST_BYTES, remedy)
     config = Workdir(path).config()
     if saved:
         _check_names_no_place(config, path)
@@ -149,11 +151,10 @@ def _read_timings(file: epath.Path) -> ExecutionTimings:
     """
     if not file.exists():
         return ExecutionTimings()
-    remedy = "remove it, or measure again with `benchmark --remember`"
     try:
-        return build(ExecutionTimings, read_json(file, remedy), file.name)
+        return build(ExecutionTimings, read_json(file, MEASURE_AGAIN), file.name)
     except ConfigError as error:
-        raise CheckpointError(f"'{file}' is damaged ({error}); {remedy}") from None
+        raise CheckpointError(f"'{file}' is damaged ({error}); {MEASURE_AGAIN}") from None
 
 
 def version_of(summaries: Mapping[str, Summary], language: Language) -> str:
@@ -290,7 +291,8 @@ def _digests_of_saved(path: str) -> dict[str, Any]:
     folder = pathlib.Path(path).expanduser()
     known = read_json(folder / DIGESTS, SAVE_AGAIN)
     needed = {WEIGHTS, CONFIG, TOKENIZER, ANSWERS}
-    for name in needed | {name for name in OPTIONAL if (folder / name).exists()} | set(known):
+    expected = needed | {name for name in OPTIONAL if (folder / name).exists()}
+    for name in expected | (set(known) - {TIMINGS}):  # times may be deleted
         if name not in needed | set(OPTIONAL) or name not in known or not (folder / name).is_file():
             raise CheckpointError(f"'{folder / name}' is missing or none of a saved model's files; {SAVE_AGAIN}")
     return known

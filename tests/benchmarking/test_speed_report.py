@@ -19,11 +19,11 @@ def test_every_execution_is_measured_at_every_share(tmp_path: pathlib.Path) -> N
     )
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "figures.json").read_text())["results"]
-    executions = ("full", "padded", "packed")
+    executions = ("full", "padded", "packed", "one_program")
     assert [(row["keep"], row["execution"]) for row in rows] == [
         (keep, execution) for keep in (1.0, 0.5) for execution in executions
     ]
     ratios = {(row["keep"], row["execution"]): row["macs_ratio"] for row in rows}
     assert ratios[1.0, "packed"] == pytest.approx(1, abs=0.05)  # trimmers that close nothing
-    assert ratios[0.5, "packed"] == ratios[0.5, "padded"] > 1.2
+    assert ratios[0.5, "packed"] == ratios[0.5, "one_program"] == ratios[0.5, "padded"] > 1.2
     assert ratios[0.5, "full"] == 1

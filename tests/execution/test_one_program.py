@@ -73,7 +73,7 @@ def test_the_executor_learns_its_cuts_from_what_it_is_given_first(tiny_meter, cl
     executor = OneProgramExecutor(tiny_meter.model, tiny_meter.params, COARSE)
     same(executor(*tiny_meter.batch, trim=closing), tiny_meter.run(closing))
     assert executor.cuts(4) == ()
-    assert (executor.description, executor.compiled) == ("padded", 0)
+    assert (executor.description, executor.compiled) == ("one_program, whose first 1 batches run padded,", 0)
     same(executor(*tiny_meter.batch, trim=closing), tiny_meter.run(closing))
     assert executor.cuts(4)
     assert (executor.description, executor.compiled) == ("one_program", 1)
