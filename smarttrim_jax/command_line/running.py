@@ -99,25 +99,20 @@ def run_command(
         return rest
 
     def run(_: list[str]) -> None:
-        if keeps_programs:
-            _keep_compiled_programs()
+        kept = keep_compiled_programs() if keeps_programs else None
+        are_first = kept is not None and not any(kept.iterdir())
         timeouts = Timeouts(CONNECT_TIMEOUT.value, HEARTBEAT_TIMEOUT.value)
         with joined(str(DISTRIBUTED.value), timeouts) as process:
             if shared or process == 0:
                 main()
+        if kept is not None and are_first and any(kept.iterdir()):
+            print(f"compiled programs are kept in {kept}; JAX_COMPILATION_CACHE_DIR names another", file=sys.stderr)
         _flush()
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # "?" stands for what a terminal cannot show.
     with errors_as_sentences():
         app.run(run, flags_parser=parse)
-
-
-def _keep_compiled_programs() -> None:
-    """Keeps compiled programs for later starts, and says where when the first ones are."""
-    folder = keep_compiled_programs()
-    if folder is not None and not any(folder.iterdir()):
-        print(f"compiled programs are kept in {folder}; JAX_COMPILATION_CACHE_DIR names another", file=sys.stderr)
 
 
 def find_modules_here(command: str) -> None:

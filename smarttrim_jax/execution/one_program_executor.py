@@ -55,17 +55,7 @@ class OneProgramExecutor:
         return len(self._packed)
 
     def __call__(self, images: Any, ids: Any = None, mask: Any = None, *, trim: Trim | None = None) -> Output:
-        """Evaluates one batch.
-
-        Args:
-            images: Normalised images, `[batch, height, width, 3]` or `[batch, images, height, width, 3]`.
-            ids: Token ids of the texts, `[batch, tokens]`; None for a model of images alone.
-            mask: 1 for tokens, 0 for padding, `[batch, tokens]`; None where there are no ids.
-            trim: How the trimmers decide; None runs at full capacity.
-
-        Returns:
-            The output of the model's call, except that the tokens of its state may be packed.
-        """
+        """Evaluates one batch; see `Executor.__call__`."""
         if trim is None:
             return self._whole(self._params, images, ids, mask)
         examples = len(images)
