@@ -49,7 +49,7 @@ def compile_answer(config: ExperimentConfig, device: Any, batch_size: int) -> Co
     here = SingleDeviceSharding(device)
     # Otherwise the attention kernel would be chosen for the device that compiles.
     kernel: Kernel = "splash" if device.platform == "tpu" else "xla"
-    model = dataclasses.replace(config.model, attention=kernel)
+    model = dataclasses.replace(config.model, attention=kernel, scan=True)
     task = synthetic_task(dataclasses.replace(config, model=model))
 
     def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
