@@ -1,6 +1,5 @@
 """The choice of an execution: by measured times of the model on this device, or by what holds for most models."""
 
-import functools
 from typing import Any
 
 import jax
@@ -85,8 +84,7 @@ class AutoExecutor:
 
     def _full_macs(self, *batch: Any) -> float:
         """The MACs of a batch at full capacity; only its shapes matter."""
-        call = functools.partial(self._model.scanned().apply, trim=Trim())
-        record = jax.eval_shape(call, self._params, *batch).record
+        record = jax.eval_shape(self._model.scanned().apply, self._params, *batch).record
         everything_open = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), record)
         return float(jnp.sum(self._model.full_macs(everything_open)))
 

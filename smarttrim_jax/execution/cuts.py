@@ -91,7 +91,7 @@ def choose_cuts(
     places = _places(stages, record, batch_size, np.random.default_rng(seed))
     chosen: list[int] = []
     work = full = _work(places, chosen, config)
-    while len(chosen) < config.most:
+    while len(chosen) < min(config.most, len(places)):
         tried = {number: _work(places, sorted([*chosen, number]), config) for number in range(len(places))}
         best = min(tried, key=lambda number: tried[number])
         if not work - tried[best] > config.gain * full:

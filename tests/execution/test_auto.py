@@ -1,5 +1,6 @@
 """The execution of a batch is chosen by measured times, or by the model's size and the device."""
 
+import dataclasses
 import functools
 
 import jax
@@ -13,6 +14,7 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.execution import ExecutionConfig, auto
 from smarttrim_jax.execution.auto import EXECUTORS, AutoExecutor, make_executor
 from smarttrim_jax.execution.timings import ExecutionTimings, Timing
+from smarttrim_jax.models.functional import Functional
 
 HERE = jax.devices()[0].device_kind
 NAMES = list(EXECUTORS)
@@ -64,6 +66,13 @@ def test_without_times_the_size_of_the_model_and_the_device_decide(tiny_meter, m
     assert (name, why) == ("one_program", f"{exact / 1e9:.2g} G MACs at full capacity, on a CPU")
     assert chosen("cpu", 0.5 * exact)[0] == "packed"
     assert chosen("gpu", 0.5 * exact)[0] == chosen("tpu", 2 * exact)[0] == "one_program"
+
+
+def test_a_model_without_trimmers_is_served_too(tiny_meter):
+    plain = Functional(dataclasses.replace(tiny_meter.config, trimming=None))
+    params = {name: part for name, part in tiny_meter.params.items() if name != "trimmers"}
+    output = AutoExecutor(plain, params)(*tiny_meter.batch)
+    np.testing.assert_allclose(output.logits["vqa"], tiny_meter.run(None).logits["vqa"], atol=1e-5)
 
 
 def test_a_configuration_names_the_execution(tiny_meter):

@@ -95,6 +95,12 @@ def test_texts_of_other_lengths_disturb_neither_the_cuts_nor_the_answers(tiny_me
     assert executor.compiled == 1
 
 
+def test_a_model_that_trims_nowhere_is_not_cut(tiny_meter, closing_record):
+    runs = [run for run in tiny_meter.model.bind(tiny_meter.params).stages if isinstance(run, LayerRun)]
+    stages = [dataclasses.replace(run, policies={}) for run in runs]
+    assert choose_cuts(stages, closing_record, 4) == spread_cuts(stages) == ()
+
+
 def test_spread_cuts_hold_more_from_branch_to_branch(tiny_meter):
     stages = tiny_meter.model.bind(tiny_meter.params).stages
     trimming = sum(run.depth - run.first_layer for run in stages if isinstance(run, LayerRun))
