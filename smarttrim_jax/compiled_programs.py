@@ -20,7 +20,8 @@ def keep_compiled_programs() -> pathlib.Path | None:
     Returns:
         The folder; None where JAX has been told another one, or none can be written.
     """
-    if jax.config.jax_compilation_cache_dir is not None or not jax.config.jax_enable_compilation_cache:
+    settings = jax.config.values  # As attributes they have types in the latest JAX only.
+    if settings["jax_compilation_cache_dir"] is not None or not settings["jax_enable_compilation_cache"]:
         return None
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = pathlib.Path(home, "smarttrim_jax", "compiled", _machine())
