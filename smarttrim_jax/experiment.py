@@ -30,7 +30,7 @@ from smarttrim_jax.ranges import (
     special_token,
 )
 from smarttrim_jax.sharding import MeshConfig
-from smarttrim_jax.trimming.capacity import CapacityConfig
+from smarttrim_jax.trimming.capacity import SIDES, CapacityConfig
 from smarttrim_jax.trimming.cost import CostConfig
 from smarttrim_jax.trimming.curriculum import CurriculumConfig
 from smarttrim_jax.trimming.policies import RunTrimming
@@ -180,6 +180,15 @@ class ExperimentConfig(Settings):
         """The random key that all random numbers of training come from, of the seed and the generator."""
         return jax.random.key(self.seed, impl=self.generator)
 
+    @property
+    def measured_sides(self) -> tuple[str, ...]:
+        """The encoders for which the curriculum measures how many tokens examples need in memory."""
+        capacity = self.capacity
+        if self.model.trimming is None or not capacity.measured:
+            return ()
+        unset = (side for side in SIDES if side not in capacity.sides)
+        return tuple(side for side in unset if not _why_none_leave(side, capacity, self.model))
+
     def check(self) -> None:
         """Makes sure that the fields fit together; see `Settings.check`."""
         if self.task not in self.model.tasks:
@@ -248,18 +257,25 @@ def _check_capacity(capacity: CapacityConfig, model: ModelConfig) -> None:
         ConfigError: They are not.
     """
     for side in capacity.sides:
-        if not model.can_shorten(side):
-            raise ConfigError(
-                f"capacity.{side} is {getattr(capacity, side)}, but this model has no {side} encoder whose tokens "
-                "can leave memory; set it to 0"
-            )
-        where: RunTrimming = getattr(model.trimming, side)
-        if not where.tokens:
-            raise ConfigError(f"capacity.{side} needs closed tokens, but model.trimming.{side}.tokens is False")
-        depth = model.depths[side]
-        first, layer = where.first_layer, capacity.layer(side, depth)
-        if not first < layer < depth:
-            raise ConfigError(
-                f"capacity.after lets tokens leave before layer {layer} of the {side} encoder, which closes them "
-                f"from layer {first} on and has {depth}; choose one between, or set capacity.{side} to 0"
-            )
+        if refused := _why_none_leave(side, capacity, model):
+            raise ConfigError(refused)
+
+
+def _why_none_leave(side: str, capacity: CapacityConfig, model: ModelConfig) -> str:
+    """The reason why an encoder's tokens cannot leave memory; empty if they can."""
+    if not model.can_shorten(side):
+        return (
+            f"capacity.{side} is {getattr(capacity, side)}, but this model has no {side} encoder whose tokens "
+            "can leave memory; set it to 0"
+        )
+    where: RunTrimming = getattr(model.trimming, side)
+    if not where.tokens:
+        return f"capacity.{side} needs closed tokens, but model.trimming.{side}.tokens is False"
+    depth = model.depths[side]
+    first, layer = where.first_layer, capacity.point(depth)
+    if not first < layer < depth:
+        return (
+            f"capacity.after lets tokens leave before layer {layer} of the {side} encoder, which closes them "
+            f"from layer {first} on and has {depth}; choose one between, or set capacity.{side} to 0"
+        )
+    return ""

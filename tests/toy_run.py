@@ -103,7 +103,7 @@ def run(
     every: int = EVERY,
     log_every: int = 1,
     batches: Batches | None = None,
-    step_fn: Callable[[int], TrainStep] | None = None,
+    step_fn: Callable[[int, TrainState], TrainStep] | None = None,
     checkpoints_class: type[Checkpoints] = Checkpoints,
 ) -> tuple[TrainState, Batches]:
     """Starts a run, or takes up the one in `workdir`; returns the last state and the data."""
@@ -120,7 +120,7 @@ def run(
         progress = stack.enter_context(contextlib.closing(Progress(total, ("loss",), every=5)))
         state = fit(
             state,
-            step_fn or (lambda step: train_step()),
+            step_fn or (lambda step, state: train_step()),
             batches,
             start_step=start,
             total_steps=total,
@@ -211,7 +211,7 @@ def signal_at(wanted: int, number: int, *, to_all: bool = False) -> Callable[[in
     return send
 
 
-def diverge(step: int) -> TrainStep:
+def diverge(step: int, state: TrainState) -> TrainStep:
     """Steps whose loss is not finite from 15 on."""
     if step < 14:
         return train_step()

@@ -27,7 +27,7 @@ class DataIterator(Protocol):
 
 def fit(
     state: TrainState,
-    step_fn: Callable[[int], TrainStep],
+    step_fn: Callable[[int, TrainState], TrainStep],
     iterator: DataIterator,
     *,
     start_step: int,
@@ -44,8 +44,9 @@ def fit(
     Args:
         state: Training state as a dict of trees of arrays: parameters, optimizer state and whatever else the step
             carries.
-        step_fn: Returns the compiled function for the step that follows a number of done steps. The function takes
-            (state, batch), may donate their buffers, and returns (state, metrics) with metrics as scalars by name.
+        step_fn: Returns the compiled function for the step that follows a number of done steps and the state after
+            them. The function takes (state, batch), may donate their buffers, and returns (state, metrics) with
+            metrics as scalars by name.
         iterator: Batches; its `get_state()` is saved with the state.
         start_step: Number of steps already done.
         total_steps: Number of steps after which training stops.
@@ -69,7 +70,7 @@ def fit(
     with PreemptionGuard() as guard:
         for step in range(start_step + 1, total_steps + 1):
             batch = _next_batch(iterator, step, total_steps)
-            function = step_fn(step - 1)
+            function = step_fn(step - 1, state)
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
                 if function in compiled:
                     state, metrics = function(state, batch)

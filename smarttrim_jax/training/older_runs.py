@@ -23,14 +23,20 @@ def report_of_today(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_of_today(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Converts a configuration to today's keys; earlier ones have a flag `schedule.tensorboard` instead of writers.
+    """Converts a configuration to today's keys.
+
+    Earlier runs have a flag `schedule.tensorboard` instead of writers, and their states hold no measured capacity.
 
     Args:
         settings: Content of a `config.json`, of any version.
 
     Returns:
-        The settings with `schedule.writers` in place of `schedule.tensorboard`.
+        The settings with `schedule.writers` in place of `schedule.tensorboard`, and `capacity.measured` false where
+        it is not given.
     """
+    capacity = settings.get("capacity")
+    if isinstance(capacity, dict):
+        settings = {**settings, "capacity": {"measured": False, **capacity}}
     schedule = settings.get("schedule")
     if not isinstance(schedule, dict) or not isinstance(schedule.get("tensorboard"), bool):
         return dict(settings)

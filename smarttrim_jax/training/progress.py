@@ -64,6 +64,14 @@ class Progress:
         elif not self._display.is_terminal and step % self._every == 0:
             self._display.finish(self._line(step, metrics))
 
+    def say(self, line: str) -> None:
+        """Prints a line of its own.
+
+        Args:
+            line: The text.
+        """
+        self._display.finish(line)
+
     def close(self) -> None:
         """Ends a line that was being rewritten."""
         self._display.close()

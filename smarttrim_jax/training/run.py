@@ -16,13 +16,13 @@ from smarttrim_jax.sharding import held_rows, make_mesh, place, place_batch, sta
 from smarttrim_jax.tasks import Task, make_task
 from smarttrim_jax.training.checkpoints import Checkpoints
 from smarttrim_jax.training.initialization import starting_params, with_vocabulary
-from smarttrim_jax.training.loop import fit
+from smarttrim_jax.training.loop import TrainStep, fit
 from smarttrim_jax.training.preemption import leaving_on_sigterm
 from smarttrim_jax.training.progress import Progress
 from smarttrim_jax.training.provenance import record_start
 from smarttrim_jax.training.run_data import check_run, fit_to_data, prepare_everywhere
 from smarttrim_jax.training.run_lock import locked
-from smarttrim_jax.training.step import Step, Steps, TrainState, jit_step
+from smarttrim_jax.training.step import Steps, TrainState, jit_step
 from smarttrim_jax.training.workdir import Workdir, describe
 from smarttrim_jax.training.writers import Writers
 
@@ -129,15 +129,13 @@ def trained_params(
     workdir.write_language(dataset.language)
     record_start(workdir.path, start, config_file)
 
-    kinds: tuple[Step, ...] = (steps.full, steps.trim, steps.trim_shortened)
-    programs = {step: jit_step(step, shardings) for step in kinds}
     writer = Writers(schedule.writers, workdir.path, start)
     progress = Progress(schedule.total_steps, SHOWN, schedule.log_every)
     try:
         with jax.set_mesh(mesh):
             state = fit(
                 state,
-                lambda done: programs[steps.after(done)],
+                _Programs(steps, shardings, progress),
                 batches,
                 start_step=start,
                 total_steps=schedule.total_steps,
@@ -155,6 +153,41 @@ def trained_params(
         checkpoints.close()
     params: Params = state["params"]
     return params
+
+
+class _Programs:
+    """The compiled step of every moment of a run.
+
+    Args:
+        steps: The run's steps.
+        shardings: Sharding of every array of the state.
+        progress: Told when the trimmed pass begins to hold fewer tokens.
+    """
+
+    def __init__(self, steps: Steps, shardings: Any, progress: Progress):
+        self._steps = steps
+        self._progress = progress
+        self._has_measured = False
+        self._compiled = functools.cache(lambda step: jit_step(step, shardings))
+
+    def __call__(self, done: int, state: TrainState) -> TrainStep:
+        """Selects the step that follows a number of done steps.
+
+        Args:
+            done: Number of steps done.
+            state: The training state after them.
+
+        Returns:
+            The jitted step.
+        """
+        if not self._has_measured and self._steps.stands_still(done):
+            # Read once: after the curriculum it stays as it is, and reading it waits for the step before.
+            self._steps = self._steps.with_measured(state)
+            self._has_measured = True
+            if held := self._steps.capacity.described:
+                self._progress.say(f"from step {done + 1} on, trimmed passes hold {held}")
+        program: TrainStep = self._compiled(self._steps.after(done))
+        return program
 
 
 def _initial_state(steps: Steps, shardings: Any) -> TrainState:

@@ -14,10 +14,10 @@ from smarttrim_jax.objectives.total import total_loss, weighted_terms
 from smarttrim_jax.tasks import Task
 from smarttrim_jax.tasks.base import Batch
 from smarttrim_jax.training.optimizer import make_optimizer
-from smarttrim_jax.trimming.capacity import CapacityConfig
+from smarttrim_jax.trimming.capacity import FADING, CapacityConfig
 from smarttrim_jax.trimming.cost import cost_loss, initial_multiplier, misses, update_multiplier
 from smarttrim_jax.trimming.curriculum import noise_level, target_ratio
-from smarttrim_jax.trimming.gates import Trim
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 TrainState = dict[str, Any]
 Metrics = dict[str, jax.Array]
@@ -47,10 +47,12 @@ class Steps:
     Attributes:
         task: Task that is trained.
         optimizer: Gradient transformation; see `training.optimizer.make_optimizer`.
+        capacity: How many tokens the trimmed pass of `trim_shortened` holds.
     """
 
     task: Task
     optimizer: optax.GradientTransformation
+    capacity: CapacityConfig = CapacityConfig()
 
     @classmethod
     def of(cls, task: Task, params: Any) -> "Steps":
@@ -65,7 +67,8 @@ class Steps:
         """
         config = task.config
         groups = config.model.parameter_group
-        return cls(task, make_optimizer(config.optimizer, params, config.schedule.total_steps, groups))
+        optimizer = make_optimizer(config.optimizer, params, config.schedule.total_steps, groups)
+        return cls(task, optimizer, config.capacity)
 
     @property
     def config(self) -> ExperimentConfig:
@@ -79,15 +82,19 @@ class Steps:
             params: The model's initial parameters.
 
         Returns:
-            `params`, `opt_state`, `step` (int32 scalar), `multiplier` (of the cost) and the task's own entries.
+            `params`, `opt_state`, `step` (int32 scalar), `multiplier` (of the cost), the task's own entries and,
+            where capacity is measured, `needed`: the share of each encoder's tokens that examples need.
         """
-        return {
+        state = {
             "params": params,
             "opt_state": self.optimizer.init(params),
             "step": jnp.zeros((), jnp.int32),
             "multiplier": initial_multiplier(self.config.cost),
             **self.task.initial(params),
         }
+        if sides := self.config.measured_sides:
+            state["needed"] = {side: jnp.zeros((), jnp.float32) for side in sides}
+        return state
 
     def after(self, done: int) -> Step:
         """Selects the step that follows a number of done steps.
@@ -96,14 +103,39 @@ class Steps:
             done: Number of steps done.
 
         Returns:
-            `full` in the first phase; then `trim`, or `trim_shortened` once the curriculum stands still and
-            capacities are set.
+            `full` in the first phase; then `trim`, or `trim_shortened` once the curriculum stands still and the
+            capacity has shares.
         """
-        schedule, curriculum = self.config.schedule, self.config.curriculum
-        if done < schedule.full_steps:
+        if done < self.config.schedule.full_steps:
             return self.full
-        stands_still = done >= schedule.full_steps + curriculum.span(schedule.trim_steps)
-        return self.trim_shortened if stands_still and self.config.capacity.sides else self.trim
+        return self.trim_shortened if self.stands_still(done) and self.capacity.sides else self.trim
+
+    def stands_still(self, done: int) -> bool:
+        """Tells whether the curriculum has reached its target.
+
+        Args:
+            done: Number of steps done.
+
+        Returns:
+            Whether the target of the step that follows is the last one.
+        """
+        schedule = self.config.schedule
+        return done >= schedule.full_steps + self.config.curriculum.span(schedule.trim_steps)
+
+    def with_measured(self, state: TrainState) -> "Steps":
+        """Takes the capacity that the curriculum has measured.
+
+        Args:
+            state: A training state after the curriculum. What was measured does not change from there on.
+
+        Returns:
+            The same steps with this capacity; with their own if too few steps follow the curriculum.
+        """
+        total = self.config.schedule.trim_steps
+        if total - self.config.curriculum.span(total) < self.capacity.fewest_steps:
+            return self
+        needed = {side: float(share) for side, share in state.get("needed", {}).items()}
+        return dataclasses.replace(self, capacity=self.capacity.with_measured(needed))
 
     def full(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Takes one step of plain fine-tuning at full capacity.
@@ -125,9 +157,7 @@ class Steps:
             return total_loss(terms), terms | {"accuracy": task.accuracy(full, batch)}
 
         (total, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"])
-        return self._update(
-            state, gradients, carried | {"multiplier": state["multiplier"]}, metrics | {"loss": total}
-        )
+        return self._update(state, gradients, carried, metrics | {"loss": total})
 
     def trim(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Takes one step of trim-tuning: a full and a trimmed pass, distillation between them, and the cost.
@@ -154,7 +184,7 @@ class Steps:
         Returns:
             As `trim`, with a further scalar `overflow`: the share of open tokens that found no place.
         """
-        return self._trim(state, batch, self.config.capacity)
+        return self._trim(state, batch, self.capacity)
 
     def _trim(self, state: TrainState, batch: Batch, capacity: CapacityConfig) -> tuple[TrainState, Metrics]:
         task, model, config = self.task, self.task.model, self.config
@@ -163,7 +193,7 @@ class Steps:
         noise = noise_level(config.curriculum, done, config.schedule.trim_steps)
         given, carried = task.begin(state, batch)
 
-        def loss(params: Params) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
+        def loss(params: Params) -> tuple[jax.Array, tuple[Metrics, jax.Array, TrimRecord]]:
             mode = Trim(temperature=config.temperature, noise=noise, capacity=capacity)
             key = self._key(state, 0)
             begun = task.begin_pass(params, batch, key=key)
@@ -186,12 +216,19 @@ class Steps:
             }
             if capacity.sides:
                 metrics["overflow"] = record.overflow(capacity)
-            return total_loss(terms), (metrics, miss)
+            return total_loss(terms), (metrics, miss, record)
 
-        (total, (metrics, miss)), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"])
+        (total, (metrics, miss, record)), gradients = jax.value_and_grad(loss, has_aux=True)(state["params"])
         multiplier = update_multiplier(config.cost, state["multiplier"], miss)
         metrics |= {"loss": total, "multiplier": jnp.max(multiplier)}
-        return self._update(state, gradients, carried | {"multiplier": multiplier}, metrics)
+        carried |= {"multiplier": multiplier}
+        if "needed" in state and not capacity.sides:
+            still = done >= config.curriculum.span(config.schedule.trim_steps)
+            carried["needed"] = {
+                side: jnp.where(still, before, jnp.maximum(record.need(side, config.capacity), FADING * before))
+                for side, before in state["needed"].items()
+            }
+        return self._update(state, gradients, carried, metrics)
 
     def _key(self, state: TrainState, number: int) -> jax.Array:
         """Random key that depends on seed, step and `number` only: a resumed run draws what an unbroken one would."""
@@ -202,6 +239,7 @@ class Steps:
     ) -> tuple[TrainState, Metrics]:
         updates, opt_state = self.optimizer.update(gradients, state["opt_state"], state["params"])
         new = {
+            **state,
             "params": self.task.bounded(optax.apply_updates(state["params"], updates)),
             "opt_state": opt_state,
             "step": state["step"] + 1,

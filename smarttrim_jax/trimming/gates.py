@@ -6,11 +6,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.tokens import Tokens
-from smarttrim_jax.trimming.capacity import CapacityConfig
+from smarttrim_jax.trimming.capacity import FITTING, CapacityConfig
 
 
 @jax.tree_util.register_dataclass
@@ -211,11 +212,28 @@ class TrimRecord:
         lost = jnp.zeros((), jnp.float32)
         opened = jnp.zeros((), jnp.float32)
         for side in capacity.sides:
-            tokens = self.gates[GateKey(side, side)].tokens
-            counts = jnp.sum(tokens[capacity.layer(side, len(tokens)) - 1], axis=-1)
-            lost += jnp.sum(jnp.maximum(counts - capacity.places(side, tokens.shape[-1]), 0.0))
+            counts, tokens = self._before_removal(side, capacity)
+            lost += jnp.sum(jnp.maximum(counts - capacity.places(side, tokens), 0.0))
             opened += jnp.sum(counts)
         return lost / opened
+
+    def need(self, side: str, capacity: CapacityConfig) -> Float[Array, ""]:
+        """Computes the share of an encoder's tokens that nearly all examples have open where tokens would be removed.
+
+        Args:
+            side: "image" or "text".
+            capacity: It says before which layer.
+
+        Returns:
+            The share that suffices for `FITTING` of the examples, a scalar.
+        """
+        counts, tokens = self._before_removal(side, capacity)
+        return jnp.quantile(counts, FITTING) / tokens
+
+    def _before_removal(self, side: str, capacity: CapacityConfig) -> tuple[Float[Array, " batch"], int]:
+        """The open tokens of each example before the removal, and the number of all its tokens."""
+        tokens = self.gates[GateKey(side, side)].tokens
+        return jnp.sum(tokens[capacity.point(len(tokens)) - 1], axis=-1), tokens.shape[-1]
 
     def __or__(self, other: "TrimRecord") -> "TrimRecord":
         """Joins the records of two passes over the same examples."""
@@ -237,13 +255,40 @@ def decide(logits: Float[Array, "... 2"], trim: Trim, key: jax.Array | None) -> 
     Returns:
         1 open, 0 closed, `[...]`, float32.
     """
+    return _decide(logits, trim, None if key is None else jax.random.logistic(key, logits.shape[:-1], jnp.float32))
+
+
+def decide_all(
+    decisions: Sequence[tuple[Float[Array, "... 2"], Trim]], key: jax.Array | None
+) -> list[Float[Array, "..."]]:
+    """Takes several kinds of decisions about the same rows; see `decide`.
+
+    The noise of all kinds comes from one draw: a program with a random number generator for every kind takes a
+    quarter longer to compile.
+
+    Args:
+        decisions: For each kind, its logits, and offset, temperature and noise. In training the logits are
+            `[rows, decisions, 2]`.
+        key: Random key of training; None for evaluation.
+
+    Returns:
+        The gates of each kind.
+    """
+    if key is None or not decisions:
+        return [decide(logits, trim, None) for logits, trim in decisions]
+    counts = [logits.shape[1] for logits, _ in decisions]
+    noise = jax.random.logistic(key, (decisions[0][0].shape[0], sum(counts)), jnp.float32)
+    parts = jnp.split(noise, np.cumsum(counts)[:-1], axis=1)
+    return [_decide(logits, trim, part) for (logits, trim), part in zip(decisions, parts, strict=True)]
+
+
+def _decide(logits: Float[Array, "... 2"], trim: Trim, noise: Float[Array, "..."] | None) -> Float[Array, "..."]:
+    """Implements `decide`; the difference of two Gumbel samples is distributed like one logistic sample."""
     logits = logits.astype(jnp.float32)
     margin = logits[..., 0] - logits[..., 1] + trim.offset
-    if key is None:
+    if noise is None:
         return (margin >= 0).astype(jnp.float32)
-    # The difference of two Gumbel samples is distributed like one logistic sample.
-    noise = trim.noise * jax.random.logistic(key, margin.shape, jnp.float32)
-    soft = jax.nn.sigmoid((margin + noise) / trim.temperature)
+    soft = jax.nn.sigmoid((margin + trim.noise * noise) / trim.temperature)
     hard: Bool[Array, "..."] = soft >= 0.5
     return hard.astype(jnp.float32) + (soft - jax.lax.stop_gradient(soft))
 

@@ -133,7 +133,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(tmp_path, ba
         params = jax.tree.map(lambda x: x * jnp.nan, state["params"])
         return {**state, "params": params}, {**metrics, "loss": jnp.nan}
 
-    def step_fn(step):
+    def step_fn(step, state):
         return poisoned if step + 1 == bad_step else toy_run.train_step()
 
     workdir = tmp_path / "run"
@@ -165,7 +165,7 @@ def test_parameters_that_turn_bad_while_the_loss_is_good_are_never_saved(tmp_pat
             tmp_path,
             every=6 if preempted else 5,
             batches=toy_run.Batches(interrupt),
-            step_fn=lambda done: overshoot if done == 9 else toy_run.train_step(),
+            step_fn=lambda done, state: overshoot if done == 9 else toy_run.train_step(),
         )
     good = tmp_path / "checkpoints" / ("6" if preempted else "5")
     assert "step 10: not finite after the update: params/head/bias, params/head/kernel, " in str(stopped.value)
@@ -185,7 +185,7 @@ def test_data_that_ends_early_is_said(tmp_path):
 
 def test_the_compiled_function_may_change_between_phases(tmp_path, capfd):
     second = jax.jit(lambda state, batch: toy_run.train_step()(state, batch))
-    toy_run.run(tmp_path, step_fn=lambda step: toy_run.train_step() if step < 10 else second)
+    toy_run.run(tmp_path, step_fn=lambda step, state: toy_run.train_step() if step < 10 else second)
     printed = capfd.readouterr().err
     assert "compiling step 1: " in printed
     assert "compiling step 11: " in printed

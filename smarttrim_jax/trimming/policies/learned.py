@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from smarttrim_jax.nn.primitives import split_key
 from smarttrim_jax.ranges import between
 from smarttrim_jax.tokens import Tokens
-from smarttrim_jax.trimming.gates import Gates, Trim, decide, open_gates
+from smarttrim_jax.trimming.gates import Gates, Trim, decide_all, open_gates
 from smarttrim_jax.trimming.policies.base import Decided, LayerContext, Policy, PolicyConfig, RunTrimming, SideShape
 from smarttrim_jax.trimming.trimmers import CrossModalTokenTrimmer, HeadTrimmer, TokenTrimmer
 
@@ -93,20 +92,21 @@ class LearnedPolicy(Policy):
 
     def __call__(self, tokens: T, context: LayerContext, trim: Trim, *, key: jax.Array | None = None) -> Decided[T]:
         """Decides by the trimmers' logits; see `Policy.__call__`."""
-        keys = split_key(key, 3 + (self.twin_head is not None))
         others = context.others
         rows = tokens.shape[0]
         own = tokens.global_token
         head_trim = trim.laid_out(rows, lambda offset: offset[:, None])
+        logits: dict[str, tuple[Array, Trim]] = {}
         if self.token is not None:
             other = jnp.concatenate(others, axis=-1) if others else None
-            logits = self.token(tokens=tokens, other=other)
-            tokens = tokens.close(decide(logits, trim.laid_out(rows, tokens.spread), keys[0]))
-        decided: dict[str, Array] = {}
+            logits["tokens"] = self.token(tokens=tokens, other=other), trim.laid_out(rows, tokens.spread)
         if self.head is not None:
-            decided["heads"] = decide(self.head(own), head_trim, keys[1])
+            logits["heads"] = self.head(own), head_trim
         if self.cross_head is not None:
-            decided["cross_heads"] = decide(self.cross_head(own, others[0]), head_trim, keys[2])
+            logits["cross_heads"] = self.cross_head(own, others[0]), head_trim
         if self.twin_head is not None:
-            decided["twin_heads"] = decide(self.twin_head(own, others[1]), head_trim, keys[3])
+            logits["twin_heads"] = self.twin_head(own, others[1]), head_trim
+        decided = dict(zip(logits, decide_all(list(logits.values()), key), strict=True))
+        if self.token is not None:
+            tokens = tokens.close(decided.pop("tokens"))
         return Decided(tokens, dataclasses.replace(open_gates(tokens, self.heads, sources=self.sources), **decided))
