@@ -6,6 +6,7 @@ compiled for them. Layers of equal sizes share these programs.
 """
 
 import collections
+import dataclasses
 import itertools
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
@@ -17,15 +18,17 @@ import numpy as np
 from smarttrim_jax.execution.base import Batch
 from smarttrim_jax.execution.buckets import Bucket, Buckets, Occupancy
 from smarttrim_jax.execution.config import ExecutionConfig
+from smarttrim_jax.execution.counts import Counts, count, read_counts
+from smarttrim_jax.execution.frame_programs import FramePrograms
 from smarttrim_jax.execution.microbatches import cut, examples_at_once, join
 from smarttrim_jax.execution.open_heads import OpenHeads, open_heads, together
-from smarttrim_jax.execution.programs import Counts, FramePrograms, LayerGates, RunPrograms, count, read_counts
+from smarttrim_jax.execution.run_programs import RunPrograms
 from smarttrim_jax.models.base import Output
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.models.segments import LayerRun, Prefix, State
+from smarttrim_jax.models.segments import LayerRun, Prefix, State, make_record
 from smarttrim_jax.tokens import Packed, Tokens, compact
 from smarttrim_jax.tokens.rounding import ladder
-from smarttrim_jax.trimming.gates import GateKey, GatesByKey, Trim, TrimRecord
+from smarttrim_jax.trimming.gates import GatesByKey, Trim, TrimRecord
 
 PackedLengths = list[tuple[str, dict[str, int]]]
 """For each layer, the name of its run and the number of tokens of each side in memory."""
@@ -239,35 +242,31 @@ class PackedExecutor:
             state = {name: _shortened(tokens, share, longest) for name, tokens in state.items()}
             numbers = count(state, {})
         state = self._without_closed(buckets, "start", state, read_counts((yield numbers), state, {}))
-        gates: LayerGates = {}
-        present: dict[GateKey, jax.Array] = {}
+        record = TrimRecord()
         for stage in self._stages:
             if isinstance(stage, str):
                 prefix = self._frame.segment(stage, Prefix(state, examples))
                 state, examples = prefix.state, prefix.examples
                 continue
-            own, decided, ahead = {side: state[side] for side in stage.sides}, None, None
-            if trim is not None and stage.trims_at_once:
-                own, decided, ahead = stage.decide(own, examples, trim)
-            for start, stop in stage.stretches(self.config.every):
+            between, ahead = stage.begin({side: state[side] for side in stage.sides}, examples, trim)
+            pauses = self._pauses_of(stage.name) if trim is not None else ()
+            for start, stop in stage.stretches(self.config.every, pauses):
                 wanted = None
-                if decided is not None and ahead is not None and self._pauses_before(stage.name, start):
-                    counts = read_counts((yield ahead), own, decided)
-                    own, wanted = self._without_closed(buckets, stage.name, own, counts), counts.heads
+                if start >= stage.first_layer and (pauses is None or start in pauses):
+                    counts = read_counts((yield ahead), between.state, between.gates)
+                    compacted = self._without_closed(buckets, stage.name, between.state, counts)
+                    between, wanted = dataclasses.replace(between, state=compacted), counts.heads
                 if lengths is not None:
-                    lengths += [(stage.name, {side: part.gate.size for side, part in own.items()})] * (stop - start)
-                own, more, decided, ahead = stage.advance(
-                    start, stop, own, decided, examples, trim, wanted, group_heads
-                )
-                for key, layers in more.items():
-                    gates.setdefault(key, []).extend(layers)
-                    present[key] = examples.present[key.side]
-            state |= own
-        return self._frame.read_out(state, gates, present)
+                    held = {side: part.gate.size for side, part in between.state.items()}
+                    lengths += [(stage.name, held)] * (stop - start)
+                between, ahead = stage.advance(start, stop, between, examples, trim, wanted, group_heads)
+            record |= make_record(between.record, examples)
+            state |= between.state
+        return self._frame.read_out(state, record)
 
-    def _pauses_before(self, stage: str, layer: int) -> bool:
-        """Whether the host waits for counts before a layer."""
-        return self.pauses is None or (stage, layer) in self.pauses
+    def _pauses_of(self, run: str) -> set[int] | None:
+        """The layers of a run before which the host waits for counts; None stands for all that trim."""
+        return None if self.pauses is None else {layer for name, layer in self.pauses if name == run}
 
     def _without_closed(self, buckets: Buckets, stage: str, state: State, counts: Counts) -> State:
         """The state with each side moved to the bucket that is chosen for the stage."""

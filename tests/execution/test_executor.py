@@ -13,7 +13,7 @@ from random_tables import random_tables
 from smarttrim_jax.benchmarking.forced_load import forced_model
 from smarttrim_jax.benchmarking.speed import executed_macs
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.execution import ExecutionConfig, PackedExecutor, programs
+from smarttrim_jax.execution import ExecutionConfig, PackedExecutor, run_programs
 from smarttrim_jax.execution.microbatches import cut, examples_at_once
 from smarttrim_jax.execution.open_heads import grouped, narrow_layer
 from smarttrim_jax.nn.layer_stack import unstack
@@ -128,6 +128,15 @@ def test_a_stream_of_batches_comes_back_in_order(executor, tiny_meter, closing):
 
 
 @pytest.mark.slow
+def test_large_layers_are_computed_one_by_one_and_give_the_same(tiny_meter, closing, monkeypatch):
+    monkeypatch.setattr(run_programs, "LOOPED", 0)
+    executor = PackedExecutor(tiny_meter.model, tiny_meter.params, COARSE)
+    same(executor(*tiny_meter.batch, trim=closing), tiny_meter.run(closing))
+    executor.calibrate([tiny_meter.batch], trim=closing)
+    same(executor(*tiny_meter.batch, trim=closing), tiny_meter.run(closing))
+
+
+@pytest.mark.slow
 def test_layers_between_two_compactions_may_be_many(tiny_meter, closing):
     executor = PackedExecutor(tiny_meter.model, tiny_meter.params, dataclasses.replace(COARSE, every=2))
     same(executor(*tiny_meter.batch, trim=closing), tiny_meter.run(closing))
@@ -176,7 +185,7 @@ def test_a_narrow_layer_serves_only_the_heads_it_has(tiny_meter):
 @pytest.mark.slow
 def test_a_single_example_runs_with_its_own_heads(executor, tiny_meter, closing, monkeypatch):
     groups = []
-    monkeypatch.setattr(programs, "grouped", lambda wanted: groups.append(grouped(wanted)) or groups[-1])
+    monkeypatch.setattr(run_programs, "grouped", lambda wanted: groups.append(grouped(wanted)) or groups[-1])
     one = tuple(part[[2]] for part in tiny_meter.batch)
     expected = tiny_meter.run(closing)
     assert any((gates.heads[:, 2] == 0).any() for gates in expected.record.gates.values())
