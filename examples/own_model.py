@@ -48,8 +48,8 @@ class Block(nnx.Module):
     def __call__(self, tokens: Any, head_gate: jax.Array, is_training: bool) -> Any:
         x = tokens.values  # [..., width]
         parts = self.query_key_value(self.norm(x)).reshape(*x.shape[:-1], 3, HEADS, -1)
-        drop = (lambda weights: weights) if is_training else None  # with `drop`, gradients reach the gates
-        mixed = attend(tokens, *jnp.moveaxis(parts, -3, 0), head_gate=head_gate, drop=drop)
+        # In training, gradients reach the gates.
+        mixed = attend(tokens, *jnp.moveaxis(parts, -3, 0), head_gate=head_gate, training=is_training)
         x = x + self.out(mixed.reshape(x.shape))
         return tokens.replace(x + self.down(nnx.gelu(self.up(self.mlp_norm(x)))))
 

@@ -53,7 +53,7 @@ class ModelConfig(Variants):
         trimming: Which trimmers the model has; None for the plain backbone.
         images: Images per example.
         dtype: Data type of the computation.
-        attention: The attention kernel of evaluation.
+        attention: The attention kernel of training and evaluation; "auto" suits the device (`tokens.Kernel`).
         scan: Whether one layer of each run is compiled and scanned over.
         remat: What the backward pass recomputes.
         PARAMETER_GROUPS: Groups and the regular expressions that their parameters' paths match, the first match

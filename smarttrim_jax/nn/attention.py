@@ -1,6 +1,7 @@
 """Multi-head attention over tokens, with a gate for each head."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ class Attention(nnx.Module):
         causal: Whether self-attention lets each token read only itself and the tokens before it (decoders).
         out_start: Start of the output projection's kernel.
         dtype: Data type of the computation; parameters are float32.
-        kernel: Attention kernel of evaluation; see `smarttrim_jax.tokens.attend`.
+        kernel: Attention kernel of training and evaluation; see `smarttrim_jax.tokens.attend`.
         rngs: Random numbers of the initial weights.
     """
 
@@ -96,6 +97,9 @@ class Attention(nnx.Module):
         """
         if head_gate is not None and self.kept is not None:
             head_gate = head_gate[:, self.kept[...]]
+        drop = None
+        if key is not None and self.dropout_rate > 0.0:
+            drop = functools.partial(dropout, rate=self.dropout_rate, key=key)
         with jax.named_scope("attention"):
             read = source if isinstance(source, KeysAndValues) else self.project(tokens if source is None else source)
             mixed = attend(
@@ -106,7 +110,8 @@ class Attention(nnx.Module):
                 source=None if source is None else read.keys,
                 head_gate=head_gate,
                 causal=self.causal and source is None,
-                drop=None if key is None else lambda weights: dropout(weights, self.dropout_rate, key),
+                training=key is not None,
+                drop=drop,
                 kernel=self.kernel if read is not source else "xla",  # decoding: too few queries for a fused kernel
             )
         return self.out(mixed.reshape(*mixed.shape[:-2], -1))

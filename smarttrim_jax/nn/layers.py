@@ -100,7 +100,7 @@ class PreNormLayer(nnx.Module):
         epsilon: Epsilon of the norms.
         layer_scale: Whether each residual branch has a learned scale per channel (DINOv2), which starts at 1.
         dtype: Data type of the computation.
-        kernel: Attention kernel of evaluation.
+        kernel: Attention kernel of training and evaluation.
         rngs: Random numbers of the initial weights.
     """
 
@@ -166,7 +166,7 @@ class PostNormLayer(nnx.Module):
         source_width: Width of the source's tokens; None takes `width`.
         causal: Whether self-attention lets each token read only itself and the tokens before it (decoders).
         dtype: Data type of the computation.
-        kernel: Attention kernel of evaluation.
+        kernel: Attention kernel of training and evaluation.
         rngs: Random numbers of the initial weights.
     """
 

@@ -164,7 +164,7 @@ class TextTransformer(TextEmbedding):
             cross-attention.
         causal: Whether each token reads only itself and the tokens before it (decoders).
         dtype: Data type of the computation.
-        kernel: Attention kernel of evaluation.
+        kernel: Attention kernel of training and evaluation.
         rngs: Random numbers of the initial weights.
     """
 

@@ -85,7 +85,7 @@ class VisionTransformer(nnx.Module):
     Args:
         config: Sizes and variations.
         dtype: Data type of the computation.
-        kernel: Attention kernel of evaluation.
+        kernel: Attention kernel of training and evaluation.
         rngs: Random numbers of the initial weights.
     """
 

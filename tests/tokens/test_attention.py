@@ -106,7 +106,7 @@ def test_evaluation_and_training_mix_alike(monkeypatch: pytest.MonkeyPatch, batc
     tokens = Padded(tokens.values, tokens.gate.at[:, 0].set(1.0))
     loud = key * jnp.where(tokens.gate > 0, 1.0, 1e30)[..., None, None]
     evaluated = attend(tokens, query, loud, value)
-    trained = attend(tokens, query, key, value, drop=lambda weights: weights)
+    trained = attend(tokens, query, key, value, training=True)
     np.testing.assert_allclose(evaluated, trained, atol=1e-6)
 
 
@@ -170,7 +170,7 @@ def test_cudnn_says_what_it_cannot_take() -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_in_causal_order_no_token_reads_those_behind_it(batch: int) -> None:
     tokens, vectors = random_rows(batch, 9, 2, 4)
-    trained = attend(tokens, vectors, vectors, vectors, causal=True, drop=lambda weights: weights)
+    trained = attend(tokens, vectors, vectors, vectors, causal=True, training=True)
     for end in (1, 4, 9):
         prefix = Padded(tokens.values[:, :end], tokens.gate[:, :end])
         alone = attend(prefix, *(vectors[:, :end] for _ in range(3)))
@@ -192,8 +192,8 @@ def test_gates_that_get_no_gradient_are_an_error_and_not_a_zero() -> None:
         tokens = Padded(jnp.ones((1, 3, 8)), gate)
         return jnp.sum(library.attend(tokens, query, query, query * jnp.arange(3.0)[:, None, None], **more))
 
-    with pytest.raises(ConfigError, match="attention without `drop` gives the gates of its keys no gradient"):
+    with pytest.raises(ConfigError, match="attention in evaluation gives the gates of its keys no gradient"):
         jax.grad(total)(gate)
-    assert jnp.any(jax.grad(lambda gate: total(gate, drop=lambda weights: weights))(gate) != 0)
+    assert jnp.any(jax.grad(lambda gate: total(gate, training=True))(gate) != 0)
     # Values are differentiable all the same.
     jax.grad(lambda scale: total(jax.lax.stop_gradient(gate)) * scale)(1.0)

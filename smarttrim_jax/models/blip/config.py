@@ -51,7 +51,8 @@ class BlipConfig(EncodersConfig):
         trimming: Which trimmers the model has; None for the plain backbone. `cross_modal` is for all layers that
             read another side, `text` for a text encoded on its own.
         dtype: Type of the computation; parameters are float32.
-        attention: What computes attention in evaluation: plain JAX, a kernel by name, or whichever suits the device.
+        attention: What computes attention in training and evaluation: plain JAX, a kernel by name, or whichever suits
+            the device.
         scan: Compile one layer of each run and scan over it.
         remat: What the backward pass recomputes.
         backbone: The name of this backbone.

@@ -67,7 +67,8 @@ class MeterConfig(EncodersConfig):
         share_text: Encode the text once for all images of an example; the official code encodes it for each.
         trimming: Which trimmers the model has; None for the plain backbone.
         dtype: Type of the computation; parameters are float32.
-        attention: What computes attention in evaluation: plain JAX, a kernel by name, or whichever suits the device.
+        attention: What computes attention in training and evaluation: plain JAX, a kernel by name, or whichever suits
+            the device.
         scan: Compile one layer of each run and scan over it.
         remat: What the backward pass recomputes.
         backbone: The name of this backbone.

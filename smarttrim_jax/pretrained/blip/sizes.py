@@ -42,7 +42,7 @@ class BlipOverrides(Settings):
         first_merge: See `BlipConfig`; for weights of models that read a single image, 6 by default.
         trimming: Adds trimmers, which start fresh.
         dtype: Data type of the computation; see `BlipConfig`.
-        attention: Attention kernel of evaluation; see `BlipConfig`.
+        attention: Attention kernel of training and evaluation; see `BlipConfig`.
         scan: Whether layers are scanned over; see `BlipConfig`.
         remat: What the backward pass recomputes; see `BlipConfig`.
     """

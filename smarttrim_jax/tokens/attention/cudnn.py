@@ -4,10 +4,9 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.tokens.layout import Tokens
 
 IMPLEMENTATION: Literal["cudnn", "xla"] = "cudnn"
 """The implementation requested from `jax.nn.dot_product_attention`; tests without a GPU set it to "xla"."""
@@ -25,21 +24,25 @@ def suits_cudnn(query: Array) -> bool:
     return query.dtype in (jnp.bfloat16, jnp.float16) and query.shape[-1] % 8 == 0 and query.shape[-1] <= 128
 
 
-def mix_cudnn(tokens: Tokens, keys: Tokens, query: Array, key: Array, value: Array) -> Array:
-    """Attention of `tokens` over the open tokens of `keys`, computed by cuDNN; see `attend`.
+def mix_cudnn(
+    query: Float[Array, "batch queries heads head_width"],
+    key: Float[Array, "batch keys heads head_width"],
+    value: Float[Array, "batch keys heads head_width"],
+    gate: Float[Array, "batch keys"],
+) -> Float[Array, "batch queries heads head_width"]:
+    """Attention over the open keys, computed by cuDNN; see `fused.RowKernel`.
 
     The result of attention does not depend on the order of the keys. So the open keys of each row are moved to the
     front, and the kernel is told how many they are.
 
     Args:
-        tokens: The tokens that the queries belong to.
-        keys: The tokens that are read; only their layout and gates are used.
-        query: Queries, laid out like `tokens.values`, `[..., heads, head_width]`.
-        key: Keys, laid out like `keys.values`.
-        value: Values, laid out like `keys.values`.
+        query: `[batch, queries, heads, head_width]`.
+        key: `[batch, keys, heads, head_width]`.
+        value: `[batch, keys, heads, head_width]`.
+        gate: `[batch, keys]`, positive for open keys.
 
     Returns:
-        The weighted means of the values, laid out like `query`.
+        The weighted means of the values, `[batch, queries, heads, head_width]`.
 
     Raises:
         ConfigError: cuDNN supports neither the data type nor the head width; see `suits_cudnn`.
@@ -49,13 +52,20 @@ def mix_cudnn(tokens: Tokens, keys: Tokens, query: Array, key: Array, value: Arr
             f"attention 'cudnn' takes bfloat16 heads of a width that is a multiple of 8, at most 128; "
             f"these are {query.dtype}, {query.shape[-1]} wide: set model.dtype to bfloat16, or model.attention to xla"
         )
-    gate = keys.row_gate
-    order = jnp.argsort(gate <= 0, axis=1, stable=True)[..., None, None]
-    first = (jnp.take_along_axis(keys.rows(part), order, axis=1) for part in (key, value))
-    mixed = jax.nn.dot_product_attention(
-        tokens.rows(query),
+    order = jnp.argsort(gate <= 0, axis=1, stable=True)
+    first = (_take(part, order) for part in (key, value))
+    return jax.nn.dot_product_attention(
+        query,
         *first,
         key_value_seq_lengths=jnp.sum(gate > 0, axis=1, dtype=jnp.int32),
         implementation=IMPLEMENTATION,
     )
-    return tokens.unrow(mixed)
+
+
+def _take(rows: Array, order: Int[Array, "batch keys"]) -> Array:
+    """Reorders the keys of each row. The order is known to repeat none, so that the gradient need not be summed."""
+
+    def take(row: Array, order: Array) -> Array:
+        return row.at[order].get(unique_indices=True, mode="promise_in_bounds")
+
+    return jax.vmap(take)(rows, order)

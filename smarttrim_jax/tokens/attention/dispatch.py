@@ -1,6 +1,7 @@
 """One attention function for all layers, layouts and kernels, which chooses the kernel."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn, cast
 
@@ -9,6 +10,8 @@ from jaxtyping import Array, Float
 
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.tokens.attention.cudnn import mix_cudnn, suits_cudnn
+from smarttrim_jax.tokens.attention.fused import FusedKernel, RowKernel, mix_fused
+from smarttrim_jax.tokens.attention.pallas_gates import pallas_gate_gradient
 from smarttrim_jax.tokens.attention.plain import mix_gated, mix_rows
 from smarttrim_jax.tokens.attention.ragged import mix_ragged, suits_ragged
 from smarttrim_jax.tokens.attention.splash import mix_splash
@@ -17,7 +20,10 @@ from smarttrim_jax.tokens.packed import Packed
 from smarttrim_jax.tokens.padded import Padded
 
 Kernel = Literal["auto", "xla", "cudnn", "splash"]
-"""The attention kernel of evaluation: plain JAX, cuDNN (NVIDIA), splash (TPU), or "auto", which suits the device."""
+"""The attention kernel of training and evaluation: plain JAX ("xla"), cuDNN (NVIDIA), splash (TPU), or "auto", which
+suits the device. Causal attention, and training with dropout of attention weights, are plain JAX in any case."""
+
+FUSED = {"cudnn": FusedKernel(mix_cudnn), "splash": FusedKernel(mix_splash, pallas_gate_gradient)}
 
 
 def attend(
@@ -29,6 +35,7 @@ def attend(
     source: Tokens | None = None,
     head_gate: Float[Array, "batch heads"] | None = None,
     causal: bool = False,
+    training: bool = False,
     drop: Callable[[Array], Array] | None = None,
     kernel: Kernel = "auto",
 ) -> Float[Array, "... heads head_width"]:
@@ -44,47 +51,61 @@ def attend(
         head_gate: `[batch, heads]`, multiplies the output of each head; None leaves the output as it is.
         causal: Whether each token reads only itself and the tokens before it. Always computed in plain JAX, whatever
             `kernel` says.
-        drop: Function that applies dropout to the attention weights `[batch, heads, queries, keys]`, for training.
-            Gradients reach the gates of the keys only if it is given; differentiating them without it raises an
-            error.
-        kernel: The kernel of evaluation; not used if `drop` is given.
+        training: Whether gradients reach the gates of the keys; differentiating these in evaluation raises an error.
+        drop: Function that applies dropout to the attention weights `[batch, heads, queries, keys]`, for training;
+            None for no dropout. Computed in plain JAX, since the fused kernels have no dropout.
+        kernel: The kernel. Plain JAX in training keeps the scores for the backward pass on CPUs, and computes them
+            anew on other devices, where memory is what limits a batch.
 
     Returns:
         The weighted means of the values, laid out like `query`.
 
     Raises:
-        ConfigError: The kernel does not support the data type or head width, or gates are differentiated without
-            `drop`.
-        ValueError: `causal` is set together with `source`.
+        ConfigError: The kernel does not support the data type or head width, or gates are differentiated in
+            evaluation.
+        ValueError: `causal` is set together with `source`, or `drop` without `training`.
     """
     if causal and source is not None:
         raise ValueError("tokens are in causal order among themselves, not with a source")
+    if drop is not None and not training:
+        raise ValueError("dropout is for training; set training=True, or leave out drop")
     keys = tokens if source is None else source
     if isinstance(tokens, Padded) and tokens.shape[0] != keys.shape[0]:
         shared = tokens.regroup(keys.shape[0])
         together = query.reshape(*shared.shape, *query.shape[2:])
-        mixed = attend(shared, together, key, value, source=keys, head_gate=head_gate, drop=drop, kernel=kernel)
+        mixed = attend(
+            shared,
+            together,
+            key,
+            value,
+            source=keys,
+            head_gate=head_gate,
+            training=training,
+            drop=drop,
+            kernel=kernel,
+        )
         return mixed.reshape(query.shape)
-    if drop is None:
+    if not training:
         keys = dataclasses.replace(cast(Any, keys), gate=_untrained(keys.gate))
     kernel = _suited(query) if kernel == "auto" else kernel
-    if drop is not None:
-        mixed = tokens.unrow(
-            mix_gated(tokens.rows(query), keys.rows(key), keys.rows(value), keys.row_gate, drop, causal=causal)
-        )
-    elif causal:
-        mixed = mix_rows(tokens, keys, query, key, value, causal=True)
-    elif kernel == "cudnn":
-        mixed = mix_cudnn(tokens, keys, query, key, value)
-    elif kernel == "splash":
-        mixed = mix_splash(tokens, keys, query, key, value)
-    elif isinstance(tokens, Packed) and isinstance(keys, Packed) and suits_ragged(tokens, keys, query):
+    if kernel in FUSED and not causal and drop is None:
+        mixed = _mix_by_row(functools.partial(mix_fused, FUSED[kernel]), tokens, keys, query, key, value)
+    elif training:
+        mix = functools.partial(mix_gated, drop=drop, causal=causal)
+        mix = mix if _platform() == "cpu" else jax.checkpoint(mix)
+        mixed = _mix_by_row(mix, tokens, keys, query, key, value)
+    elif not causal and isinstance(tokens, Packed) and isinstance(keys, Packed) and suits_ragged(tokens, keys, query):
         mixed = mix_ragged(tokens, keys, query, key, value)
     else:
-        mixed = mix_rows(tokens, keys, query, key, value)
+        mixed = mix_rows(tokens, keys, query, key, value, causal=causal)
     if head_gate is not None:
         mixed = mixed * tokens.spread(head_gate)[..., None].astype(mixed.dtype)
     return mixed
+
+
+def _mix_by_row(mix: RowKernel, tokens: Tokens, keys: Tokens, query: Array, key: Array, value: Array) -> Array:
+    """Lays queries, keys and values out by row, and reverses that for the means; arguments as those of `attend`."""
+    return tokens.unrow(mix(tokens.rows(query), keys.rows(key), keys.rows(value), keys.row_gate))
 
 
 @jax.custom_jvp
@@ -99,15 +120,21 @@ def _untrained(gate: Float[Array, "..."]) -> Float[Array, "..."]:
 @_untrained.defjvp
 def _refuse(primals: Any, tangents: Any) -> NoReturn:
     raise ConfigError(
-        "attention without `drop` gives the gates of its keys no gradient; pass a training key to the model, or "
-        "drop=lambda weights: weights to attend"
+        "attention in evaluation gives the gates of its keys no gradient; pass a training key to the model, or "
+        "training=True to attend"
     )
 
 
 def _suited(query: Array) -> Kernel:
-    """Chooses the kernel for this process's device: splash on TPUs, cuDNN on NVIDIA GPUs if it suits, else "xla"."""
-    platform = jax.default_backend()
+    """Chooses the kernel for the device: splash on TPUs, cuDNN on NVIDIA GPUs if it suits, else "xla"."""
+    platform = _platform()
     if platform == "tpu":
         return "splash"
     is_nvidia = platform == "gpu" and "cuda" in jax.devices()[0].client.platform_version
     return "cudnn" if is_nvidia and suits_cudnn(query) else "xla"
+
+
+def _platform() -> str:
+    """The kind of device that computes: that of the mesh (`jax.set_mesh`), else that of this process."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform

@@ -15,8 +15,8 @@ def mix_gated(
     key: Float[Array, "batch keys heads head_width"],
     value: Float[Array, "batch keys heads head_width"],
     gate: Float[Array, "batch keys"],
-    drop: Callable[[Array], Array],
     *,
+    drop: Callable[[Array], Array] | None = None,
     causal: bool = False,
 ) -> Float[Array, "batch queries heads head_width"]:
     """Attention whose gradients reach the gates of the keys; see `gated_softmax`.
@@ -26,7 +26,7 @@ def mix_gated(
         key: `[batch, keys, heads, head_width]`.
         value: `[batch, keys, heads, head_width]`.
         gate: `[batch, keys]`, 1 for open keys, 0 for closed ones.
-        drop: Function that applies dropout to the weights `[batch, heads, queries, keys]`.
+        drop: Function that applies dropout to the weights `[batch, heads, queries, keys]`; None for no dropout.
         causal: Whether query i reads only keys 0 to i.
 
     Returns:
@@ -36,7 +36,9 @@ def mix_gated(
     gate = gate[:, None, None, :]
     if causal:
         gate = gate * jnp.tri(query.shape[1], key.shape[1], dtype=jnp.float32)
-    weights = drop(gated_softmax(scores * query.shape[-1] ** -0.5, gate))
+    weights = gated_softmax(scores * query.shape[-1] ** -0.5, gate)
+    if drop is not None:
+        weights = drop(weights)
     return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
 
 

@@ -127,7 +127,7 @@ def test_a_kernel_that_is_wrong_is_not_measured_with() -> None:
     assert usable_kernel("cudnn", {"padded": failed}) == "cudnn"
 
 
-def test_the_check_of_the_kernel_sees_every_layout() -> None:
+def test_the_check_of_the_kernel_sees_every_layout_and_training() -> None:
     errors = attention_errors()
-    assert set(errors) == {"padded", "packed"}
+    assert set(errors) == {"padded", "packed", "training"}
     assert all(error["agrees"] for error in errors.values())
