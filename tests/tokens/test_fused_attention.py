@@ -11,8 +11,9 @@ import pytest
 import toy_run
 
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.nn.primitives import dropout
 from smarttrim_jax.tokens import Kernel, Padded, attend, shorten
-from smarttrim_jax.tokens.attention import cudnn, dispatch, fused, splash
+from smarttrim_jax.tokens.attention import cudnn, dispatch, splash
 
 KERNELS: tuple[Kernel, ...] = ("cudnn", "splash")
 # Examples, queries, keys, heads, head width: of one block and of several, self- and cross-attention.
@@ -24,7 +25,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 import jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from smarttrim_jax.sharding import EXAMPLES, MeshConfig, make_mesh
-from smarttrim_jax.tokens.attention import dispatch, fused, plain, splash
+from smarttrim_jax.tokens.attention import dispatch, plain, splash
 
 splash.INTERPRET = True
 mesh = make_mesh(MeshConfig(fsdp=2, tensor=2))
@@ -34,7 +35,7 @@ def gradients(mix, *parts):
     return jax.value_and_grad(lambda *parts: jnp.sum(mix(*parts) ** 2), argnums=(0, 1, 2, 3))(*parts)
 
 def on_mesh(*parts):
-    return gradients(lambda *parts: fused.mix_fused(kernel, *parts), *parts)
+    return gradients(lambda *parts: dispatch.mix_apart(kernel, *parts), *parts)
 
 for batch, heads in ((4, 2), (4, 3), (3, 2)):  # the parts of a batch, and the heads, that a mesh can and cannot split
     random = np.random.default_rng(0)
@@ -153,38 +154,47 @@ def test_the_gradient_of_shortened_tokens_gates_is_plain_attentions(kernel: Kern
 
 def test_gates_are_computed_for_few_examples_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = draw((5, 9, 9, 2, 8))
-    whole = jax.jit(fused.gate_gradient)(*inputs)
+    whole = jax.jit(cudnn.gate_gradient)(*inputs)
     for at_once in (1, 2 * 9 * 9 * 2):
-        monkeypatch.setattr(fused, "SCORES_AT_ONCE", at_once)
-        np.testing.assert_allclose(jax.jit(lambda *parts: fused.gate_gradient(*parts))(*inputs), whole, atol=1e-5)
+        monkeypatch.setattr(cudnn, "SCORES_AT_ONCE", at_once)
+        np.testing.assert_allclose(jax.jit(lambda *parts: cudnn.gate_gradient(*parts))(*inputs), whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("has_gates", [False, True])
-def test_what_needs_no_gradient_of_gates_does_not_compute_it(has_gates: bool) -> None:
+def test_cudnns_gate_gradient_is_computed_only_where_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch, has_gates: bool
+) -> None:
     *parts, weight = draw(SHAPES[0])
     # A cosine, which attention has not, stands for the gradient of the gates.
-    kernel = fused.FusedKernel(cudnn.mix_cudnn, lambda *parts: jnp.cos(parts[3]))
+    monkeypatch.setattr(cudnn, "gate_gradient", lambda *inputs: jnp.cos(inputs[3]))
 
     def gradients(*parts: Any) -> Any:
-        every = jax.vjp(functools.partial(fused.mix_fused, kernel), *parts)[1](weight)
+        every = jax.vjp(cudnn.mix_cudnn, *parts)[1](weight)
         return every if has_gates else every[:3]
 
     assert ("cosine" in jax.jit(gradients).lower(*parts).compile().as_text()) == has_gates
 
 
-@pytest.mark.parametrize("platform", ["cpu", "tpu"])
-def test_plain_attention_keeps_scores_only_where_memory_is_cheap(
-    monkeypatch: pytest.MonkeyPatch, platform: str
-) -> None:
-    monkeypatch.setattr(dispatch, "_platform", lambda: platform)
-    query, key, value, gate, _ = draw(SHAPES[0])
+def test_plain_attention_keeps_scores_only_where_memory_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key, value, gate, weight = draw(SHAPES[0])
+    scores, gradients = {}, {}
 
-    def mix(query: Any) -> Any:
+    def mix(query: Any, gate: Any, random: Any) -> Any:
         own = Padded(query.reshape(4, 9, -1), gate)
-        return attend(own, query, key, value, training=True, drop=lambda weights: 0.5 * weights)
+        return attend(own, query, key, value, training=True, drop=functools.partial(dropout, rate=0.5, key=random))
 
-    kept = jax.tree.leaves(jax.eval_shape(lambda query: jax.vjp(mix, query)[1], query))
-    assert any(leaf.shape == (4, 2, 9, 9) for leaf in kept) == (platform == "cpu")
+    def pull(query: Any, gate: Any) -> Any:
+        return jax.vjp(functools.partial(mix, random=jax.random.key(1)), query, gate)[1]
+
+    for platform in ("cpu", "tpu"):
+        monkeypatch.setattr(dispatch, "_platform", lambda platform=platform: platform)
+        kept = jax.tree.leaves(jax.eval_shape(lambda *parts: pull(*parts), query, gate))
+        scores[platform] = [leaf for leaf in kept if leaf.shape == (4, 2, 9, 9)]
+        gradients[platform] = jax.jit(lambda *parts: pull(*parts)(weight))(query, gate)
+    assert scores["cpu"]
+    assert not scores["tpu"]
+    for ours, theirs in zip(gradients["tpu"], gradients["cpu"], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_dropout_is_applied_in_plain_attention_whatever_the_kernel() -> None:

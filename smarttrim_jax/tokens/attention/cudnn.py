@@ -1,15 +1,19 @@
 """Attention by cuDNN on NVIDIA GPUs: a fused kernel that takes the number of keys of each example."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.tokens.attention.plain import mix_gated
 
 IMPLEMENTATION: Literal["cudnn", "xla"] = "cudnn"
 """The implementation requested from `jax.nn.dot_product_attention`; tests without a GPU set it to "xla"."""
+SCORES_AT_ONCE = 2**23
+"""Scores (examples * heads * queries * keys) that the gradient of the gates holds at once, if more than one example.
+"""
 
 
 def suits_cudnn(query: Array) -> bool:
@@ -24,13 +28,14 @@ def suits_cudnn(query: Array) -> bool:
     return query.dtype in (jnp.bfloat16, jnp.float16) and query.shape[-1] % 8 == 0 and query.shape[-1] <= 128
 
 
+@jax.custom_vjp
 def mix_cudnn(
     query: Float[Array, "batch queries heads head_width"],
     key: Float[Array, "batch keys heads head_width"],
     value: Float[Array, "batch keys heads head_width"],
     gate: Float[Array, "batch keys"],
 ) -> Float[Array, "batch queries heads head_width"]:
-    """Attention over the open keys, computed by cuDNN; see `fused.RowKernel`.
+    """Attention over the open keys by cuDNN, with the gradients of `plain.mix_gated`.
 
     The result of attention does not depend on the order of the keys. So the open keys of each row are moved to the
     front, and the kernel is told how many they are.
@@ -39,14 +44,19 @@ def mix_cudnn(
         query: `[batch, queries, heads, head_width]`.
         key: `[batch, keys, heads, head_width]`.
         value: `[batch, keys, heads, head_width]`.
-        gate: `[batch, keys]`, positive for open keys.
+        gate: `[batch, keys]`, 1 for open keys, 0 for closed ones.
 
     Returns:
-        The weighted means of the values, `[batch, queries, heads, head_width]`.
+        The weighted means of the values, `[batch, queries, heads, head_width]`; 0 where no key is open.
 
     Raises:
         ConfigError: cuDNN supports neither the data type nor the head width; see `suits_cudnn`.
     """
+    return _where_any_is_open(gate, _mix(query, key, value, gate))
+
+
+def _mix(query: Array, key: Array, value: Array, gate: Array) -> Array:
+    """Implements `mix_cudnn` without the gradient of the gates; where no key is open, the first one is read."""
     if not suits_cudnn(query):
         raise ConfigError(
             f"attention 'cudnn' takes bfloat16 heads of a width that is a multiple of 8, at most 128; "
@@ -57,7 +67,7 @@ def mix_cudnn(
     return jax.nn.dot_product_attention(
         query,
         *first,
-        key_value_seq_lengths=jnp.sum(gate > 0, axis=1, dtype=jnp.int32),
+        key_value_seq_lengths=jnp.maximum(jnp.sum(gate > 0, axis=1, dtype=jnp.int32), 1),
         implementation=IMPLEMENTATION,
     )
 
@@ -69,3 +79,57 @@ def _take(rows: Array, order: Int[Array, "batch keys"]) -> Array:
         return row.at[order].get(unique_indices=True, mode="promise_in_bounds")
 
     return jax.vmap(take)(rows, order)
+
+
+def _where_any_is_open(gate: Array, rows: Array) -> Array:
+    """Replaces the rows of examples without an open key by 0."""
+    return jnp.where(jnp.any(gate > 0, axis=1)[:, None, None, None], rows, 0.0)
+
+
+def _forward(query: Array, key: Array, value: Array, gate: Array) -> tuple[Array, Any]:
+    mixed, pull = jax.vjp(lambda query, key, value: _mix(query, key, value, gate), query, key, value)
+    return _where_any_is_open(gate, mixed), (pull, query, key, value, gate)
+
+
+def _backward(kept: Any, gradient: Array) -> tuple[Array, ...]:
+    pull, query, key, value, gate = kept
+    of_gate = gate_gradient(query, key, value, gate, gradient)
+    return *pull(_where_any_is_open(gate, gradient)), of_gate
+
+
+mix_cudnn.defvjp(_forward, _backward)
+
+
+def gate_gradient(
+    query: Float[Array, "batch queries heads head_width"],
+    key: Float[Array, "batch keys heads head_width"],
+    value: Float[Array, "batch keys heads head_width"],
+    gate: Float[Array, "batch keys"],
+    gradient: Float[Array, "batch queries heads head_width"],
+) -> Float[Array, "batch keys"]:
+    """Computes the gradient of the gates, which a kernel that masks closed keys cannot give.
+
+    The scores are computed anew, for few examples at a time. Where nothing needs this gradient, because the gates
+    are only those of padding, the compiler removes the computation.
+
+    Args:
+        query: `[batch, queries, heads, head_width]`.
+        key: `[batch, keys, heads, head_width]`.
+        value: `[batch, keys, heads, head_width]`.
+        gate: `[batch, keys]`, 1 for open keys, 0 for closed ones.
+        gradient: Gradient of the weighted means, `[batch, queries, heads, head_width]`.
+
+    Returns:
+        The gradient of `gate`, `[batch, keys]`.
+    """
+
+    def of_example(parts: tuple[Array, ...]) -> Array:
+        query, key, value, gate, gradient = (part[None] for part in parts)
+        pull = jax.vjp(lambda gate: mix_gated(query, key, value, gate), gate)[1]
+        found: Array = pull(gradient)[0][0]
+        return found
+
+    batch, queries, heads, _ = query.shape
+    at_once = max(SCORES_AT_ONCE // (queries * heads * key.shape[1]), 1)
+    gates: Array = jax.lax.map(of_example, (query, key, value, gate, gradient), batch_size=min(at_once, batch))
+    return gates

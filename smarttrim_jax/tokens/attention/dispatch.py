@@ -2,16 +2,17 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn, cast
 
 import jax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from smarttrim_jax.errors import ConfigError
+from smarttrim_jax.sharding import AXES, EXAMPLE_AXES
 from smarttrim_jax.tokens.attention.cudnn import mix_cudnn, suits_cudnn
-from smarttrim_jax.tokens.attention.fused import FusedKernel, RowKernel, mix_fused
-from smarttrim_jax.tokens.attention.pallas_gates import pallas_gate_gradient
 from smarttrim_jax.tokens.attention.plain import mix_gated, mix_rows
 from smarttrim_jax.tokens.attention.ragged import mix_ragged, suits_ragged
 from smarttrim_jax.tokens.attention.splash import mix_splash
@@ -23,7 +24,10 @@ Kernel = Literal["auto", "xla", "cudnn", "splash"]
 """The attention kernel of training and evaluation: plain JAX ("xla"), cuDNN (NVIDIA), splash (TPU), or "auto", which
 suits the device. Causal attention, and training with dropout of attention weights, are plain JAX in any case."""
 
-FUSED = {"cudnn": FusedKernel(mix_cudnn), "splash": FusedKernel(mix_splash, pallas_gate_gradient)}
+RowKernel = Callable[[Array, Array, Array, Array], Array]
+"""Function of queries, keys and values (`[batch, places, heads, head_width]`) and of the gates of the keys (`[batch,
+keys]`), which gives the weighted means of the values, laid out like the queries; differentiable in all four."""
+FUSED: dict[str, RowKernel] = {"cudnn": mix_cudnn, "splash": mix_splash}
 
 
 def attend(
@@ -89,11 +93,10 @@ def attend(
         keys = dataclasses.replace(cast(Any, keys), gate=_untrained(keys.gate))
     kernel = _suited(query) if kernel == "auto" else kernel
     if kernel in FUSED and not causal and drop is None:
-        mixed = _mix_by_row(functools.partial(mix_fused, FUSED[kernel]), tokens, keys, query, key, value)
+        mixed = _mix_by_row(functools.partial(mix_apart, FUSED[kernel]), tokens, keys, query, key, value)
     elif training:
-        mix = functools.partial(mix_gated, drop=drop, causal=causal)
-        mix = mix if _platform() == "cpu" else jax.checkpoint(mix)
-        mixed = _mix_by_row(mix, tokens, keys, query, key, value)
+        plain = functools.partial(mix_gated, drop=drop, causal=causal)
+        mixed = _mix_by_row(plain if _platform() == "cpu" else jax.checkpoint(plain), tokens, keys, query, key, value)
     elif not causal and isinstance(tokens, Packed) and isinstance(keys, Packed) and suits_ragged(tokens, keys, query):
         mixed = mix_ragged(tokens, keys, query, key, value)
     else:
@@ -106,6 +109,39 @@ def attend(
 def _mix_by_row(mix: RowKernel, tokens: Tokens, keys: Tokens, query: Array, key: Array, value: Array) -> Array:
     """Lays queries, keys and values out by row, and reverses that for the means; arguments as those of `attend`."""
     return tokens.unrow(mix(tokens.rows(query), keys.rows(key), keys.rows(value), keys.row_gate))
+
+
+def mix_apart(
+    kernel: RowKernel,
+    query: Float[Array, "batch queries heads head_width"],
+    key: Float[Array, "batch keys heads head_width"],
+    value: Float[Array, "batch keys heads head_width"],
+    gate: Float[Array, "batch keys"],
+) -> Float[Array, "batch queries heads head_width"]:
+    """Lets each device of the mesh (`jax.set_mesh`) run a kernel on its own examples and heads.
+
+    XLA cannot split a kernel that it did not write. Examples or heads that do not split into equal parts are
+    computed by all devices alike.
+
+    Args:
+        kernel: The kernel.
+        query: `[batch, queries, heads, head_width]`.
+        key: `[batch, keys, heads, head_width]`.
+        value: `[batch, keys, heads, head_width]`.
+        gate: `[batch, keys]`, 1 for open keys, 0 for closed ones.
+
+    Returns:
+        The weighted means of the values, `[batch, queries, heads, head_width]`.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1 or mesh.manual_axes or not set(AXES) <= set(mesh.axis_names):
+        return kernel(query, key, value, gate)
+    examples = EXAMPLE_AXES if gate.shape[0] % math.prod(mesh.shape[axis] for axis in EXAMPLE_AXES) == 0 else None
+    heads = "tensor" if query.shape[2] % mesh.shape["tensor"] == 0 else None
+    rows = PartitionSpec(examples, None, heads)
+    inputs = (rows, rows, rows, PartitionSpec(examples))
+    mixed: Array = jax.shard_map(kernel, in_specs=inputs, out_specs=rows, check_vma=False)(query, key, value, gate)
+    return mixed
 
 
 @jax.custom_jvp

@@ -13,6 +13,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 )
 from jaxtyping import Array, Float
 
+from smarttrim_jax.tokens.attention.splash_gradients import splash_gradients
 from smarttrim_jax.tokens.rounding import round_up
 
 LANES = 128
@@ -22,36 +23,60 @@ INTERPRET = False
 """Whether to run the kernel in Pallas' interpreter; set by tests that run without a TPU."""
 
 
+@jax.custom_vjp
 def mix_splash(
     query: Float[Array, "batch queries heads head_width"],
     key: Float[Array, "batch keys heads head_width"],
     value: Float[Array, "batch keys heads head_width"],
     gate: Float[Array, "batch keys"],
 ) -> Float[Array, "batch queries heads head_width"]:
-    """Attention over the open keys by the splash kernel; see `fused.RowKernel`.
+    """Attention over the open keys by the splash kernel, with the gradients of `plain.mix_gated`.
 
     Args:
         query: `[batch, queries, heads, head_width]`.
         key: `[batch, keys, heads, head_width]`.
         value: `[batch, keys, heads, head_width]`.
-        gate: `[batch, keys]`, positive for open keys.
+        gate: `[batch, keys]`, 1 for open keys, 0 for closed ones.
 
     Returns:
-        The weighted means of the values, `[batch, queries, heads, head_width]`.
+        The weighted means of the values, `[batch, queries, heads, head_width]`; 0 where no key is open.
     """
     (queries, heads, width), keys = query.shape[1:], gate.shape[1]
-    query, key, value = (heads_first(part) for part in (query * width**-0.5, key, value))
-    closed = jnp.pad(gate <= 0, ((0, 0), (0, key.shape[2] - keys)), constant_values=True).astype(jnp.int32)
+    is_any_open = jnp.any(gate > 0, axis=1)
+    query, key, value = (_heads_first(part) for part in (query * width**-0.5, key, value))
+    closed = (_padded_gate(gate) <= 0).astype(jnp.int32)
     segments = SegmentIds(q=jnp.zeros(query.shape[:1] + query.shape[2:3], jnp.int32), kv=closed)
-    kernel = _kernel(heads, queries, keys)
-    mixed = jax.vmap(kernel)(query, key, value, segment_ids=segments)
+    mixed = jax.vmap(_kernel(heads, queries, keys))(query, key, value, segment_ids=segments)
+    mixed = jnp.where(is_any_open[:, None, None, None], mixed, 0.0)
     return jnp.swapaxes(mixed, 1, 2)[:, :queries]
 
 
-def heads_first(rows: Array) -> Array:
+def _forward(query: Array, key: Array, value: Array, gate: Array) -> tuple[Array, tuple[Array, ...]]:
+    return mix_splash(query, key, value, gate), (query, key, value, gate)
+
+
+def _backward(inputs: tuple[Array, ...], gradient: Array) -> tuple[Array, ...]:
+    *parts, gate = inputs
+    query, key, value, gradient = (_heads_first(part) for part in (*parts, gradient))
+    *found, of_gate = splash_gradients(query, key, value, _padded_gate(gate), gradient, interpret=INTERPRET)
+    back = [
+        jnp.swapaxes(one, 1, 2)[:, : part.shape[1]].astype(part.dtype) for one, part in zip(found, parts, strict=True)
+    ]
+    return *back, of_gate[:, : gate.shape[1]].astype(gate.dtype)
+
+
+mix_splash.defvjp(_forward, _backward)
+
+
+def _heads_first(rows: Array) -> Array:
     """Transposes `[batch, places, heads, width]` to heads first, and pads the places to whole blocks."""
     padded = jnp.pad(rows, ((0, 0), (0, -rows.shape[1] % _block(rows.shape[1])), (0, 0), (0, 0)))
     return jnp.swapaxes(padded, 1, 2)
+
+
+def _padded_gate(gate: Array) -> Array:
+    """Pads gates `[batch, keys]` to whole blocks, with closed ones."""
+    return jnp.pad(gate, ((0, 0), (0, -gate.shape[1] % _block(gate.shape[1]))))
 
 
 def _block(places: int) -> int:
@@ -72,15 +97,7 @@ def _kernel(heads: int, queries: int, keys: int) -> Any:
     """
     own, other = _block(queries), _block(keys)
     whole = FullMask((round_up(queries, own), round_up(keys, other)))
-    blocks = BlockSizes(
-        block_q=own,
-        block_kv=other,
-        block_kv_compute=other,
-        block_q_dkv=own,
-        block_kv_dkv=other,
-        block_kv_dkv_compute=other,
-        use_fused_bwd_kernel=True,
-    )
+    blocks = BlockSizes(block_q=own, block_kv=other, block_kv_compute=other)
     return make_splash_mha(
         MultiHeadMask([whole] * heads), block_sizes=blocks, head_shards=1, q_seq_shards=1, interpret=INTERPRET
     )
