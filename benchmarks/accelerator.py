@@ -7,7 +7,6 @@ import importlib.util
 import os
 import pathlib
 import runpy
-import shlex
 import subprocess
 import sys
 import time
@@ -19,7 +18,8 @@ from smarttrim_jax.benchmarking.accelerator.kernels import attention_errors, usa
 from smarttrim_jax.benchmarking.accelerator.plan import Plan
 from smarttrim_jax.benchmarking.accelerator.report import Report
 from smarttrim_jax.benchmarking.accelerator.stages import run_stages
-from smarttrim_jax.benchmarking.measurement import describe_machine, matmul, queued_seconds
+from smarttrim_jax.benchmarking.measurement import matmul, queued_seconds
+from smarttrim_jax.benchmarking.origin import origin
 from smarttrim_jax.configuration import build
 from smarttrim_jax.errors import SmartTrimError
 from smarttrim_jax.experiment import ExperimentConfig
@@ -57,9 +57,7 @@ def main() -> None:
     options = _options()
     names = ("meter_tiny", "blip_tiny") if options.small else ("meter_base", "blip_vqa")
     head = {
-        "machine": _machine(),
-        "commit": _commit(options.commit),
-        "command": shlex.join(["benchmarks/accelerator.sh", *sys.argv[1:]]),
+        **origin("benchmarks/accelerator.sh", commit=options.commit, **_machine()),
         "peak": None,
     }
     report = Report(options.output, head, _show)
@@ -107,16 +105,13 @@ def _experiment(name: str, kernel: Kernel) -> ExperimentConfig:
 
 
 def _machine() -> dict[str, Any]:
-    machine = describe_machine() | {"platform": jax.devices()[0].client.platform_version}
+    """What matters of the machine beside what every measurement says."""
+    machine: dict[str, Any] = {"platform": jax.devices()[0].client.platform_version}
     if jax.default_backend() == "gpu":
         asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         machine["driver"] = _output_of(asked)
     is_installed = importlib.util.find_spec("torch") is not None
     return machine | {"torch": importlib.metadata.version("torch") if is_installed else None}
-
-
-def _commit(given: str) -> str:
-    return given or _output_of(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"])
 
 
 def _output_of(command: list[str]) -> str:

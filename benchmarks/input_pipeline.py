@@ -23,8 +23,6 @@ import json
 import multiprocessing
 import os
 import pathlib
-import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -34,14 +32,12 @@ import numpy as np
 from PIL import Image, features
 from PIL import __version__ as pillow_version
 
-from smarttrim_jax.benchmarking.measurement import describe_machine
+from smarttrim_jax.benchmarking.origin import origin, write_figures
 from smarttrim_jax.data.augment import Augment, augmented
 from smarttrim_jax.data.config import DataConfig
 from smarttrim_jax.data.dataset import Dataset, prepare
 from smarttrim_jax.data.images import Resize, decode, to_array
 from smarttrim_jax.data.pipeline import READ, train_iterator
-from smarttrim_jax.small_files import write_json
-from smarttrim_jax.training.provenance import git_state
 
 WIDTH, HEIGHT, QUALITY = 640, 480, 90
 PIXELS = 384
@@ -85,10 +81,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = draw_data(pathlib.Path(folder) / "source", options.images)
         report = {
-            "machine": describe_machine()
-            | {"pillow": pillow_version, "libjpeg_turbo": features.version("libjpeg_turbo")},
-            "git": git_state(__file__),
-            "command": shlex.join(["python", "benchmarks/input_pipeline.py", *sys.argv[1:]]),
+            **origin(
+                "python benchmarks/input_pipeline.py",
+                pillow=pillow_version,
+                libjpeg_turbo=features.version("libjpeg_turbo"),
+            ),
             "load_before": load,
             "images": {
                 "count": len(files),
@@ -101,7 +98,7 @@ def main() -> None:
             "milliseconds": milliseconds(files[:32], options.repeats),
             "results": measure(pathlib.Path(folder), options.repeats),
         }
-    write_json(options.output, report)
+    write_figures(options.output, report)
     print(json.dumps(report["milliseconds"]))
 
 

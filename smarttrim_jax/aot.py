@@ -9,15 +9,15 @@ not scanned (`--config.model.scan=True`) take long to compile.
 """
 
 import functools
-import json
+import importlib.metadata
 
 import jax
 
 from smarttrim_jax.ahead_of_time.report import report_slice
 from smarttrim_jax.ahead_of_time.topology import open_slice
+from smarttrim_jax.benchmarking.origin import origin, write_figures
 from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.command_line.experiment_flags import explained_keys, opened_experiment
-from smarttrim_jax.errors import DataError
 from smarttrim_jax.ranges import Name, NonNegativeInt, Path
 from smarttrim_jax.reporting.slice_table import format_slice
 
@@ -46,11 +46,8 @@ def main() -> None:
     )
     print(format_slice(report))
     if OUTPUT.value:
-        try:
-            with open(OUTPUT.value, "w", encoding="utf-8") as file:
-                json.dump(report.to_dict(), file, indent=1)
-        except OSError as error:
-            raise DataError(f"cannot write '{OUTPUT.value}': {error.strerror}; choose another --output") from None
+        compiler = importlib.metadata.version("libtpu")
+        write_figures(OUTPUT.value, origin("python -m smarttrim_jax.aot", libtpu=compiler) | report.to_dict())
     report.check_memory()
 
 

@@ -19,12 +19,11 @@ on a device of this kind.
 
 import functools
 import itertools
-import json
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from smarttrim_jax.benchmarking.host_share import measure_host
-from smarttrim_jax.benchmarking.measurement import describe_machine
+from smarttrim_jax.benchmarking.origin import origin, write_figures
 from smarttrim_jax.benchmarking.speed import Row
 from smarttrim_jax.benchmarking.speed_report import EXAMPLES, measure_forced, measure_trained, timings_of
 from smarttrim_jax.benchmarking.step_speed import measure_steps
@@ -32,7 +31,7 @@ from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.command_line.experiment_flags import CONFIG, explained_keys, opened_experiment
 from smarttrim_jax.command_line.model_flags import SPLIT, opened_data, opened_model
 from smarttrim_jax.command_line.workdir import WORKDIR
-from smarttrim_jax.errors import ConfigError, DataError
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.memory import keep_freed_memory
 from smarttrim_jax.ranges import Path, PositiveInt, ShareAboveZero, SpeedUp, not_empty
 from smarttrim_jax.reporting.tables import (
@@ -98,12 +97,13 @@ def main() -> None:
     else:
         results = _measure_trained(trained, sizes)
     rows: list[Row] = []
-    _write(rows)
+    figures = {**origin("python -m smarttrim_jax.benchmark"), "results": rows}
+    _write(figures)
     print(head(), flush=True)
     for row in results:
         rows.append(row)
         print(line(row), flush=True)
-        _write(rows)
+        _write(figures)
     if trained is not None and REMEMBER.value:
         workdir = str(WORKDIR.value)
         write_timings(workdir, trained.timings.renewed(timings_of(rows, rows[0]["asked"])))
@@ -133,15 +133,10 @@ def _measure_trained(trained: TrainedModel, sizes: Sequence[int]) -> Iterator[Ro
     )
 
 
-def _write(rows: list[Row]) -> None:
+def _write(figures: dict[str, Any]) -> None:
     """Writes what was measured so far, so that a late failure does not lose hours of measurements."""
-    if not OUTPUT.value:
-        return
-    try:
-        with open(OUTPUT.value, "w", encoding="utf-8") as file:
-            json.dump({"machine": describe_machine(), "results": rows}, file, indent=1)
-    except OSError as error:
-        raise DataError(f"cannot write '{OUTPUT.value}': {error.strerror}; choose another --output") from None
+    if OUTPUT.value:
+        write_figures(OUTPUT.value, figures)
 
 
 run = functools.partial(run_command, main, required=(), keeps_programs=False, more_help=explained_keys)

@@ -3,10 +3,12 @@
     python -m smarttrim_jax.evaluate --workdir=runs/quick [--split=test] [--speedup=2.5] [--execution=packed]
     python -m smarttrim_jax.evaluate --workdir=runs/quick --metrics=accuracy,package.module:Name --predictions=FILE
     python -m smarttrim_jax.evaluate --workdir=runs/vqa --submission=FILE
+    python -m smarttrim_jax.evaluate --workdir=runs/quick --output=FILE.json
 
 The data must be that which the model was trained on. Without --split, --speedup and --metrics a run's `report.json`
 is written anew. A file of predictions has a JSON line for every example: its id, answer and target, at that speed-up.
-A submission has the same answers in the form in which the data's benchmark takes them.
+A submission has the same answers in the form in which the data's benchmark takes them. With --output the report goes
+into a file that also says where it comes from: the machine, the commit, this command and those that trained the run.
 """
 
 import functools
@@ -15,6 +17,7 @@ import json
 import jax
 from absl import flags
 
+from smarttrim_jax.benchmarking.origin import origin, trained_by, write_figures
 from smarttrim_jax.command_line import define, run_command
 from smarttrim_jax.command_line.model_flags import EXECUTION, SPEEDUP, SPLIT, opened_data, opened_model
 from smarttrim_jax.command_line.workdir import WORKDIR
@@ -38,6 +41,12 @@ METRICS = define(
 )
 PREDICTIONS = define("predictions", Path, None, "File that takes one JSON line for every example.")
 SUBMISSION = define("submission", Path, None, "File that takes the answers in the form of the data's benchmark.")
+OUTPUT = define(
+    "output",
+    Path,
+    None,
+    "Write the report here, as JSON, with the machine, the commit and the commands it comes from.",
+)
 JSON = flags.DEFINE_bool("json", False, "Print the report as JSON.")
 
 
@@ -69,6 +78,9 @@ def main() -> None:
         Workdir(str(WORKDIR.value)).write_report(report)
     if jax.process_index() == 0:
         print(json.dumps(report) if JSON.value else format_report(report))
+        if OUTPUT.value is not None:
+            training = {"trained_by": trained_by(str(WORKDIR.value))}
+            write_figures(OUTPUT.value, origin("python -m smarttrim_jax.evaluate") | training | report)
     if listener is not None:
         listener.write()
 

@@ -94,7 +94,7 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Writes a file completely, or leaves what was there before.
 
     Args:
-        path: Path of a file on a disk or in a bucket, in a folder that exists.
+        path: Path of a file on a disk or in a bucket, in a folder that exists; or of a pipe or device.
         content: Bytes, or text to be written as UTF-8.
 
     Raises:
@@ -104,6 +104,10 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     if in_bucket(file):
         with _bucket_errors():
             file.write_bytes(data)
+        return
+    if os.path.exists(file) and not os.path.isfile(file):  # A pipe or device, as /dev/stdout, must not be replaced.
+        with open(file, "wb") as opened:
+            opened.write(data)
         return
     # A unique temporary name, so that two writers do not write to the same file.
     half = file.parent / f".{file.name}.{uuid.uuid4().hex[:8]}{_PART}"

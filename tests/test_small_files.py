@@ -37,6 +37,17 @@ def test_what_was_written_is_read(tmp_path: pathlib.Path) -> None:
     assert read_json(tmp_path / "marked.json", REMEDY) == {}
 
 
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: pathlib.Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", "told")
+    assert os.read(reader, 10) == b"told"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    with pytest.raises(IsADirectoryError):
+        write_whole(tmp_path, "told")
+
+
 @pytest.mark.parametrize("content", ODD, ids=range(len(ODD)))
 def test_a_damaged_file_is_one_sentence_with_its_remedy(tmp_path: pathlib.Path, content: bytes) -> None:
     (tmp_path / "odd.json").write_bytes(content)

@@ -1,8 +1,6 @@
 """Timing on noisy machines: functions that are compared are timed in alternation, and medians are reported."""
 
 import dataclasses
-import os
-import platform
 import time
 from collections.abc import Callable
 from typing import Any
@@ -85,29 +83,3 @@ def matmul(dtype: Any = jnp.float32, size: int = 4096) -> tuple[Callable[[], jax
     matrix = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(jnp.dot)
     return lambda: product(matrix, matrix), size**3
-
-
-def describe_machine() -> dict[str, Any]:
-    """Describes what the figures are measured on.
-
-    Returns:
-        JSON-ready dict with `device`, `devices`, `processor`, `cores`, `python` and `jax`.
-    """
-    device = jax.devices()[0]
-    return {
-        "device": device.device_kind,
-        "devices": jax.device_count(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-    }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

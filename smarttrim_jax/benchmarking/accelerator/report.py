@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from smarttrim_jax.errors import DataError
-from smarttrim_jax.small_files import write_whole
+from smarttrim_jax.benchmarking.origin import write_figures
 
 SECTIONS = ("rows", "training", "attention", "torch", "left_out")
 """Names of the lists of rows in a report."""
@@ -73,7 +72,4 @@ class Report:
 
     def _write(self) -> None:
         self.values["seconds"] = round(time.monotonic() - self._start, 1)
-        try:
-            write_whole(self._path, json.dumps(self.values, indent=1, allow_nan=False))
-        except OSError as error:
-            raise DataError(f"cannot write '{self._path}': {error.strerror}; choose another --output") from None
+        write_figures(self._path, self.values)
