@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 SETTINGS = ("batch_size", "keep", "asked", "seed", "pixels", "devices", "workers", "objects", "depth")
 """Numbers that say what was measured, as all texts do."""
-PROVENANCE = ("machine", "compiler", "commit", "command", "commands", "minutes", "notes")
+PROVENANCE = ("machine", "compiler", "commit", "command", "commands", "trained_by", "minutes", "notes")
 """Keys that say where figures come from."""
 ABSOLUTE = ("seconds", "_ms", "milliseconds", "per_second", "per_core_second", "bytes", "in_seconds", "programs")
 """Ends of the names of figures that belong to one machine or compiler."""
@@ -72,8 +72,8 @@ def _name(row: Any, index: int) -> str:
     if not isinstance(row, Mapping):
         return str(index)
     named = [
-        f"{key}={value}"
-        for key, value in row.items()
+        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in sorted(row.items())
         if key not in PROVENANCE and (isinstance(value, str) or key in SETTINGS)
     ]
     return " ".join(named) or str(index)

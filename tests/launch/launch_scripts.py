@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"
+BENCHMARKS = ROOT / "benchmarks"
 
 STAND_IN = r"""#!/usr/bin/env bash
 # Records its name and arguments, fails where it is told to, and answers as the real one would.

