@@ -70,8 +70,15 @@ def test_a_class_of_ones_own_trains_by_the_command_alone(fork: Any, pets: pathli
     status, stderr = fork("smarttrim_jax.evaluate", [run], "pets_alone", beside)
     assert (status, stderr.count("\n")) == (1, 1)
     assert "pass --plugins=own_pets" in stderr
-    status, stderr = fork("smarttrim_jax.evaluate", [run, "--plugins=own_pets"], "pets_plugin", beside)
+    file = pets / "figures.json"
+    words = [run, "--plugins=own_pets", f"--output={file}"]
+    status, stderr = fork("smarttrim_jax.evaluate", words, "pets_plugin", beside)
     assert status == 0, stderr
+    told = json.loads(file.read_text())
+    assert told["metrics"] == json.loads((pets / "run" / "report.json").read_text())["metrics"]
+    assert told["command"].endswith("python -m smarttrim_jax.evaluate --workdir=.../run --plugins=own_pets")
+    (trained,) = told["trained_by"]
+    assert trained["command"].startswith("python -m smarttrim_jax.train --config=")
 
 
 def test_a_module_that_is_missing_is_one_sentence(fork: Any, pets: pathlib.Path) -> None:
