@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 SETTINGS = ("batch_size", "keep", "asked", "seed", "pixels", "devices", "workers", "objects", "depth")
 """Numbers that say what was measured, as all texts do."""
-PROVENANCE = ("machine", "compiler", "commit", "command", "commands", "trained_by", "minutes", "notes")
+PROVENANCE = ("machine", "compiler", "commit", "command", "commands", "trained_by", "settings", "minutes", "notes")
 """Keys that say where figures come from."""
 ABSOLUTE = ("seconds", "_ms", "milliseconds", "per_second", "per_core_second", "bytes", "in_seconds", "programs")
 """Ends of the names of figures that belong to one machine or compiler."""

@@ -96,7 +96,7 @@ input_pipeline() { # [timing, 5 min] images that a core reads, augments and resi
   whole benchmarks/input_pipeline.py
 }
 
-blip_against_torch() { # [torch, 10 min] BLIP base beside Hugging Face's with PyTorch
+blip_against_torch() { # [torch, 20 min] BLIP base beside Hugging Face's with PyTorch
   needs_modules "pip install -e '.[parity]' brings them" torch transformers
   local task flags
   for task in vqa retrieval; do

@@ -1,19 +1,18 @@
 """The same BLIP as computed by Hugging Face's transformers with PyTorch, as a baseline.
 
-It runs in a process of its own, as its users run it, with its own memory settings instead of ours.
+It runs in a process of its own (`torch_process`), beside which JAX waits, with the settings that make it fastest.
 """
 
-import contextlib
+import functools
 import importlib.util
 import multiprocessing
 import pathlib
 import tempfile
-from multiprocessing.connection import Connection
-from typing import Any
 
 import jax
 import numpy as np
 
+from smarttrim_jax.benchmarking.torch_process import serve
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.execution.base import Batch
 from smarttrim_jax.models.config import ModelConfig
@@ -36,12 +35,16 @@ class TorchForward:
     Args:
         config: Configuration of a BLIP for one of `TASKS`.
         params: The model's parameters.
+        compiles: Whether PyTorch may try to compile the model, which takes a minute or two for each batch.
+
+    Attributes:
+        settings: Names of the settings that made PyTorch faster for the last new batch; see `torch_process`.
 
     Raises:
         ConfigError: transformers has no such model, or torch or transformers are not installed.
     """
 
-    def __init__(self, config: ModelConfig, params: Params):
+    def __init__(self, config: ModelConfig, params: Params, *, compiles: bool = True):
         models = files_of(config).huggingface_models
         task = next((task for task in TASKS if task in config.tasks and task in models), None)
         if task is None:
@@ -50,6 +53,7 @@ class TorchForward:
             )
         if not all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
             raise ConfigError('--against=torch needs torch and transformers: pip install -e ".[parity]"')
+        self.settings: list[str] = []
         self._sent: Batch | None = None
         self._result: np.ndarray | None = None
         with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +62,8 @@ class TorchForward:
             self._connection, theirs = context.Pipe()
             device = "cuda" if jax.default_backend() == "gpu" else "cpu"
             arguments = (theirs, folder, models[task], task, device, config.dtype)
-            context.Process(target=_serve, args=arguments, daemon=True).start()
+            target = functools.partial(serve, compiles=compiles)
+            context.Process(target=target, args=arguments, daemon=True).start()
             theirs.close()  # Otherwise recv would wait forever for a process that has failed.
             try:
                 self._connection.recv()  # Sent as soon as the weights have been read.
@@ -78,7 +83,8 @@ class TorchForward:
         self._connection.send(tuple(map(np.asarray, batch)) if is_new else None)
         answer = self._connection.recv()
         if is_new:
-            self._sent, self._result = batch, answer
+            self._sent = batch
+            self._result, self.settings = answer
         assert self._result is not None
         return self._result
 
@@ -100,41 +106,3 @@ def check_equal(model: Functional, params: Params, forward: TorchForward, batch:
     error = float(np.max(np.abs(np.asarray(ours) - theirs)) / np.max(np.abs(theirs)))
     if not error < TOLERANCES[model.config.dtype]:
         raise ConfigError(f"transformers' outputs differ by {error:.1e} of the largest; speeds are not comparable")
-
-
-def _serve(connection: Connection, folder: str, name: str, task: str, device: str, dtype: str) -> None:
-    """Main function of the process: computes every new batch, or the last one again.
-
-    Results are sent for new batches only.
-    """
-    import torch
-    import transformers
-
-    numbers = getattr(torch, dtype)
-    model: Any = getattr(transformers, name).from_pretrained(folder).eval().to(device, numbers)
-    connection.send(None)
-    inputs: Any = None
-    with torch.inference_mode(), contextlib.suppress(EOFError):  # EOFError: the other process has ended.
-        while True:
-            batch = connection.recv()
-            if batch is not None:
-                images, ids, mask = (torch.from_numpy(np.array(part)).to(device) for part in batch)
-                pixels = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2).contiguous().to(numbers)
-                inputs = pixels, ids, mask
-            result = _forward(model, task, *inputs)
-            if device == "cuda":
-                torch.cuda.synchronize()
-            connection.send(None if batch is None else result.float().cpu().numpy())
-
-
-def _forward(model: Any, task: str, pixels: Any, ids: Any, mask: Any) -> Any:
-    if task == "retrieval":
-        return model(ids, pixels, attention_mask=mask, use_itm_head=True).itm_score
-    image = model.vision_model(pixel_values=pixels).last_hidden_state
-    encoded = model.text_encoder(
-        input_ids=ids,
-        attention_mask=mask,
-        encoder_hidden_states=image,
-        encoder_attention_mask=image.new_ones(image.shape[:2]).long(),
-    )
-    return encoded.last_hidden_state

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from smarttrim_jax.benchmarking.against_torch import TorchForward
 from smarttrim_jax.benchmarking.measurement import matmul, time_by_turns
 from smarttrim_jax.execution.base import Batch
 from smarttrim_jax.execution.executor import PackedExecutor, PackedLengths
@@ -28,7 +29,7 @@ def compare(
     trim: Trim,
     *,
     repeats: int,
-    torch: Callable[[Batch], Any] | None = None,
+    torch: TorchForward | None = None,
 ) -> list[Row]:
     """Times each execution: full (no trimmers run), padded, packed, in one program, and PyTorch if given.
 
@@ -50,7 +51,8 @@ def compare(
         trimmed), `speedup` (against the faster of full and padded) and `realised` (speedup over macs_ratio). Full has
         `of_peak`, its share of the rate at which this machine multiplies large matrices. Packed has `macs_computed`
         per example, `padding_waste` (the share of computed MACs that no open token needed) and `programs` (compiled
-        so far). Where torch is given, rows have `against_torch`, PyTorch's seconds over theirs.
+        so far). Where torch is given, rows have `against_torch`, PyTorch's seconds over theirs, and its own has
+        `settings`, those that made it faster.
     """
     forward = jax.jit(model.apply)
     product, product_macs = matmul(model.config.dtype)
@@ -87,6 +89,8 @@ def compare(
         row["realised"] = row["speedup"] / row["macs_ratio"]
         if torch is not None:
             row["against_torch"] = timings["torch"].median / timing.median
+        if torch is not None and name == "torch":
+            row["settings"] = ", ".join(torch.settings)
         if name == "full":
             row["of_peak"] = float(own.sum()) / timing.median / (product_macs / timings["product"].median)
         if name == "packed":
