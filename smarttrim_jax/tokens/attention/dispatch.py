@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.sharding import AXES, EXAMPLE_AXES
 from smarttrim_jax.tokens.attention.cudnn import mix_cudnn, suits_cudnn
+from smarttrim_jax.tokens.attention.flash import mix_flash
 from smarttrim_jax.tokens.attention.plain import mix_gated, mix_rows
 from smarttrim_jax.tokens.attention.ragged import mix_ragged, suits_ragged
 from smarttrim_jax.tokens.attention.splash import mix_splash
@@ -21,8 +22,9 @@ from smarttrim_jax.tokens.packed import Packed
 from smarttrim_jax.tokens.padded import Padded
 
 Kernel = Literal["auto", "xla", "cudnn", "splash"]
-"""The attention kernel of training and evaluation: plain JAX ("xla"), cuDNN (NVIDIA), splash (TPU), or "auto", which
-suits the device. Causal attention, and training with dropout of attention weights, are plain JAX in any case."""
+"""The attention kernel of training and evaluation: plain JAX ("xla"), cuDNN (NVIDIA), "splash" (TPU), in whose place
+packed tokens take `flash.py`, or "auto", which suits the device. Causal attention, and training with dropout of
+attention weights, are plain JAX in any case."""
 
 RowKernel = Callable[[Array, Array, Array, Array], Array]
 """Function of queries, keys and values (`[batch, places, heads, head_width]`) and of the gates of the keys (`[batch,
@@ -92,7 +94,9 @@ def attend(
     if not training:
         keys = dataclasses.replace(cast(Any, keys), gate=_untrained(keys.gate))
     kernel = _suited(query) if kernel == "auto" else kernel
-    if kernel in FUSED and not causal and drop is None:
+    if kernel == "splash" and not training and not causal and isinstance(tokens, Packed) and isinstance(keys, Packed):
+        mixed = mix_flash(tokens, keys, query, key, value)
+    elif kernel in FUSED and not causal and drop is None:
         mixed = _mix_by_row(functools.partial(mix_apart, FUSED[kernel]), tokens, keys, query, key, value)
     elif training:
         plain = functools.partial(mix_gated, drop=drop, causal=causal)
