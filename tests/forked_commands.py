@@ -58,14 +58,14 @@ def run_forked(
 
 def stop_at_work() -> None:
     """Lets the commands of this process exit where their work would begin."""
-    from smarttrim_jax.ahead_of_time import report
+    from smarttrim_jax.ahead_of_time import inference_work, report
     from smarttrim_jax.benchmarking import host_share, speed_report, step_speed
     from smarttrim_jax.training import run
 
     def begin(*args: Any, **kwargs: Any) -> None:
         os._exit(WORK_BEGINS)
 
-    run.train = report.report_slice = begin
+    run.train = report.report_slice = inference_work.inference_work = begin
     speed_report.measure_forced = step_speed.measure_steps = host_share.measure_host = begin
 
 

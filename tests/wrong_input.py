@@ -116,7 +116,16 @@ COMMANDS = {
 }
 FLAGS = {
     "train": [f"config.{key}" for key in KEYS] + ["workdir", "config", "distributed", "connect_timeout"],
-    "aot": ["config", "topology", "batch_size", "answer_batch", "growth", "output", "config.data.batch_size"],
+    "aot": [
+        "config",
+        "topology",
+        "batch_size",
+        "answer_batch",
+        "work_batches",
+        "growth",
+        "output",
+        "config.data.batch_size",
+    ],
     "benchmark": [
         "config",
         "workdir",

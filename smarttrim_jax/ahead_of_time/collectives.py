@@ -6,10 +6,9 @@ import math
 import re
 from collections.abc import Iterator
 
-KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_BITS = {"pred": 8, "bf16": 16, "token": 0} | {f"{kind}{bits}": bits for kind in "suf" for bits in (4, 8, 16, 32, 64)}
+from smarttrim_jax.ahead_of_time.hlo_text import BITS, read_lines
 
-_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
+KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _OPERATION = re.compile(r"^\s+(?:ROOT )?%?[\w.-]+ = (.+?) ([a-z][\w-]*)\(")
 _SHAPE = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
 _CALLED = re.compile(r"\b(?:calls|to_apply|body|condition)=%?([\w.-]+)")
@@ -43,25 +42,13 @@ def collectives(hlo: str) -> list[Collectives]:
     Returns:
         One entry per kind, the most bytes first.
     """
-    entry, computations = _computations(hlo)
+    entry, computations = read_lines(hlo)
     counts: collections.Counter[str] = collections.Counter()
     moved: collections.Counter[str] = collections.Counter()
     for kind, size, times in _walk(entry, computations, 1):
         counts[kind] += times
         moved[kind] += size * times
     return [Collectives(kind, counts[kind], moved[kind]) for kind, _ in moved.most_common()]
-
-
-def _computations(hlo: str) -> tuple[str, dict[str, list[str]]]:
-    """Splits HLO text; returns the name of the entry computation and the lines of every computation by name."""
-    entry, name, found = "", "", collections.defaultdict(list)
-    for line in hlo.splitlines():
-        if start := _COMPUTATION.match(line):
-            name = start[2]
-            entry = name if start[1] else entry
-        elif line.startswith(" "):
-            found[name].append(line)
-    return entry, found
 
 
 def _walk(name: str, computations: dict[str, list[str]], times: int) -> Iterator[tuple[str, int, int]]:
@@ -86,7 +73,7 @@ def _moved(kind: str, result: str, line: str, *, started: bool) -> int:
     groups = _GROUPS.search(line)
     chips = 2 if groups is None else int(groups[2]) if groups[2] else groups[1].count(",") + 1
     size = sum(
-        _BITS.get(dtype, 32) * math.prod(int(side) for side in sides.split(",") if side) / 8
+        BITS.get(dtype, 32) * math.prod(int(side) for side in sides.split(",") if side) / 8
         for dtype, sides in _SHAPE.findall(result)
     )
     if kind == "collective-permute":

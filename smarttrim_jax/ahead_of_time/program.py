@@ -44,12 +44,7 @@ def compile_program(lowered: jax.stages.Lowered, batch_size: int) -> CompiledPro
         ConfigError: The program does not fit the devices' memory.
     """
     begun = time.perf_counter()
-    try:
-        compiled = lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise ConfigError(f"a batch of {batch_size} does not fit: {_first_sentence(error)}") from error
+    compiled = compile_to_fit(lowered, batch_size)
     memory: Any = compiled.memory_analysis()
     return CompiledProgram(
         seconds=time.perf_counter() - begun,
@@ -59,6 +54,27 @@ def compile_program(lowered: jax.stages.Lowered, batch_size: int) -> CompiledPro
         + memory.temp_size_in_bytes,
         collectives=collectives(compiled.as_text() or ""),
     )
+
+
+def compile_to_fit(lowered: jax.stages.Lowered, batch_size: int) -> jax.stages.Compiled:
+    """Compiles a lowered program, and says in a sentence if it does not fit.
+
+    Args:
+        lowered: Lowered program.
+        batch_size: Number of examples, for the error message.
+
+    Returns:
+        The compiled program.
+
+    Raises:
+        ConfigError: The program does not fit the devices' memory.
+    """
+    try:
+        return lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise ConfigError(f"a batch of {batch_size} does not fit: {_first_sentence(error)}") from error
 
 
 def _first_sentence(error: Exception) -> str:

@@ -82,12 +82,8 @@ class SliceReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Converts the report to a JSON-ready dict."""
-        where = self.where
         return {
-            "topology": where.name,
-            "device": where.devices[0].device_kind,
-            "devices": len(where.devices),
-            "chip": where.chip and dataclasses.asdict(where.chip),
+            **self.where.to_dict(),
             "step": dataclasses.asdict(self.step),
             "bytes_sent": self.step.program.bytes_sent,
             "efficiency": self.efficiency,

@@ -57,6 +57,15 @@ class Slice:
         """Number of axes of the torus with more than one chip, at least 1."""
         return max(sum(side > 1 for side in _sides(self.name)), 1)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Converts what is known of the slice to a JSON-ready dict."""
+        return {
+            "topology": self.name,
+            "device": self.devices[0].device_kind,
+            "devices": len(self.devices),
+            "chip": self.chip and dataclasses.asdict(self.chip),
+        }
+
 
 def open_slice(name: str) -> Slice:
     """Finds a slice by its name.

@@ -115,8 +115,7 @@ def spread_cuts(stages: Stages, config: CutConfig | None = None) -> tuple[Cut, .
     config = config or CutConfig()
     layers = [(run, layer) for run in _trimming(stages) for layer in range(run.first_layer, run.depth)]
     count = min(config.most, len(layers))
-    shares = [LEAST ** (1 - branch / config.branches) for branch in range(config.branches)]
-    ladder = [Shares(share, min(UNEVEN * share, 1.0)) for share in shares]
+    ladder = [Shares(share, min(UNEVEN * share, 1.0)) for share in spread_shares(config)]
     sides: dict[str, None] = {}
     cuts: list[Cut] = []
     for number, (run, layer) in enumerate(layers):
@@ -124,6 +123,18 @@ def spread_cuts(stages: Stages, config: CutConfig | None = None) -> tuple[Cut, .
         if number * count // len(layers) == len(cuts) and len(cuts) < count:
             cuts.append(Cut(run.name, layer, tuple(dict.fromkeys(sides, held) for held in ladder)))
     return tuple(cuts)
+
+
+def spread_shares(config: CutConfig) -> list[float]:
+    """Spreads the branches of a cut between `LEAST` and everything, for data of which nothing is known.
+
+    Args:
+        config: Number of branches.
+
+    Returns:
+        The share of the batch's tokens that each branch holds, from the smallest, without the one that holds all.
+    """
+    return [LEAST ** (1 - branch / config.branches) for branch in range(config.branches)]
 
 
 def _trimming(stages: Stages) -> list[LayerRun]:

@@ -26,6 +26,8 @@ from smarttrim_jax.tokens.rounding import round_up
 from smarttrim_jax.trimming.gates import GatesByKey, Trim, TrimRecord
 
 EVERYTHING = Shares(1.0, 1.0)
+BRANCH = "branch_of_share_"
+"""What the operations of a branch are named by, in profiles and in compiled programs, before the branch's number."""
 
 
 def packed_apply(
@@ -176,12 +178,15 @@ def _switch(
     if not branches:
         return compute(state, decided)
     buckets: list[dict[str, Bucket]] = []
-    for shares in (*branches, {}):
+    names: list[str] = []
+    for number, shares in enumerate((*branches, {})):
         bucket = {side: _bucket(tokens, shares.get(side, EVERYTHING), multiple) for side, tokens in state.items()}
         if bucket not in buckets:
             buckets.append(bucket)
+            names.append(f"{BRANCH}{number}")
 
-    def branch(bucket: dict[str, Bucket]) -> Compute:
+    def branch(bucket: dict[str, Bucket], name: str) -> Compute:
+        @jax.named_scope(name)
         def in_bucket(state: State, decided: GatesByKey) -> Computed:
             small: State = {
                 side: compact(tokens, bucket[side].packed_length, bucket[side].row_capacity)
@@ -193,7 +198,7 @@ def _switch(
         return in_bucket
 
     fits = jnp.stack([_fits(state, bucket) for bucket in buckets])
-    computed: Computed = jax.lax.switch(jnp.argmax(fits), [branch(bucket) for bucket in buckets], state, decided)
+    computed: Computed = jax.lax.switch(jnp.argmax(fits), list(map(branch, buckets, names)), state, decided)
     return computed
 
 

@@ -1,5 +1,8 @@
 """What a run would need on a TPU slice, as text."""
 
+from collections.abc import Iterable
+
+from smarttrim_jax.ahead_of_time.inference_work import WorkRow
 from smarttrim_jax.ahead_of_time.report import UTILISATION, SliceReport
 from smarttrim_jax.ahead_of_time.topology import GIB
 
@@ -38,5 +41,24 @@ def format_slice(report: SliceReport) -> str:
         lines.append(
             f"inference on one device, batch {answer.batch_size}: {answer.program.peak_bytes / GIB:.2f} GiB, "
             f"compiled in {answer.program.seconds:.0f} s"
+        )
+    return "\n".join(lines)
+
+
+def format_work(rows: Iterable[WorkRow]) -> str:
+    """Formats the work of inference with one line for each program and branch.
+
+    Args:
+        rows: Rows of `inference_work`.
+
+    Returns:
+        Several lines of text.
+    """
+    lines = ["batch  program     holds     GFLOPs  of full         MB  of full"]
+    for row in rows:
+        holds = "all" if row.branch is None else f"{row.branch:.2f}"
+        lines.append(
+            f"{row.batch_size:5d}  {row.program:10}{holds:>7}{row.flops / 1e9:11.1f}{row.flops_over_full:9.2f}"
+            f"{row.bytes / MB:11.1f}{row.bytes_over_full:9.2f}"
         )
     return "\n".join(lines)
