@@ -1,6 +1,6 @@
 """The work of attention over packed tokens on a TPU, by two kernels, from their compiled programs.
 
-    python benchmarks/tpu_attention.py --topology=v5e:1x1 > FILE.json
+    python benchmarks/tpu_attention.py --topology=v5e:1x1 --output=FILE.json
 
 "splash" unpacks the tokens to one row per example, as long as the longest may be; "flash" reads them where they lie.
 The shapes are those of image tokens in METER and BLIP base at 384 px, self-attention in bfloat16, at the branches of
@@ -8,7 +8,7 @@ the exported program; examples are equally long.
 """
 
 import argparse
-import json
+import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +19,7 @@ from jax.sharding import SingleDeviceSharding
 from smarttrim_jax.ahead_of_time.serving import EXECUTION
 from smarttrim_jax.ahead_of_time.topology import open_slice
 from smarttrim_jax.ahead_of_time.work import count_work
+from smarttrim_jax.benchmarking.origin import origin, write_figures
 from smarttrim_jax.execution.cuts import UNEVEN, spread_shares
 from smarttrim_jax.tokens import Packed
 from smarttrim_jax.tokens.attention.flash import mix_flash
@@ -37,11 +38,14 @@ KERNELS: dict[str, Callable[..., jax.Array]] = {"splash": by_row, "flash": mix_f
 
 
 def main() -> None:
-    """Compiles and counts, and prints JSON."""
+    """Compiles and counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--topology", default="v5e:1x1")
-    jax.config.update("jax_platforms", "cpu")
-    where = open_slice(parser.parse_args().topology)
+    parser.add_argument("--topology", default="v5e:1x1", help="kind and shape of the slice, one chip of which counts")
+    parser.add_argument("--output", required=True, help="file of the figures, as JSON")
+    flags = parser.parse_args()
+    jax.config.update("jax_platforms", "cpu")  # Otherwise JAX would wait for devices of this machine.
+    where = open_slice(flags.topology)
+    source = origin("python benchmarks/tpu_attention.py", libtpu=importlib.metadata.version("libtpu"))
     here = SingleDeviceSharding(where.devices[0])
 
     def line(*sides: int, dtype: Any = jnp.int32) -> Any:
@@ -59,7 +63,7 @@ def main() -> None:
                 work = count_work(compiled.as_text() or "")
                 shape = {"batch_size": batch, "branch": share, "packed_length": packed, "row_capacity": capacity}
                 rows.append({**shape, "kernel": name, "flops": work.flops, "bytes": work.bytes})
-    print(json.dumps({**where.to_dict(), "attention": rows}, indent=1))
+    write_figures(flags.output, source | where.to_dict() | {"results": rows})
 
 
 if __name__ == "__main__":

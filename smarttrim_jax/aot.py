@@ -54,7 +54,7 @@ def main() -> None:
     if WORK_BATCHES.value:
         rows = [row for size in WORK_BATCHES.value for row in inference_work(config, where.devices[0], size)]
         print(format_work(rows))
-        _write({**where.to_dict(), "work": [dataclasses.asdict(row) for row in rows]})
+        _write({**where.to_dict(), "results": [dataclasses.asdict(row) for row in rows]})
         return
     report = report_slice(
         config,

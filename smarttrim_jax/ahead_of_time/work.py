@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from smarttrim_jax.ahead_of_time.hlo_text import Operation, read_operations
-from smarttrim_jax.tokens.attention.splash import BLOCKS
+from smarttrim_jax.tokens.attention.splash import block_size
 
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _ESTIMATE = re.compile(r'"cost_estimate":\{"flops":"(\d+)".*?"bytes_accessed":"(\d+)"')
@@ -186,6 +186,6 @@ def _splash(operation: Operation, operations: Operations) -> Work:
     operands = (operations[name].arrays[0] for name in operation.operands)
     query, key, value = (array for array in operands if array.sides[-1:] == mixed.sides[-1:] and len(array.sides) > 2)
     queries, keys = query.sides[-2], key.sides[-2]
-    blocks = queries // next(block for block in BLOCKS if queries % block == 0)
+    blocks = queries // block_size(queries)
     flops = 4.0 * math.prod(mixed.sides) * keys
     return Work(flops, query.bytes + mixed.bytes + blocks * (key.bytes + value.bytes))

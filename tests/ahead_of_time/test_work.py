@@ -76,8 +76,8 @@ ENTRY %main (a: f32[6,8,8]) -> f32[64,8] {
 }
 """
 ONE = 4 * 8 * 4
-SPLASH = Work(4 * 2 * 640 * 256 * 64, 2 * 64 * 2 * (2 * 640 + 5 * 2 * 256))
-"""640 queries, in 5 blocks, over 256 keys."""
+SPLASH = Work(4 * 2 * 640 * 256 * 64, 2 * 64 * 2 * (2 * 640 + 2 * 256))
+"""640 queries, in one block, over 256 keys."""
 OUTSIDE = SPLASH + Work(0, ONE + 3 * 2 * ONE + 2 * ONE)
 """Further a copy to near memory, three turns that read and write, and an update in place."""
 

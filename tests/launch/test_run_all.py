@@ -5,6 +5,7 @@ import pathlib
 import re
 import shlex
 import sys
+import types
 from typing import Any
 
 import pytest
@@ -66,7 +67,9 @@ def test_what_is_named_is_run_and_nothing_else(machine: Machine) -> None:
         "benchmarks/compare.py",
     }
     compared = [words[2] for words in commands(machine, "tpu", "host_share") if words[1].endswith("compare.py")]
-    assert compared == [f"benchmarks/{name}.json" for name in ("host_share", "slices", "official_steps")]
+    assert compared == [
+        f"benchmarks/{name}.json" for name in ("host_share", "slices", "official_steps", "tpu_inference")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def accepting_any_slice() -> None:
     from smarttrim_jax.ahead_of_time import topology
 
     stop_at_work()
-    topology.open_slice = lambda name: None  # type: ignore[assignment,return-value]
+    topology.open_slice = lambda name: types.SimpleNamespace(devices=[None])  # type: ignore[assignment,return-value]
 
 
 def test_every_command_is_legal(machine: Machine, fork: Any) -> None:

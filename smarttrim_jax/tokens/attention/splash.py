@@ -70,17 +70,24 @@ mix_splash.defvjp(_forward, _backward)
 
 def _heads_first(rows: Array) -> Array:
     """Transposes `[batch, places, heads, width]` to heads first, and pads the places to whole blocks."""
-    padded = jnp.pad(rows, ((0, 0), (0, -rows.shape[1] % _block(rows.shape[1])), (0, 0), (0, 0)))
+    padded = jnp.pad(rows, ((0, 0), (0, -rows.shape[1] % block_size(rows.shape[1])), (0, 0), (0, 0)))
     return jnp.swapaxes(padded, 1, 2)
 
 
 def _padded_gate(gate: Array) -> Array:
     """Pads gates `[batch, keys]` to whole blocks, with closed ones."""
-    return jnp.pad(gate, ((0, 0), (0, -gate.shape[1] % _block(gate.shape[1]))))
+    return jnp.pad(gate, ((0, 0), (0, -gate.shape[1] % block_size(gate.shape[1]))))
 
 
-def _block(places: int) -> int:
-    """The size of the fewest equal blocks, of at most `MOST` each, that hold all places."""
+def block_size(places: int) -> int:
+    """Finds the size of the fewest equal blocks that hold all places.
+
+    Args:
+        places: Queries or keys of a row.
+
+    Returns:
+        The size, at most `MOST` and a multiple of `LANES`.
+    """
     return round_up(-(-places // -(-places // MOST)), LANES)
 
 
@@ -95,7 +102,7 @@ def _kernel(heads: int, queries: int, keys: int) -> Any:
     Returns:
         A function of query, key, value (`[heads, places, width]` each, padded to whole blocks) and segment ids.
     """
-    own, other = _block(queries), _block(keys)
+    own, other = block_size(queries), block_size(keys)
     whole = FullMask((round_up(queries, own), round_up(keys, other)))
     blocks = BlockSizes(block_q=own, block_kv=other, block_kv_compute=other)
     return make_splash_mha(
