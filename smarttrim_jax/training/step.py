@@ -14,7 +14,7 @@ from smarttrim_jax.objectives.total import total_loss, weighted_terms
 from smarttrim_jax.tasks import Task
 from smarttrim_jax.tasks.base import Batch
 from smarttrim_jax.training.optimizer import make_optimizer
-from smarttrim_jax.trimming.capacity import FADING, CapacityConfig
+from smarttrim_jax.trimming.capacity import CapacityConfig, remembered
 from smarttrim_jax.trimming.cost import cost_loss, initial_multiplier, misses, update_multiplier
 from smarttrim_jax.trimming.curriculum import noise_level, target_ratio
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
@@ -225,7 +225,7 @@ class Steps:
         if "needed" in state and not capacity.sides:
             still = done >= config.curriculum.span(config.schedule.trim_steps)
             carried["needed"] = {
-                side: jnp.where(still, before, jnp.maximum(record.need(side, config.capacity), FADING * before))
+                side: jnp.where(still, before, remembered(before, record.need(side, config.capacity)))
                 for side, before in state["needed"].items()
             }
         return self._update(state, gradients, carried, metrics)

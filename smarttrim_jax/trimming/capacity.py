@@ -5,6 +5,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Self
 
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.ranges import Fraction, NonNegativeInt
 
@@ -16,8 +19,8 @@ SLACK = 0.05
 """The share of its tokens that an example has places for beyond those measured, for closed tokens."""
 PARTS = 8
 """Measured shares are rounded up to multiples of 1 / PARTS."""
-FADING = 0.95
-"""What is left of a measured need one step later, unless a batch needs more."""
+MEMORY = 0.9
+"""Weight of earlier batches in what is measured; the latest one has the rest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,3 +112,16 @@ class CapacityConfig(Settings):
             if need > 0 and share < 1:
                 shares[side] = share
         return dataclasses.replace(self, **shares)
+
+
+def remembered(before: Float[Array, ""], now: Float[Array, ""]) -> Float[Array, ""]:
+    """Averages what batch after batch needs; the latest count most.
+
+    Args:
+        before: Average over the batches before; 0 for none.
+        now: Need of the latest batch.
+
+    Returns:
+        The average with the latest batch.
+    """
+    return jnp.where(before > 0, MEMORY * before + (1 - MEMORY) * now, now)
