@@ -4,7 +4,7 @@ A taste of the method on images of 48 pixels, in 8 minutes on two CPU cores, the
 
     python -m smarttrim_jax.train --config=configs/easy_vqa.py:quick --workdir=runs/quick
 
-    first 4,096 questions of the test split: full 81.8 %, trimmed 82.2 % at 2.10x fewer MACs; majority answer 37 %
+    first 4,096 questions of the test split: full 82.0 %, trimmed 82.1 % at 2.12x fewer MACs; majority answer 37 %
 
 The method as it is used: fine-tune at full capacity once (27 minutes on two cores), then trim-tune from there
 for any budget (24 to 28 minutes):
