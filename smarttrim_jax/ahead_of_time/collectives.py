@@ -2,18 +2,12 @@
 
 import collections
 import dataclasses
-import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from smarttrim_jax.ahead_of_time.hlo_text import BITS, read_lines
+from smarttrim_jax.ahead_of_time.hlo_text import Operation, read_operations
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_OPERATION = re.compile(r"^\s+(?:ROOT )?%?[\w.-]+ = (.+?) ([a-z][\w-]*)\(")
-_SHAPE = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
-_CALLED = re.compile(r"\b(?:calls|to_apply|body|condition)=%?([\w.-]+)")
-_BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
-_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _GROUPS = re.compile(r"replica_groups=(?:\{\{([\d,]+)\}|\[\d+,(\d+)\]<=)")
 
 
@@ -42,7 +36,7 @@ def collectives(hlo: str) -> list[Collectives]:
     Returns:
         One entry per kind, the most bytes first.
     """
-    entry, computations = read_lines(hlo)
+    entry, computations = read_operations(hlo)
     counts: collections.Counter[str] = collections.Counter()
     moved: collections.Counter[str] = collections.Counter()
     for kind, size, times in _walk(entry, computations, 1):
@@ -51,31 +45,26 @@ def collectives(hlo: str) -> list[Collectives]:
     return [Collectives(kind, counts[kind], moved[kind]) for kind, _ in moved.most_common()]
 
 
-def _walk(name: str, computations: dict[str, list[str]], times: int) -> Iterator[tuple[str, int, int]]:
+def _walk(
+    name: str, computations: Mapping[str, Mapping[str, Operation]], times: int
+) -> Iterator[tuple[str, int, int]]:
     """Yields kind, bytes and number of runs of every collective in a computation and those it calls."""
-    for line in computations.get(name, ()):
-        operation = _OPERATION.match(line)
-        if operation is None or operation[2].endswith(("-done", "-update")):
+    for operation in computations.get(name, {}).values():
+        if operation.kind.endswith(("-done", "-update")):
             continue
-        kind = operation[2].removesuffix("-start")
+        kind = operation.kind.removesuffix("-start")
         if kind in KINDS:
-            yield kind, _moved(kind, operation[1], line, started=operation[2] != kind), times
-        trips = _TRIPS.search(line)
-        called = _CALLED.findall(line)
-        if branches := _BRANCHES.search(line):
-            called += [branch.strip(" %") for branch in branches[1].split(",")]
-        for other in called:
-            yield from _walk(other, computations, times * int(trips[1]) if trips else times)
+            yield kind, _moved(kind, operation, started=operation.kind != kind), times
+        trips = 1 if operation.noted_trips is None else operation.noted_trips
+        for other in (*operation.called, *operation.branches):
+            yield from _walk(other, computations, times * trips)
 
 
-def _moved(kind: str, result: str, line: str, *, started: bool) -> int:
+def _moved(kind: str, operation: Operation, *, started: bool) -> int:
     """Bytes that a chip sends in one run of a collective."""
-    groups = _GROUPS.search(line)
+    groups = _GROUPS.search(operation.attributes)
     chips = 2 if groups is None else int(groups[2]) if groups[2] else groups[1].count(",") + 1
-    size = sum(
-        BITS.get(dtype, 32) * math.prod(int(side) for side in sides.split(",") if side) / 8
-        for dtype, sides in _SHAPE.findall(result)
-    )
+    size: float = sum(array.bytes for array in operation.arrays)
     if kind == "collective-permute":
         return round(size / 2 if started else size)
     if kind == "all-reduce":

@@ -14,6 +14,7 @@ _OPERATION = re.compile(r"^\s+(ROOT )?%?([\w.-]+) = (.+?) ([a-z][\w-]*)\(([^)]*)
 _NAME = re.compile(r"%([\w.-]+)")
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\](?:\{([^}]*)\})?")
 _CALLED = re.compile(r"\b(?:calls|to_apply|body|condition)=%?([\w.-]+)")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _BRANCHES = re.compile(r"\b(?:branch_computations=\{([^}]*)\}|true_computation=([^,]*), false_computation=([^,]*))")
 
 
@@ -69,21 +70,34 @@ class Operation:
         return _CALLED.findall(self.attributes)
 
     @property
+    def noted_trips(self) -> int | None:
+        """How often a loop turns, as far as the compiler notes it."""
+        found = _TRIPS.search(self.attributes)
+        return int(found[1]) if found else None
+
+    @property
     def branches(self) -> list[str]:
         """The computations of which it chooses one."""
         found = _BRANCHES.search(self.attributes)
-        return _NAME.findall(found[0]) if found else []
+        names = ",".join(filter(None, found.groups())) if found else ""
+        return [name.strip(" %") for name in names.split(",") if name]
 
 
-def read_lines(hlo: str) -> tuple[str, dict[str, list[str]]]:
-    """Splits a program into its computations.
+def read_operations(hlo: str) -> tuple[str, dict[str, dict[str, Operation]]]:
+    """Reads a program's computations.
 
     Args:
         hlo: Text of a compiled program (`jax.stages.Compiled.as_text()`).
 
     Returns:
-        The name of the computation that the program begins with, and the lines of every computation by its name.
+        The name of the computation that the program begins with, and for every computation its operations by name.
     """
+    entry, computations = _lines(hlo)
+    return entry, {name: dict(map(_named, filter(None, map(_read, lines)))) for name, lines in computations.items()}
+
+
+def _lines(hlo: str) -> tuple[str, dict[str, list[str]]]:
+    """The name of the computation that the program begins with, and the lines of every computation by its name."""
     entry = name = ""
     found = collections.defaultdict(list)
     for line in hlo.splitlines():
@@ -93,19 +107,6 @@ def read_lines(hlo: str) -> tuple[str, dict[str, list[str]]]:
         elif line.startswith(" "):
             found[name].append(line)
     return entry, found
-
-
-def read_operations(hlo: str) -> tuple[str, dict[str, dict[str, Operation]]]:
-    """Reads a program's computations.
-
-    Args:
-        hlo: Text of a compiled program.
-
-    Returns:
-        The name of the computation that the program begins with, and for every computation its operations by name.
-    """
-    entry, computations = read_lines(hlo)
-    return entry, {name: dict(map(_named, filter(None, map(_read, lines)))) for name, lines in computations.items()}
 
 
 def _read(line: str) -> Operation | None:

@@ -11,8 +11,8 @@ from smarttrim_jax.ahead_of_time.program import CompiledProgram, compile_program
 from smarttrim_jax.data.images import normalize
 from smarttrim_jax.execution.config import ExecutionConfig
 from smarttrim_jax.experiment import ExperimentConfig
-from smarttrim_jax.serving.export import answer
-from smarttrim_jax.tasks import ChoosingTask, Task
+from smarttrim_jax.serving.export import answer, read_answers
+from smarttrim_jax.tasks import Task
 from smarttrim_jax.tasks.synthetic import abstract_batch, synthetic_task
 from smarttrim_jax.tokens import Kernel
 from smarttrim_jax.trimming.gates import Trim
@@ -91,6 +91,4 @@ def lower_answer(config: ExperimentConfig, device: Any, batch_size: int, *, trim
 def _full_answer(task: Task, params: Any, images: jax.Array, ids: jax.Array, mask: jax.Array) -> Any:
     """What `answer` returns for the full model, without its MACs."""
     output = task.model.scanned().apply(params, normalize(images, task.config.pixels), ids, mask)
-    if not output.logits and isinstance(task, ChoosingTask):
-        return task.choose(params, output, None)
-    return output.logits
+    return read_answers(task, params, output, None)[0]

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from smarttrim_jax.ahead_of_time.hlo_text import Operation, read_operations
 from smarttrim_jax.tokens.attention.splash import block_size
 
-_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _ESTIMATE = re.compile(r'"cost_estimate":\{"flops":"(\d+)".*?"bytes_accessed":"(\d+)"')
 _LABELS = re.compile(r"\bdim_labels=\w+_(\w+)->")
 _CONTRACTED = re.compile(r"\blhs_contracting_dims=\{([\d,]*)\}")
@@ -108,9 +107,8 @@ class _Program:
 
     def _trips(self, loop: Operation) -> int:
         """How often a loop turns: as the compiler notes, or as its condition compares a counter with a constant."""
-        noted = _TRIPS.search(loop.attributes)
-        if noted:
-            return int(noted[1])
+        if loop.noted_trips is not None:
+            return loop.noted_trips
         condition = self._computations[loop.called[0]].values()
         bounds = [int(operation.inside) for operation in condition if operation.kind == "constant"]
         return bounds[0] if len(bounds) == 1 else 1

@@ -201,8 +201,7 @@ class RunPrograms:
 
     def _modules(self, stacked: "_Stacked", index: jax.Array | int, params: Any = None) -> dict[str, Any]:
         """The modules of one layer by side, of its parameters or else of the stacked ones."""
-        own = _at(stacked.layers, index) if params is None else params
-        modules: dict[str, Any] = nnx.merge(self._layer_def, restore(own))
+        modules: dict[str, Any] = nnx.merge(self._layer_def, stacked.of_layer(index, params))
         return modules
 
     def _decide(
@@ -294,8 +293,7 @@ class RunPrograms:
     ) -> Advanced:
         """The program of `advance` for one layer of its own parameters, or with some heads of the stacked ones."""
         self.compiled += 1  # runs when jit traces
-        own = _at(stacked.layers, index) if params is None else params
-        modules = nnx.merge(graphdef, restore(own))
+        modules = nnx.merge(graphdef, stacked.of_layer(index, params))
         if heads is not None:
             modules = with_heads(modules, heads)
         between = self._step(stacked, modules, following, index, between, examples, trim)
@@ -314,6 +312,10 @@ class _Stacked(NamedTuple):
     layers: Any
     policies: Any
     inputs: dict[str, jax.Array]
+
+    def of_layer(self, index: jax.Array | int, stored: Any) -> Any:
+        """The parameters of one layer: those that are given as `store` returns them, or else its stacked ones."""
+        return restore(_at(self.layers, index) if stored is None else stored)
 
 
 _unstack = jax.jit(unstack)  # one program instead of one for each array and layer

@@ -11,10 +11,11 @@ from smarttrim_jax.errors import ConfigError, DataError
 from smarttrim_jax.execution.config import ExecutionConfig
 from smarttrim_jax.execution.cuts import spread_cuts
 from smarttrim_jax.execution.one_program import packed_apply
+from smarttrim_jax.models.base import Output
 from smarttrim_jax.models.functional import Params
 from smarttrim_jax.serving.trained_model import TrainedModel
 from smarttrim_jax.tasks import ChoosingTask, Task
-from smarttrim_jax.trimming.gates import Trim
+from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -107,8 +108,23 @@ def answer(
     model, pixels = task.model.scanned(), normalize(images, task.config.pixels)
     cuts = spread_cuts(model.bind(params).stages, execution.cuts)
     output = packed_apply(model, cuts, execution.rounding, params, pixels, ids, mask, trim)
-    results, record = dict(output.logits), output.record
-    if not results and isinstance(task, ChoosingTask):
-        choice = task.choose(params, output, trim)
-        results, record = {"answer": choice.number, "probability": choice.probability}, choice.record
+    results, record = read_answers(task, params, output, trim)
     return results | {"macs_ratio": model.macs(record) / model.full_macs(record)}
+
+
+def read_answers(task: Task, params: Params, output: Output, trim: Trim | None) -> tuple[dict[str, Any], TrimRecord]:
+    """Reads answers from the output of a model's call.
+
+    Args:
+        task: Task that the model was trained for.
+        params: The model's parameters.
+        output: Result of the model's call, by padded or packed execution.
+        trim: How the trimmers decided; None for full capacity.
+
+    Returns:
+        The results by name, as `answer` returns them, and the gates of what was computed for them.
+    """
+    if output.logits or not isinstance(task, ChoosingTask):
+        return dict(output.logits), output.record
+    choice = task.choose(params, output, trim)
+    return {"answer": choice.number, "probability": choice.probability}, choice.record

@@ -110,11 +110,11 @@ class Steps:
             return self.full
         return self.trim_shortened if self.stands_still(done) and self.capacity.sides else self.trim
 
-    def stands_still(self, done: int) -> bool:
+    def stands_still(self, done: int | jax.Array) -> bool | jax.Array:
         """Tells whether the curriculum has reached its target.
 
         Args:
-            done: Number of steps done.
+            done: Number of steps done; may be traced.
 
         Returns:
             Whether the target of the step that follows is the last one.
@@ -223,7 +223,7 @@ class Steps:
         metrics |= {"loss": total, "multiplier": jnp.max(multiplier)}
         carried |= {"multiplier": multiplier}
         if "needed" in state and not capacity.sides:
-            still = done >= config.curriculum.span(config.schedule.trim_steps)
+            still = self.stands_still(state["step"])
             carried["needed"] = {
                 side: jnp.where(still, before, remembered(before, record.need(side, config.capacity)))
                 for side, before in state["needed"].items()

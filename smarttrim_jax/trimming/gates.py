@@ -263,8 +263,8 @@ def decide_all(
 ) -> list[Float[Array, "..."]]:
     """Takes several kinds of decisions about the same rows; see `decide`.
 
-    The noise of all kinds comes from one draw: a program with a random number generator for every kind takes a
-    quarter longer to compile.
+    The noise of all kinds comes from one draw, since a random number generator for every kind would have to be
+    compiled too.
 
     Args:
         decisions: For each kind, its logits, and offset, temperature and noise. In training the logits are

@@ -72,4 +72,5 @@ class Report:
 
     def _write(self) -> None:
         self.values["seconds"] = round(time.monotonic() - self._start, 1)
+        json.dumps(self.values, allow_nan=False)  # Raises for what is no number.
         write_figures(self._path, self.values)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from smarttrim_jax.errors import ConfigError
-from smarttrim_jax.tokens.attention.plain import mix_gated
+from smarttrim_jax.tokens.attention.plain import mix_gated, where_any_is_open
 
 IMPLEMENTATION: Literal["cudnn", "xla"] = "cudnn"
 """The implementation requested from `jax.nn.dot_product_attention`; tests without a GPU set it to "xla"."""
@@ -52,7 +52,7 @@ def mix_cudnn(
     Raises:
         ConfigError: cuDNN supports neither the data type nor the head width; see `suits_cudnn`.
     """
-    return _where_any_is_open(gate, _mix(query, key, value, gate))
+    return where_any_is_open(gate, _mix(query, key, value, gate))
 
 
 def _mix(query: Array, key: Array, value: Array, gate: Array) -> Array:
@@ -81,20 +81,15 @@ def _take(rows: Array, order: Int[Array, "batch keys"]) -> Array:
     return jax.vmap(take)(rows, order)
 
 
-def _where_any_is_open(gate: Array, rows: Array) -> Array:
-    """Replaces the rows of examples without an open key by 0."""
-    return jnp.where(jnp.any(gate > 0, axis=1)[:, None, None, None], rows, 0.0)
-
-
 def _forward(query: Array, key: Array, value: Array, gate: Array) -> tuple[Array, Any]:
     mixed, pull = jax.vjp(lambda query, key, value: _mix(query, key, value, gate), query, key, value)
-    return _where_any_is_open(gate, mixed), (pull, query, key, value, gate)
+    return where_any_is_open(gate, mixed), (pull, query, key, value, gate)
 
 
 def _backward(kept: Any, gradient: Array) -> tuple[Array, ...]:
     pull, query, key, value, gate = kept
     of_gate = gate_gradient(query, key, value, gate, gradient)
-    return *pull(_where_any_is_open(gate, gradient)), of_gate
+    return *pull(where_any_is_open(gate, gradient)), of_gate
 
 
 mix_cudnn.defvjp(_forward, _backward)

@@ -70,6 +70,21 @@ def gated_softmax(
     return weights / jnp.where(total > 0, total, 1.0)
 
 
+def where_any_is_open(
+    gate: Float[Array, "batch keys"], rows: Float[Array, "batch _ _ head_width"]
+) -> Float[Array, "batch _ _ head_width"]:
+    """Replaces by 0 what examples without an open key give, where a fused kernel gives anything.
+
+    Args:
+        gate: `[batch, keys]`, 1 for open keys, 0 for closed ones.
+        rows: Results, or their gradients, with heads and queries in either order.
+
+    Returns:
+        The rows, 0 for these examples.
+    """
+    return jnp.where(jnp.any(gate > 0, axis=1)[:, None, None, None], rows, 0.0)
+
+
 ROW_BY_ROW = 2**20
 """Scores per example (queries * keys * heads) above which a CPU computes one example at a time to stay in its caches.
 """

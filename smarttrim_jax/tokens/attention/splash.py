@@ -13,6 +13,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 )
 from jaxtyping import Array, Float
 
+from smarttrim_jax.tokens.attention.plain import where_any_is_open
 from smarttrim_jax.tokens.attention.splash_gradients import splash_gradients
 from smarttrim_jax.tokens.rounding import round_up
 
@@ -42,13 +43,11 @@ def mix_splash(
         The weighted means of the values, `[batch, queries, heads, head_width]`; 0 where no key is open.
     """
     (queries, heads, width), keys = query.shape[1:], gate.shape[1]
-    is_any_open = jnp.any(gate > 0, axis=1)
     query, key, value = (_heads_first(part) for part in (query * width**-0.5, key, value))
     closed = (_padded_gate(gate) <= 0).astype(jnp.int32)
     segments = SegmentIds(q=jnp.zeros(query.shape[:1] + query.shape[2:3], jnp.int32), kv=closed)
     mixed = jax.vmap(_kernel(heads, queries, keys))(query, key, value, segment_ids=segments)
-    mixed = jnp.where(is_any_open[:, None, None, None], mixed, 0.0)
-    return jnp.swapaxes(mixed, 1, 2)[:, :queries]
+    return jnp.swapaxes(where_any_is_open(gate, mixed), 1, 2)[:, :queries]
 
 
 def _forward(query: Array, key: Array, value: Array, gate: Array) -> tuple[Array, tuple[Array, ...]]:
