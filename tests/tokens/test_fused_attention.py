@@ -48,7 +48,8 @@ for batch, heads in ((4, 2), (4, 3), (3, 2)):  # the parts of a batch, and the h
     with jax.set_mesh(mesh):
         lowered = jax.jit(on_mesh).lower(*placed)
         found = jax.jit(on_mesh)(*placed)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+    # The loss is a sum near 84 whose last bits depend on the order in which devices add.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-5), found, expected)
     assert "all-gather" not in lowered.compile().as_text(), (batch, heads)
 """
 
