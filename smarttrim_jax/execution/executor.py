@@ -42,7 +42,7 @@ class PackedExecutor:
 
     Args:
         model: The model as functions of its parameters.
-        params: The model's parameters. The layers are copied one by one, so the caller may drop these.
+        params: The model's parameters. CPUs copy large layers one by one, so the caller may drop these.
         config: How tokens are packed; None takes the defaults.
 
     Attributes:

@@ -77,9 +77,9 @@ class RunPrograms:
         self._policy_def, policies = nnx.split(run.policies)
         if _is_copied_in_vain(layers, run.depth):
             self._stacked = _Stacked(None, policies, run.inputs)
-            self._layers = [store(layer) for layer in _unstack(layers)]
+            self._layers = _unstack(layers)
         else:
-            self._stacked = _Stacked(jax.jit(functools.partial(store, stacked=True))(layers), policies, run.inputs)
+            self._stacked = _Stacked(layers, policies, run.inputs)
             self._layers = [None] * run.depth
         self.narrow_layers: list[NarrowLayer | None] = [None] * run.depth
         self.compiled = 0
@@ -138,8 +138,7 @@ class RunPrograms:
             return
         for index in range(self.depth):
             mine = {(key, part): mask[index] for (key, part), mask in kept.items() if key.run == self.name}
-            narrow = narrow_layer(self._modules(self._stacked, index, self._layers[index]), mine)
-            self.narrow_layers[index] = narrow and dataclasses.replace(narrow, params=store(narrow.params))
+            self.narrow_layers[index] = narrow_layer(self._modules(self._stacked, index, self._layers[index]), mine)
 
     def begin(self, state: State, examples: ExampleInfo, trim: Trim | None) -> Advanced:
         """Decides what the first layer closes.
@@ -304,7 +303,7 @@ class _Stacked(NamedTuple):
     """The parameters of a run and the further inputs of its layers, with a leading axis of layers.
 
     Attributes:
-        layers: Parameters of the layers, as `store` returns them; None where each layer is computed alone.
+        layers: Parameters of the layers; None where each layer is computed alone.
         policies: Parameters of the policies of the layers that trim.
         inputs: Further arguments of `LayerRun.compute`.
     """
@@ -313,9 +312,9 @@ class _Stacked(NamedTuple):
     policies: Any
     inputs: dict[str, jax.Array]
 
-    def of_layer(self, index: jax.Array | int, stored: Any) -> Any:
-        """The parameters of one layer: those that are given as `store` returns them, or else its stacked ones."""
-        return restore(_at(self.layers, index) if stored is None else stored)
+    def of_layer(self, index: jax.Array | int, own: Any) -> Any:
+        """The parameters of one layer: its own where they are given, or else its part of the stacked ones."""
+        return _at(self.layers, index) if own is None else own
 
 
 _unstack = jax.jit(unstack)  # one program instead of one for each array and layer
@@ -330,38 +329,3 @@ def _is_copied_in_vain(layers: Any, depth: int) -> bool:
 def _at(stacked: Any, index: jax.Array | int) -> Any:
     """One layer's part of stacked arrays."""
     return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), stacked)
-
-
-def store(params: Any, *, stacked: bool = False) -> Any:
-    """Converts layers' parameters to the form in which their programs take them.
-
-    Args:
-        params: Tree of arrays.
-        stacked: Whether the arrays have a leading axis of layers.
-
-    Returns:
-        The tree with matrices transposed on CPUs, and unchanged elsewhere.
-    """
-    return _turn(params, 3 if stacked else 2) if _lies_transposed() else params
-
-
-def restore(stored: Any) -> Any:
-    """Reverses `store` for one layer; inside a program this costs nothing.
-
-    Args:
-        stored: Tree of arrays of one layer, in the form that `store` returns.
-
-    Returns:
-        The parameters.
-    """
-    return _turn(stored, 2) if _lies_transposed() else stored
-
-
-def _turn(params: Any, axes: int) -> Any:
-    """Transposes all matrices of a tree, which are the arrays with so many axes."""
-    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, -1, -2) if leaf.ndim == axes else leaf, params)
-
-
-def _lies_transposed() -> bool:
-    """Whether programs take matrices transposed: on CPUs."""
-    return jax.default_backend() == "cpu"
