@@ -44,7 +44,9 @@ from smarttrim_jax.trimming.cost import CostConfig, cost_loss
 from smarttrim_jax.trimming.curriculum import CurriculumConfig, target_ratio
 from smarttrim_jax.trimming.gates import Gates, Trim, TrimRecord
 from smarttrim_jax.trimming.policies import (
+    ClassAttentionPolicyConfig,
     LearnedPolicyConfig,
+    MergePolicyConfig,
     RandomPolicyConfig,
     RunTrimming,
     register_policy,
@@ -59,6 +61,7 @@ __all__ = [
     "Blip",
     "BlipConfig",
     "CapacityConfig",
+    "ClassAttentionPolicyConfig",
     "CostConfig",
     "CrossModalTokenTrimmer",
     "CurriculumConfig",
@@ -68,6 +71,7 @@ __all__ = [
     "HeadConfig",
     "HeadTrimmer",
     "LearnedPolicyConfig",
+    "MergePolicyConfig",
     "Meter",
     "MeterConfig",
     "ModelConfig",

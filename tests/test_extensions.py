@@ -27,7 +27,7 @@ from smarttrim_jax.training.run import train
 from smarttrim_jax.trimming.capacity import CapacityConfig
 from smarttrim_jax.trimming.config import TrimmingConfig
 from smarttrim_jax.trimming.gates import Trim
-from smarttrim_jax.trimming.policies import RandomPolicyConfig
+from smarttrim_jax.trimming.policies import ClassAttentionPolicyConfig, MergePolicyConfig, RandomPolicyConfig
 
 SIZES = {"vocab_size": 50, "answers": 3}
 TOY = ToyConfig(**SIZES)
@@ -36,6 +36,11 @@ CONFIGS = {
     "longest": dataclasses.replace(TOY, trimming=TrimmingConfig(policy=LongestPolicyConfig())),
     "random": dataclasses.replace(TOY, trimming=TrimmingConfig(policy=RandomPolicyConfig(heads=0.5))),
 }
+READERS = {
+    "class_attention": dataclasses.replace(TOY, trimming=TrimmingConfig(policy=ClassAttentionPolicyConfig())),
+    "merge": dataclasses.replace(TOY, trimming=TrimmingConfig(policy=MergePolicyConfig())),
+}
+"""Policies that read the layer's attention, and so leave the toy's images alone; see `test_rival_policies.py`."""
 OFFSETS = {"learned": -2.5, "longest": 0.0, "random": 0.5}
 
 
@@ -118,7 +123,7 @@ def test_a_higher_dial_costs_more_and_nothing_more_than_everything(case: Case) -
 
 
 def test_a_configuration_with_them_is_read_back(experiment: ExperimentConfig) -> None:
-    for config in CONFIGS.values():
+    for config in (*CONFIGS.values(), *READERS.values()):
         run = with_model(experiment, config)
         assert build(ExperimentConfig, to_dict(run)) == run
 
@@ -156,14 +161,14 @@ def test_capacity_is_for_encoders_that_can_hold_fewer_tokens(experiment: Experim
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", CONFIGS)
+@pytest.mark.parametrize("policy", [*CONFIGS, *READERS])
 def test_it_trains_is_calibrated_served_and_exported(
     experiment: ExperimentConfig, tmp_path: pathlib.Path, policy: str
 ) -> None:
     schedule = dataclasses.replace(experiment.schedule, full_steps=2, trim_steps=4)
     cost = dataclasses.replace(experiment.cost, target_speedup=1.2)
     evaluation = dataclasses.replace(experiment.evaluation, speedups=(1.1,))
-    config = with_model(experiment, CONFIGS[policy])
+    config = with_model(experiment, (CONFIGS | READERS)[policy])
     config = dataclasses.replace(config, schedule=schedule, cost=cost, evaluation=evaluation)
     report = train(config, str(tmp_path / "run"))
     assert report["speedup"]["macs"] == pytest.approx(1.2, rel=0.15)  # few examples, and a draw

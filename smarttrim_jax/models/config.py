@@ -131,6 +131,12 @@ class ModelConfig(Variants):
         return 0
 
     @property
+    def kernel(self) -> Kernel:
+        """The kernel that `attention` names; plain JAX for a policy that weighs tokens, which others cannot do."""
+        weighs = self.trimming is not None and self.trimming.policy.weighs_tokens
+        return "xla" if weighs else self.attention
+
+    @property
     def image_sides(self) -> tuple[str, ...]:
         """The sides of the model's state whose tokens are image patches, for pictures of the kept patches."""
         return ("image",)

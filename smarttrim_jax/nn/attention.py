@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,8 @@ from jaxtyping import Array, Float, Int
 from smarttrim_jax.nn import starts
 from smarttrim_jax.nn.primitives import Linear, dropout
 from smarttrim_jax.tokens import Kernel, Padded, Tokens, attend
+
+T = TypeVar("T", bound=Tokens)
 
 
 @jax.tree_util.register_dataclass
@@ -127,6 +130,35 @@ class Attention(nnx.Module):
         """
         keys = source.replace(self._split(self.key(source.values)))
         return KeysAndValues(keys, self._split(self.value(source.values)))
+
+    def mean_keys(self, tokens: T) -> T:
+        """Projects tokens to keys, averaged over the heads: what ToMe compares tokens by.
+
+        Args:
+            tokens: The tokens, in any layout.
+
+        Returns:
+            Tokens whose vectors are the mean keys, `[..., head_width]`.
+        """
+        return tokens.replace(jnp.mean(self._split(self.key(tokens.values)), axis=-2))
+
+    def weights_of(self, reader: Float[Array, "rows width"], source: Tokens) -> Float[Array, "rows tokens"]:
+        """Computes how much one reader an example attends to each of its tokens.
+
+        Args:
+            reader: The vector of each example that the query is computed from, `[rows, width]`.
+            source: The tokens that it reads, in any layout.
+
+        Returns:
+            The attention weights as mean over the heads, float32, `[rows, tokens]` over original tokens. Those of an
+            example sum to 1; closed tokens and padding have 0.
+        """
+        query = source.spread(self._split(self.query(reader)))
+        keys = self._split(self.key(source.values))
+        scores = jnp.einsum("...hd,...hd->...h", query, keys, preferred_element_type=jnp.float32)
+        is_open = source.padded_gate[..., None] > 0
+        scores = jnp.where(is_open, source.pad(scores * self.head_width**-0.5), -jnp.inf)
+        return jnp.mean(jax.nn.softmax(scores, axis=1), axis=-1)
 
     def narrowed(self, kept: Int[Array, " fewer"]) -> "Attention":
         """Removes the weights of all heads except some; the output is equal wherever the removed heads are closed.

@@ -145,10 +145,21 @@ class PreNormLayer(nnx.Module):
         """
         keys = split_key(key, 2)
         x = tokens.values
-        branch = self.attention(tokens=tokens.replace(self.attention_norm(x)), head_gate=head_gate, key=keys[0])
+        branch = self.attention(tokens=self.attention_input(tokens), head_gate=head_gate, key=keys[0])
         x = x + drop_path(_scaled(branch, self.attention_scale), tokens, drop_path_rate, keys[0])
         branch = self.mlp(self.mlp_norm(x))
         return tokens.replace(x + drop_path(_scaled(branch, self.mlp_scale), tokens, drop_path_rate, keys[1]))
+
+    def attention_input(self, tokens: T) -> T:
+        """Computes what the layer's `attention` reads, for policies that score by it.
+
+        Args:
+            tokens: The layer's input, in any layout.
+
+        Returns:
+            The tokens after the norm.
+        """
+        return tokens.replace(self.attention_norm(tokens.values))
 
 
 class PostNormLayer(nnx.Module):
@@ -232,6 +243,17 @@ class PostNormLayer(nnx.Module):
             branch = self.read(tokens=tokens, source=source, head_gate=cross_head_gate, key=keys[2])
             tokens = add(tokens, branch, self.cross_attention_norm, keys[3])
         return add(tokens, self.mlp(tokens.values), self.mlp_norm, keys[4])
+
+    def attention_input(self, tokens: T) -> T:
+        """Returns what the layer's `attention` reads, for policies that score by it.
+
+        Args:
+            tokens: The layer's input, in any layout.
+
+        Returns:
+            The tokens as they are, since this layer has its norms behind its parts.
+        """
+        return tokens
 
     def read(self, tokens: Tokens, source: Any, head_gate: Any, key: jax.Array | None) -> Array:
         """Computes cross-attention's output before dropout, residual and norm; layers with two sources override it.

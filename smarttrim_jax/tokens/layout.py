@@ -59,14 +59,14 @@ class Tokens(Protocol):
             broadcast against them.
         """
 
-    def look_up(self, table: Float[Array, "batch tokens"]) -> Array:
-        """Reads the entry of each stored token from a table over original tokens.
+    def look_up(self, table: Float[Array, "batch tokens *features"]) -> Array:
+        """Reads the entry of each stored token from a table over original tokens; `pad` goes the other way.
 
         Args:
-            table: One number for each original token, `[batch, tokens]`.
+            table: An entry for each original token, `[batch, tokens, *features]`.
 
         Returns:
-            The entries of the stored tokens, laid out like `gate`.
+            The entries of the stored tokens, laid out like `gate`, `[..., *features]`.
         """
 
     def pad(self, values: Array) -> Float[Array, "batch tokens *features"]:
@@ -117,7 +117,8 @@ class Tokens(Protocol):
         """Closes tokens. A closed token never opens again, and the first token of an example never closes.
 
         Args:
-            decision: 1 keeps a token open, 0 closes it; laid out like `gate`.
+            decision: 1 keeps a token open, 0 closes it; laid out like `gate`. A token that others were merged into
+                gets a number above 1: that of the tokens it stands for now over that before.
 
         Returns:
             Tokens with the same vectors and the remaining gates.

@@ -82,14 +82,14 @@ class Packed:
         """
         return per_example.at[self.row].get(mode="clip")
 
-    def look_up(self, table: Float[Array, "batch tokens"]) -> Float[Array, " packed"]:
+    def look_up(self, table: Float[Array, "batch tokens *features"]) -> Float[Array, "packed *features"]:
         """Reads the entry of each stored token from a table over original tokens; see `Tokens.look_up`.
 
         Args:
-            table: One number for each original token, `[batch, tokens]`.
+            table: An entry for each original token, `[batch, tokens, *features]`.
 
         Returns:
-            `[packed]`; fillers get an arbitrary entry.
+            `[packed, *features]`; fillers get an arbitrary entry.
         """
         return table.at[self.row, self.position].get(mode="clip")
 

@@ -67,11 +67,11 @@ class Padded:
         """
         return per_example[:, None]
 
-    def look_up(self, table: Float[Array, "batch tokens"]) -> Float[Array, "batch tokens"]:
+    def look_up(self, table: Float[Array, "batch tokens *features"]) -> Float[Array, "batch tokens *features"]:
         """Returns the table as it is, since all original tokens are stored; see `Tokens.look_up`.
 
         Args:
-            table: One number for each token, `[batch, tokens]`.
+            table: An entry for each token, `[batch, tokens, *features]`.
 
         Returns:
             `table`.

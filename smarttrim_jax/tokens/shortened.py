@@ -35,16 +35,17 @@ class Shortened(Padded):
         """The gate of each original token; 0 for tokens that are no longer in memory."""
         return self.pad(self.gate)
 
-    def look_up(self, table: Float[Array, "batch tokens"]) -> Float[Array, "batch places"]:
+    def look_up(self, table: Float[Array, "batch tokens *features"]) -> Float[Array, "batch places *features"]:
         """Reads the entry of each stored token from a table over original tokens; see `Tokens.look_up`.
 
         Args:
-            table: One number for each original token, `[batch, tokens]`, or `[1, tokens]` for all examples alike.
+            table: An entry for each original token, `[batch, tokens, *features]`, or `[1, tokens, *features]` for
+                all examples alike.
 
         Returns:
-            `[batch, places]`, the entries of the stored tokens.
+            `[batch, places, *features]`, the entries of the stored tokens.
         """
-        return _take(jnp.broadcast_to(table, self.shape), self.position)
+        return _take(jnp.broadcast_to(table, self.shape + table.shape[2:]), self.position)
 
     def pad(self, values: Float[Array, "batch places *features"]) -> Float[Array, "batch tokens *features"]:
         """Moves features to their original positions; see `Tokens.pad`.

@@ -15,7 +15,7 @@ from smarttrim_jax.tasks import Task
 from smarttrim_jax.tasks.base import Batch
 from smarttrim_jax.training.optimizer import make_optimizer
 from smarttrim_jax.trimming.capacity import CapacityConfig, remembered
-from smarttrim_jax.trimming.cost import cost_loss, initial_multiplier, misses, update_multiplier
+from smarttrim_jax.trimming.cost import FIRST_OFFSET, cost_loss, initial_multiplier, misses, steer, update_multiplier
 from smarttrim_jax.trimming.curriculum import noise_level, target_ratio
 from smarttrim_jax.trimming.gates import Trim, TrimRecord
 
@@ -82,8 +82,9 @@ class Steps:
             params: The model's initial parameters.
 
         Returns:
-            `params`, `opt_state`, `step` (int32 scalar), `multiplier` (of the cost), the task's own entries and,
-            where capacity is measured, `needed`: the share of each encoder's tokens that examples need.
+            `params`, `opt_state`, `step` (int32 scalar), `multiplier` (of the cost) and the task's own entries;
+            where capacity is measured, `needed`: the share of each encoder's tokens that examples need; and for a
+            policy that is steered, `offset`: the dial's setting.
         """
         state = {
             "params": params,
@@ -94,6 +95,9 @@ class Steps:
         }
         if sides := self.config.measured_sides:
             state["needed"] = {side: jnp.zeros((), jnp.float32) for side in sides}
+        trimming = self.config.model.trimming
+        if trimming is not None and trimming.policy.is_steered:
+            state["offset"] = jnp.asarray(FIRST_OFFSET, jnp.float32)
         return state
 
     def after(self, done: int) -> Step:
@@ -194,7 +198,7 @@ class Steps:
         given, carried = task.begin(state, batch)
 
         def loss(params: Params) -> tuple[jax.Array, tuple[Metrics, jax.Array, TrimRecord]]:
-            mode = Trim(temperature=config.temperature, noise=noise, capacity=capacity)
+            mode = Trim(state.get("offset", 0.0), config.temperature, noise, capacity)
             key = self._key(state, 0)
             begun = task.begin_pass(params, batch, key=key)
             full = task.run(params, batch, begun, key=key)
@@ -222,6 +226,8 @@ class Steps:
         multiplier = update_multiplier(config.cost, state["multiplier"], miss)
         metrics |= {"loss": total, "multiplier": jnp.max(multiplier)}
         carried |= {"multiplier": multiplier}
+        if "offset" in state:
+            carried["offset"] = steer(state["offset"], miss, target)
         if "needed" in state and not capacity.sides:
             still = self.stands_still(state["step"])
             carried["needed"] = {

@@ -9,16 +9,19 @@ from smarttrim_jax.trimming.cost import (
     initial_multiplier,
     misses,
     retention,
+    steer,
     update_multiplier,
 )
 from smarttrim_jax.trimming.curriculum import CurriculumConfig, noise_level, target_ratio
 from smarttrim_jax.trimming.gates import GateKey, Gates, Trim, TrimRecord, decide, open_gates
 from smarttrim_jax.trimming.macs import LayerShape, attention_macs, layer_macs
 from smarttrim_jax.trimming.policies import (
+    ClassAttentionPolicyConfig,
     Decided,
     ForcedPolicyConfig,
     LayerContext,
     LearnedPolicyConfig,
+    MergePolicyConfig,
     Policy,
     PolicyConfig,
     RandomPolicyConfig,
@@ -30,6 +33,7 @@ from smarttrim_jax.trimming.trimmers import CrossModalTokenTrimmer, HeadTrimmer,
 
 __all__ = [
     "CapacityConfig",
+    "ClassAttentionPolicyConfig",
     "CostConfig",
     "CrossModalTokenTrimmer",
     "CurriculumConfig",
@@ -41,6 +45,7 @@ __all__ = [
     "LayerContext",
     "LayerShape",
     "LearnedPolicyConfig",
+    "MergePolicyConfig",
     "Policy",
     "PolicyConfig",
     "RandomPolicyConfig",
@@ -62,6 +67,7 @@ __all__ = [
     "open_gates",
     "register_policy",
     "retention",
+    "steer",
     "target_ratio",
     "update_multiplier",
 ]

@@ -11,6 +11,14 @@ from smarttrim_jax.configuration import Settings
 from smarttrim_jax.ranges import NonNegativeFloat, SpeedUp
 from smarttrim_jax.trimming.gates import TrimRecord
 
+STEERING = 0.5
+"""How far the dial of a policy without gradients moves in a step, for a miss as large as the budget. Twice as much
+would make the kept share of deep models swing."""
+FARTHEST = 6.0
+"""The offset in either direction beyond which it does not move; a share of one half then is .998 or .002."""
+FIRST_OFFSET = 3.0
+"""Where it starts: a share of .7 then is .98, so that nearly everything is kept."""
+
 
 @dataclasses.dataclass(frozen=True)
 class CostConfig(Settings):
@@ -98,6 +106,21 @@ def update_multiplier(
         The next step's multiplier, never negative.
     """
     return jnp.maximum(multiplier + config.multiplier_rate * jax.lax.stop_gradient(miss), 0.0)
+
+
+def steer(offset: Float[Array, ""], miss: Float[Array, " kinds"], target_ratio: Float[Array, ""]) -> Float[Array, ""]:
+    """Moves the dial of a policy without gradients against the miss, so that it stays at the budget.
+
+    Args:
+        offset: The dial's offset in this step, a scalar.
+        miss: By how much each controlled quantity exceeds its budget; the first one counts.
+        target_ratio: The share aimed at in this step, a scalar.
+
+    Returns:
+        The next step's offset.
+    """
+    moved = offset - STEERING * jax.lax.stop_gradient(miss[0]) / target_ratio
+    return jnp.clip(moved, -FARTHEST, FARTHEST)
 
 
 def initial_multiplier(config: CostConfig) -> Float[Array, " kinds"]:

@@ -304,7 +304,9 @@ def open_gates(tokens: Tokens, heads: int, *, sources: int = 0) -> Gates:
     Returns:
         The layer's gates, with all heads open.
     """
+    read = tokens.padded_gate
+    read = jnp.where(read > 1, 1.0, read)  # a merged token is read once, however many it stands for
     if not heads:
-        return Gates(tokens.padded_gate)
+        return Gates(read)
     gate = jnp.ones((tokens.shape[0], heads), jnp.float32)
-    return Gates(tokens.padded_gate, gate, gate if sources > 0 else None, gate if sources > 1 else None)
+    return Gates(read, gate, gate if sources > 0 else None, gate if sources > 1 else None)

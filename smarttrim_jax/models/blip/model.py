@@ -29,9 +29,7 @@ class Blip(VisionLanguageModel):
 
     def __init__(self, config: BlipConfig, *, rngs: nnx.Rngs):
         self.config = config
-        self.image = VisionTransformer(
-            config.vision, dtype=jnp.dtype(config.dtype), kernel=config.attention, rngs=rngs
-        )
+        self.image = VisionTransformer(config.vision, dtype=jnp.dtype(config.dtype), kernel=config.kernel, rngs=rngs)
         if config.trimming is not None:
             self.trimmers = nnx.Dict(self._make_policies(config.trimming, rngs))
 

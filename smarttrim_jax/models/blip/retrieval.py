@@ -49,7 +49,7 @@ class BlipRetrieval(Blip, PairReader):
         super().__init__(config, rngs=rngs)
         text, dtype = config.text, jnp.dtype(config.dtype)
         self.text = TextTransformer(
-            text, source_width=config.vision.width, dtype=dtype, kernel=config.attention, rngs=rngs
+            text, source_width=config.vision.width, dtype=dtype, kernel=config.kernel, rngs=rngs
         )
         self.image_projection = Linear(config.vision.width, config.features, dtype=dtype, rngs=rngs)
         self.text_projection = Linear(text.width, config.features, dtype=dtype, rngs=rngs)

@@ -32,9 +32,7 @@ class TextDecoder(TextTransformer):
 
     def __init__(self, config: BlipConfig, source_width: int, *, rngs: nnx.Rngs):
         text, dtype = config.text, jnp.dtype(config.dtype)
-        super().__init__(
-            text, source_width=source_width, causal=True, dtype=dtype, kernel=config.attention, rngs=rngs
-        )
+        super().__init__(text, source_width=source_width, causal=True, dtype=dtype, kernel=config.kernel, rngs=rngs)
         self.dense = Linear(text.width, text.width, dtype=dtype, rngs=rngs)
         self.norm = layer_norm(text.width, text.epsilon, dtype=dtype, rngs=rngs)
         self.bias = nnx.Param(jnp.zeros(text.vocab_size, jnp.float32))
@@ -76,7 +74,7 @@ class TwinLayer(PostNormLayer):
 
     def __init__(self, config: BlipConfig, *, merge: bool, dtype: DTypeLike, rngs: nnx.Rngs):
         text, width = config.text, config.vision.width
-        computed: dict[str, Any] = {"dtype": dtype, "kernel": config.attention, "rngs": rngs}
+        computed: dict[str, Any] = {"dtype": dtype, "kernel": config.kernel, "rngs": rngs}
         super().__init__(
             text.width,
             text.heads,

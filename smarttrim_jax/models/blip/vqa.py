@@ -33,7 +33,7 @@ class BlipVqa(Blip):
             config.text,
             source_width=config.vision.width,
             dtype=jnp.dtype(config.dtype),
-            kernel=config.attention,
+            kernel=config.kernel,
             rngs=rngs,
         )
         self.decoder = TextDecoder(config, config.text.width, rngs=rngs)

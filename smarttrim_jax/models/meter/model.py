@@ -49,8 +49,8 @@ class Meter(PairReader):
     def __init__(self, config: MeterConfig, *, rngs: nnx.Rngs):
         self.config = config
         dtype, fusion = jnp.dtype(config.dtype), config.fusion
-        self.image = VisionTransformer(config.vision, dtype=dtype, kernel=config.attention, rngs=rngs)
-        self.text = TextTransformer(config.text, dtype=dtype, kernel=config.attention, rngs=rngs)
+        self.image = VisionTransformer(config.vision, dtype=dtype, kernel=config.kernel, rngs=rngs)
+        self.text = TextTransformer(config.text, dtype=dtype, kernel=config.kernel, rngs=rngs)
         self.image_transform = Linear(config.vision.width, fusion.width, dtype=dtype, rngs=rngs)
         self.text_transform = Linear(config.text.width, fusion.width, dtype=dtype, rngs=rngs)
         self.type_embedding = nnx.Embed(
@@ -70,7 +70,7 @@ class Meter(PairReader):
                 dropout_rate=fusion.dropout,
                 cross_attention=True,
                 dtype=dtype,
-                kernel=config.attention,
+                kernel=config.kernel,
                 rngs=rngs,
             )
 

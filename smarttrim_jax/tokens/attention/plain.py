@@ -25,7 +25,7 @@ def mix_gated(
         query: `[batch, queries, heads, head_width]`.
         key: `[batch, keys, heads, head_width]`.
         value: `[batch, keys, heads, head_width]`.
-        gate: `[batch, keys]`, 1 for open keys, 0 for closed ones.
+        gate: `[batch, keys]`, 1 for open keys, 0 for closed ones, n for one that n tokens were merged into.
         drop: Function that applies dropout to the weights `[batch, heads, queries, keys]`; None for no dropout.
         causal: Whether query i reads only keys 0 to i.
 
@@ -144,7 +144,7 @@ def mix_row(
         query: `[queries, heads, width]`, where `width` is that of a head.
         key: `[keys, heads, width]`.
         value: `[keys, heads, width]`.
-        gate: `[keys]`, positive for open keys.
+        gate: `[keys]`, 0 for closed keys; how often an open one counts, which is once unless tokens were merged.
         causal: Whether query i reads only keys 0 to i.
 
     Returns:
@@ -157,7 +157,7 @@ def mix_row(
     query, key, value = (jnp.swapaxes(part, 0, 1) for part in (query, key, value))  # heads first: faster on CPUs
     scores = jnp.einsum("hqd,hkd->hqk", query, key, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
     scores = jnp.where(is_open, scores, jnp.finfo(jnp.float32).min)
-    weights = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
+    weights = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True)) * jnp.where(is_open, gate, 1.0)
     mixed = jnp.matmul(weights.astype(value.dtype), value)
     mixed = mixed / jnp.sum(weights, axis=-1, keepdims=True).astype(mixed.dtype)
     return jnp.swapaxes(mixed, 0, 1)

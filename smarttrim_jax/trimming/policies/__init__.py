@@ -9,19 +9,25 @@ from smarttrim_jax.trimming.policies.base import (
     SideShape,
     register_policy,
 )
+from smarttrim_jax.trimming.policies.class_attention import ClassAttentionPolicyConfig
 from smarttrim_jax.trimming.policies.forced import ForcedPolicyConfig
 from smarttrim_jax.trimming.policies.learned import LearnedPolicyConfig
+from smarttrim_jax.trimming.policies.merge import MergePolicyConfig
 from smarttrim_jax.trimming.policies.random import RandomPolicyConfig
 
 register_policy("learned", LearnedPolicyConfig)
 register_policy("forced", ForcedPolicyConfig)
 register_policy("random", RandomPolicyConfig)
+register_policy("class_attention", ClassAttentionPolicyConfig)
+register_policy("merge", MergePolicyConfig)
 
 __all__ = [
+    "ClassAttentionPolicyConfig",
     "Decided",
     "ForcedPolicyConfig",
     "LayerContext",
     "LearnedPolicyConfig",
+    "MergePolicyConfig",
     "Policy",
     "PolicyConfig",
     "RandomPolicyConfig",

@@ -129,6 +129,9 @@ class PolicyConfig(Variants):
         policy: The name of the policy.
         has_dial: Whether `Trim.offset` changes how much stays open, the more the higher it is.
         draws: Whether decisions need `LayerContext.seed`.
+        is_steered: Whether training moves the dial so that the MACs follow the curriculum, for a policy whose
+            decisions have no gradients that the cost could train.
+        weighs_tokens: Whether gates may be above 1, for tokens that count several times in attention.
     """
 
     TAG: ClassVar[str] = "policy"
@@ -137,6 +140,8 @@ class PolicyConfig(Variants):
     policy: str
     has_dial: ClassVar[bool] = True
     draws: ClassVar[bool] = False
+    is_steered: ClassVar[bool] = False
+    weighs_tokens: ClassVar[bool] = False
 
     @abc.abstractmethod
     def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> Policy:

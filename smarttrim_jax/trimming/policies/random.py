@@ -1,7 +1,6 @@
 """A policy that keeps a random share of tokens and heads: the baseline for every other policy."""
 
 import dataclasses
-import math
 from typing import Literal, TypeVar
 
 import jax
@@ -13,6 +12,7 @@ from smarttrim_jax.ranges import Fraction
 from smarttrim_jax.tokens import Tokens
 from smarttrim_jax.trimming.gates import Gates, Trim, open_gates
 from smarttrim_jax.trimming.policies.base import Decided, LayerContext, Policy, PolicyConfig, RunTrimming, SideShape
+from smarttrim_jax.trimming.policies.shares import first_places, share_at
 
 T = TypeVar("T", bound=Tokens)
 
@@ -35,6 +35,7 @@ class RandomPolicyConfig(PolicyConfig):
     heads: Fraction = 1.0
     policy: Literal["random"] = "random"
     draws = True
+    is_steered = True
 
     def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> "RandomPolicy":
         """Builds the policy of one side of one layer, which has no parameters; see `PolicyConfig.build`."""
@@ -77,7 +78,9 @@ class RandomPolicy(Policy):
             order = jax.vmap(lambda key: jax.random.uniform(key, (length,)))(keys)
             # Padding comes last, so that the ranks below the count are those of real tokens.
             order = jnp.where(context.present > 0, order, 2.0)
-            kept = _first(order, _share(self.token_share, dial), jnp.sum(context.present, axis=1, keepdims=True))
+            kept = first_places(
+                order, share_at(self.token_share, dial), jnp.sum(context.present, axis=1, keepdims=True)
+            )
             tokens = tokens.close(tokens.look_up(kept))
         gates = open_gates(tokens, self.heads, sources=self.sources)
         if self.head_share < 1:
@@ -85,31 +88,8 @@ class RandomPolicy(Policy):
             for number, (part, gate) in enumerate(gates.modules.items(), start=1):
                 part_keys = jax.vmap(lambda key, number=number: jax.random.fold_in(key, number))(keys)
                 order = jax.vmap(lambda key: jax.random.uniform(key, (self.heads,)))(part_keys)
-                decided[part] = _first(order, _share(self.head_share, dial), jnp.full((rows, 1), gate.shape[1]))
+                decided[part] = first_places(
+                    order, share_at(self.head_share, dial), jnp.full((rows, 1), gate.shape[1])
+                )
             gates = dataclasses.replace(gates, **decided)
         return Decided(tokens, gates)
-
-
-def _share(share: float, dial: Trim) -> Float[Array, "..."]:
-    """Returns the share that is kept at the dial's offset: a logistic curve, which is `share` at offset 0."""
-    logit = math.log(share / (1 - share)) if share else -math.inf
-    return jax.nn.sigmoid(logit + jnp.asarray(dial.offset, jnp.float32))
-
-
-def _first(
-    order: Float[Array, "rows places"],
-    share: Float[Array, "..."],
-    count: Array,
-) -> Float[Array, "rows places"]:
-    """Selects the first entries of each row in an order.
-
-    Args:
-        order: `[rows, places]`; smaller numbers come first.
-        share: Share of `count` that is selected, broadcastable to `[rows, 1]`.
-        count: Number of entries that the share refers to, `[rows, 1]`.
-
-    Returns:
-        `[rows, places]`, 1 for the selected entries, else 0.
-    """
-    rank = jnp.argsort(jnp.argsort(order, axis=1), axis=1)
-    return (rank < jnp.round(share * count)).astype(jnp.float32)
