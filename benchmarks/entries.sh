@@ -275,10 +275,12 @@ official_steps() { # [tpu, 1 h] what the steps of the official tasks take on 16 
 
 tpu_inference() { # [tpu, 2 h] the work of each branch of inference on one chip, and of attention over packed tokens
   needs_tpu_compiler
-  local model
+  local model batch
   for model in meter_base blip_vqa; do
-    part "model=$model" -- aot "--config=configs/benchmark.py:$model" --topology=v5e:1x1 --work_batches=1,8,64 \
-      --config.model.dtype=bfloat16
+    for batch in 1 8 64; do
+      part "model=$model" -- aot "--config=configs/benchmark.py:$model" --topology=v5e:1x1 "--work_batches=$batch" \
+        --config.model.dtype=bfloat16
+    done
   done
   part model=attention -- benchmarks/tpu_attention.py --topology=v5e:1x1
   gather rows
