@@ -19,6 +19,9 @@ Several at once, on this machine or as the tasks of a job array, whose table is 
     python -m smarttrim_jax.sweep --parallel=4 --devices=0,1,2,3 ...
     sbatch --array=0-2 --wrap='python -m smarttrim_jax.sweep --index=$SLURM_ARRAY_TASK_ID ...'
     python -m smarttrim_jax.sweep --gather --csv=speedups.csv ...
+
+Runs that differ in `seed` alone are also shown as their mean and standard deviation. --time=64 times the models when
+all runs have ended, one after another so that they do not disturb each other, on batches of so many test examples.
 """
 
 import argparse
@@ -35,9 +38,19 @@ from smarttrim_jax.command_line.running import find_modules_here, import_plugins
 from smarttrim_jax.errors import ConfigError, SmartTrimError
 from smarttrim_jax.sweeps.execution import Execution, slots
 from smarttrim_jax.sweeps.plan import PlannedRun, check_all, plan
-from smarttrim_jax.sweeps.table import DONE, Entry, lines_of, look_at, write_csv, write_tables, write_whole
+from smarttrim_jax.sweeps.table import (
+    DONE,
+    SPEED,
+    Entry,
+    lines_of,
+    look_at,
+    write_csv,
+    write_tables,
+    write_whole,
+)
 
 TRAIN = "smarttrim_jax.train"
+BENCHMARK = "smarttrim_jax.benchmark"
 
 
 def main(arguments: list[str]) -> int:
@@ -58,6 +71,8 @@ def main(arguments: list[str]) -> int:
         runs = plan(flags.config, flags.root, launcher, program)
         if flags.gather:
             return _gather(runs, root, flags.csv)
+        if flags.time is not None and not flags.time > 0:
+            raise ConfigError(f"--time is {flags.time}; it is a number of examples, at least 1")
         checks_all = not flags.launcher and flags.module == TRAIN
         check_all(runs, flags.config, program, checks_all)
         if flags.print:
@@ -65,7 +80,7 @@ def main(arguments: list[str]) -> int:
             return 0
         if flags.index is not None:
             return _run_one(runs, flags.index)
-        return _run_all(runs, root, flags.csv, slots(flags.parallel, flags.devices))
+        return _run_all(runs, root, flags.csv, slots(flags.parallel, flags.devices), flags.time)
     except SmartTrimError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -82,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         "--launcher", default="", help='runs the program instead, e.g. "launch/local.sh --processes=2 --"'
     )
     result.add_argument("--csv", help="a file that takes the table too")
+    result.add_argument("--time", type=int, help="when all runs have ended, time their models on batches of so many")
     which = result.add_mutually_exclusive_group()
     which.add_argument("--index", type=int, help="run this one alone, counted from 0, and write no table")
     which.add_argument("--gather", action="store_true", help="run nothing: only gather what there is")
@@ -120,8 +136,14 @@ def _run_one(runs: list[PlannedRun], index: int) -> int:
     return execution.stopped or status or int(entry.state != DONE)
 
 
-def _run_all(runs: list[PlannedRun], root: epath.Path, csv: str | None, places: Sequence[Mapping[str, str]]) -> int:
-    """Runs what is not finished, writes and shows the table, and returns the exit status."""
+def _run_all(
+    runs: list[PlannedRun],
+    root: epath.Path,
+    csv: str | None,
+    places: Sequence[Mapping[str, str]],
+    batch_size: int | None,
+) -> int:
+    """Runs what is not finished, times it where asked, shows and writes the table; returns the exit status."""
     logs = _log_folder(root) if len(places) > 1 else None
 
     def work(number: int) -> Entry:
@@ -130,6 +152,8 @@ def _run_all(runs: list[PlannedRun], root: epath.Path, csv: str | None, places: 
 
     with Execution(places) as execution, concurrent.futures.ThreadPoolExecutor(len(places)) as pool:
         entries = list(pool.map(work, range(len(runs))))
+        if batch_size is not None:
+            entries = [_timed(entry, batch_size, execution) for entry in entries]
     _show(entries, root, csv)
     return execution.stopped or int(any(entry.state != DONE for entry in entries))
 
@@ -153,6 +177,7 @@ def _attempt(run: PlannedRun, number: str, execution: Execution, log: epath.Path
     if execution.stopped:
         return Entry(run.overrides, run.folder, "waiting"), 0
     print(f"{title}: {shlex.join(run.command)}{f' >{log}' if log else ''}", flush=True)
+    (run.folder / SPEED).unlink(missing_ok=True)  # it is of the model that is about to be replaced
     status = execution.execute(run.command, log)
     if status:
         print(f"{title}: ended with status {status}{f'; see {log}' if log else ''}", file=sys.stderr, flush=True)
@@ -161,6 +186,19 @@ def _attempt(run: PlannedRun, number: str, execution: Execution, log: epath.Path
     if entry.state == DONE:
         write_whole(run.record, json.dumps(run.flags, indent=1) + "\n")
     return entry, 0
+
+
+def _timed(entry: Entry, batch_size: int, execution: Execution) -> Entry:
+    """Times the model of a run that is done and was not timed before; returns the run with what was measured."""
+    if entry.state != DONE or execution.stopped or (entry.folder / SPEED).exists():
+        return entry
+    words = [f"--workdir={entry.folder}", "--split=test", f"--batch_sizes={batch_size}"]
+    command = [sys.executable, "-m", BENCHMARK, *words, f"--output={entry.folder / SPEED}"]
+    print(f"{entry.folder.name}: {shlex.join(command)}", flush=True)
+    status = execution.execute(command, None)
+    if status:
+        print(f"{entry.folder.name}: its model cannot be timed (status {status})", file=sys.stderr, flush=True)
+    return look_at(entry.overrides, entry.folder)
 
 
 def _gather(runs: list[PlannedRun], root: epath.Path, csv: str | None) -> int:

@@ -5,7 +5,8 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -17,7 +18,10 @@ from smarttrim_jax.reporting.tables import aligned, shown_score
 from smarttrim_jax.training.older_runs import report_of_today
 
 DONE = "done"
+SEED = "seed"
 PASSES = ("full", "trimmed")
+SPEED = "speed.json"
+"""The file of a run's folder that holds what its model was timed at."""
 
 
 class Figure(NamedTuple):
@@ -36,10 +40,15 @@ class Figure(NamedTuple):
     show: Callable[[float | None], str]
 
 
+def _times(value: float | None) -> str:
+    return f"{value:.2f}x"
+
+
 SPEED_UPS = (
-    Figure("asked", "speedup_asked", ("speedup", "asked"), lambda value: f"{value:.2f}x"),
-    Figure("MACs", "speedup_macs", ("speedup", "macs"), lambda value: f"{value:.2f}x"),
+    Figure("asked", "speedup_asked", ("speedup", "asked"), _times),
+    Figure("MACs", "speedup_macs", ("speedup", "macs"), _times),
 )
+TIME = Figure("time", "speedup_time", ("speedup", "time"), _times)
 
 
 class DamagedFileError(ValueError):
@@ -76,6 +85,8 @@ def look_at(overrides: Mapping[str, Any], folder: epath.Path) -> Entry:
     try:
         report = read_report(folder)
         state = DONE if report is not None else _progress(folder)
+        if report is not None and (saved := time_saved(folder)):
+            report = {**report, "speedup": {**report.get("speedup", {}), "time": saved}}
     except DamagedFileError as error:
         return Entry(overrides, folder, str(error))
     return Entry(overrides, folder, state, report)
@@ -102,6 +113,27 @@ def read_report(folder: epath.Path) -> Mapping[str, Any] | None:
     for figure in (*_scores([report]), *SPEED_UPS):
         _value(report, figure)
     return report
+
+
+def time_saved(folder: epath.Path) -> float | None:
+    """Reads how much faster a run's model is when it trims, by its fastest execution.
+
+    Args:
+        folder: Folder of the run, whose `SPEED` holds what `smarttrim_jax.benchmark` measured.
+
+    Returns:
+        The speed-up in time against the faster of full and padded execution; None if nothing was measured.
+
+    Raises:
+        DamagedFileError: There is a file that cannot be used.
+    """
+    content = read_json(folder / SPEED)
+    if content is None:
+        return None
+    try:
+        return max(float(row["speedup"]) for row in content["results"] if row["execution"] not in ("full", "padded"))
+    except (LookupError, TypeError, ValueError) as error:
+        raise DamagedFileError(f"{SPEED} is damaged ({type(error).__name__} {error})") from None
 
 
 def read_json(file: epath.Path) -> Any:
@@ -154,11 +186,12 @@ def lines_of(entries: Sequence[Entry]) -> list[str]:
     Returns:
         Lines of the table, the heading first.
     """
-    return aligned(_shown(entries))
+    means = _means(entries)
+    return [*aligned(_shown(entries)), *(["", *aligned(means)] if means else [])]
 
 
 def write_tables(entries: Sequence[Entry], root: epath.Path) -> None:
-    """Writes sweep.json and sweep.md.
+    """Writes sweep.json and sweep.md, which also has the means over seeds.
 
     Args:
         entries: The runs.
@@ -169,9 +202,8 @@ def write_tables(entries: Sequence[Entry], root: epath.Path) -> None:
     """
     content = [dataclasses.asdict(entry) | {"folder": str(entry.folder)} for entry in entries]
     write_whole(root / "sweep.json", json.dumps(content, indent=1) + "\n")
-    head, *body = _shown(entries)
-    rows = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in body)]
-    write_whole(root / "sweep.md", "".join(f"| {' | '.join(row)} |\n" for row in rows))
+    tables = [_in_markdown(table) for table in (_shown(entries), _means(entries)) if table]
+    write_whole(root / "sweep.md", "\n".join(tables))
 
 
 def write_csv(entries: Sequence[Entry], file: epath.Path) -> None:
@@ -201,8 +233,10 @@ def _keys(entries: Sequence[Entry]) -> list[str]:
 
 
 def _figures(entries: Sequence[Entry]) -> list[Figure]:
-    """Columns of figures, those of the primary metric first."""
-    return [*_scores([entry.report for entry in entries if entry.report is not None]), *SPEED_UPS]
+    """Columns of figures, those of the primary metric first; that of times only where any were measured."""
+    reports = [entry.report for entry in entries if entry.report is not None]
+    times = [TIME] if any("time" in _group(report, ("speedup",)) for report in reports) else []
+    return [*_scores(reports), *SPEED_UPS, *times]
 
 
 def _scores(reports: Sequence[Mapping[str, Any]]) -> list[Figure]:
@@ -232,6 +266,40 @@ def _shown(entries: Sequence[Entry]) -> list[list[str]]:
         cells = ["" if value is None else show(value) for value, show in values]
         rows.append([*(str(entry.overrides.get(key, "")) for key in keys), *cells, entry.state])
     return rows
+
+
+def _means(entries: Sequence[Entry]) -> list[list[str]]:
+    """Rows of formatted cells: means over the runs that differ in their seed alone, and standard deviations.
+
+    There are no rows, not even a heading, where no two such runs are done.
+    """
+    keys, figures = [key for key in _keys(entries) if key != SEED], _figures(entries)
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        if entry.report is not None:
+            groups.setdefault(tuple(str(entry.overrides.get(key, "")) for key in keys), []).append(entry.report)
+    if all(len(reports) < 2 for reports in groups.values()):
+        return []
+    rows = [[*keys, "runs", *(figure.head for figure in figures)]]
+    for settings, reports in groups.items():
+        cells = [_mean((_value(report, figure) for report in reports), figure) for figure in figures]
+        rows.append([*settings, str(len(reports)), *cells])
+    return rows
+
+
+def _mean(found: Iterable[float | None], figure: Figure) -> str:
+    """Mean and standard deviation of a figure; empty where no run has it, without the deviation where one has."""
+    values = [value for value in found if value is not None]
+    if not values:
+        return ""
+    mean = figure.show(statistics.fmean(values))
+    return mean if len(values) < 2 else f"{mean} ± {figure.show(statistics.stdev(values))}"
+
+
+def _in_markdown(table: Sequence[Sequence[str]]) -> str:
+    head, *body = table
+    rows = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in body)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def _value(report: Mapping[str, Any], figure: Figure) -> float | None:

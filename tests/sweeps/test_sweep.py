@@ -10,10 +10,12 @@ import subprocess
 import sys
 
 import pytest
+from etils import epath
 from forked_commands import ROOT
 
 from smarttrim_jax import sweep
 from smarttrim_jax.sweeps.plan import check_all, plan
+from smarttrim_jax.sweeps.table import lines_of, look_at, write_tables
 
 # ml_collections loads config files by a method that Python 3.12 takes away.
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
@@ -445,3 +447,46 @@ def test_a_root_that_is_no_folder_is_named(
     assert empty.startswith("error: --root is empty")
     assert f"{tmp_path}/misspelt is no folder" in misspelt
     assert not (tmp_path / "misspelt").exists()
+
+
+def test_runs_that_differ_in_their_seed_alone_have_means(tmp_path: pathlib.Path) -> None:
+    entries = []
+    scores = {(2.0, 0): 0.5, (2.0, 1): 0.75, (2.0, 2): None, (3.0, 0): 0.25}
+    for (speedup, seed), score in scores.items():
+        overrides = {"cost.target_speedup": speedup, "seed": seed}
+        report = {"metrics": {"trimmed": {"accuracy": score}}, "primary": "accuracy", "speedup": {"asked": speedup}}
+        folder = epath.Path(tmp_path / f"{speedup}_{seed}")
+        folder.mkdir()
+        if score is not None:
+            (folder / "report.json").write_text(json.dumps(report))
+        if seed == 0:
+            rows = [("full", 1.0), ("padded", 9.0), ("packed", 1.5), ("one_program", 1.75)]
+            speed = {"results": [{"execution": name, "speedup": value} for name, value in rows]}
+            (folder / "speed.json").write_text(json.dumps(speed))
+        entries.append(look_at(overrides, folder))
+    lines = [line.split("  ") for line in lines_of(entries)]
+    means = [[cell.strip() for cell in line if cell] for line in lines[lines.index([""]) + 1 :]]
+    assert means == [
+        ["cost.target_speedup", "runs", "full accuracy", "trimmed accuracy", "asked", "MACs", "time"],
+        ["2.0", "2", "0.6250 ± 0.1768", "2.00x ± 0.00x", "1.75x"],
+        ["3.0", "1", "0.2500", "3.00x", "1.75x"],
+    ]
+    write_tables(entries, epath.Path(tmp_path))
+    assert "| 2.0 | 2 |" in (tmp_path / "sweep.md").read_text()
+    for damage in ("{}", '{"results": [{"execution": "packed"}]}', '{"results": []}', "["):
+        (folder / "speed.json").write_text(damage)
+        assert "speed.json is damaged" in look_at(overrides, folder).state
+
+
+def test_models_are_timed_once_when_all_runs_have_ended(
+    flags: list[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sweep, "BENCHMARK", "speed_program")
+    assert sweep.main([*flags, "--time=64"]) == 0
+    table = capsys.readouterr().out
+    assert started(tmp_path / "runs") == ["1.5", "2.0", "3.0", *["timed"] * 3]
+    assert table.count("64.00x") == 3
+    assert sweep.main([*flags, "--time=64"]) == 0
+    assert started(tmp_path / "runs") == []
+    assert sweep.main([*flags, "--time=0"]) == 1
+    assert "--time is 0; it is a number of examples, at least 1" in capsys.readouterr().err
