@@ -5,7 +5,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 
-from smarttrim_jax.ahead_of_time.hlo_text import Operation, read_operations
+from smarttrim_jax.ahead_of_time.hlo_text import Operation, read_operations, turns
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _GROUPS = re.compile(r"replica_groups=(?:\{\{([\d,]+)\}|\[\d+,(\d+)\]<=)")
@@ -55,9 +55,9 @@ def _walk(
         kind = operation.kind.removesuffix("-start")
         if kind in KINDS:
             yield kind, _moved(kind, operation, started=operation.kind != kind), times
-        trips = 1 if operation.noted_trips is None else operation.noted_trips
+        repeated = turns(operation, computations) if operation.kind == "while" else 1
         for other in (*operation.called, *operation.branches):
-            yield from _walk(other, computations, times * trips)
+            yield from _walk(other, computations, times * repeated)
 
 
 def _moved(kind: str, operation: Operation, *, started: bool) -> int:

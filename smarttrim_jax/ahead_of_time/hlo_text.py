@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import math
 import re
+from collections.abc import Mapping
 
 BITS = {"pred": 8, "bf16": 16, "token": 0} | {f"{kind}{bits}": bits for kind in "suf" for bits in (4, 8, 16, 32, 64)}
 """Bits of a number by the name of its type."""
@@ -70,12 +71,6 @@ class Operation:
         return _CALLED.findall(self.attributes)
 
     @property
-    def noted_trips(self) -> int | None:
-        """How often a loop turns, as far as the compiler notes it."""
-        found = _TRIPS.search(self.attributes)
-        return int(found[1]) if found else None
-
-    @property
     def branches(self) -> list[str]:
         """The computations of which it chooses one."""
         found = _BRANCHES.search(self.attributes)
@@ -94,6 +89,23 @@ def read_operations(hlo: str) -> tuple[str, dict[str, dict[str, Operation]]]:
     """
     entry, computations = _lines(hlo)
     return entry, {name: dict(map(_named, filter(None, map(_read, lines)))) for name, lines in computations.items()}
+
+
+def turns(loop: Operation, computations: Mapping[str, Mapping[str, Operation]]) -> int:
+    """Finds how often a loop turns: as the compiler notes, or as its condition compares a counter with a constant.
+
+    Args:
+        loop: The operation, of the kind "while".
+        computations: The operations of every computation, as `read_operations` returns them.
+
+    Returns:
+        The number of turns; 1 if neither says it.
+    """
+    if noted := _TRIPS.search(loop.attributes):
+        return int(noted[1])
+    condition = computations[loop.called[0]].values()
+    bounds = [int(operation.inside) for operation in condition if operation.kind == "constant"]
+    return bounds[0] if len(bounds) == 1 else 1
 
 
 def _lines(hlo: str) -> tuple[str, dict[str, list[str]]]:

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
-from smarttrim_jax.ahead_of_time.hlo_text import Operation, read_operations
+from smarttrim_jax.ahead_of_time.hlo_text import Operation, read_operations, turns
 from smarttrim_jax.tokens.attention.splash import block_size
 
 _ESTIMATE = re.compile(r'"cost_estimate":\{"flops":"(\d+)".*?"bytes_accessed":"(\d+)"')
@@ -84,7 +84,7 @@ class _Program:
             return self._of_conditional(operation.branches)
         if operation.kind == "while":
             _, body = operation.called
-            return self.of(body) * self._trips(operation)
+            return self.of(body) * turns(operation, self._computations)
         if operation.kind in ("call", "async-start"):
             return sum((self.of(name) for name in operation.called), Work())
         declared = _ESTIMATE.search(operation.attributes)
@@ -104,14 +104,6 @@ class _Program:
         if len(numbers) < len(branches):
             return max((self.of(name) for name in branches), key=lambda work: (work.flops, work.bytes))
         return self.of(numbers[max(number for number in numbers if number <= self._number)])
-
-    def _trips(self, loop: Operation) -> int:
-        """How often a loop turns: as the compiler notes, or as its condition compares a counter with a constant."""
-        if loop.noted_trips is not None:
-            return loop.noted_trips
-        condition = self._computations[loop.called[0]].values()
-        bounds = [int(operation.inside) for operation in condition if operation.kind == "constant"]
-        return bounds[0] if len(bounds) == 1 else 1
 
     def _flops(self, operation: Operation, operations: Operations) -> float:
         """The operations of a matrix product, of those that are fused into one operation, or of the splash kernel."""

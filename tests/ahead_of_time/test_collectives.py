@@ -48,5 +48,12 @@ def test_loops_count_as_often_as_they_turn_and_starts_once():
     ]
 
 
+def test_a_loop_without_a_note_turns_as_its_condition_says():
+    noted = ', backend_config={"known_trip_count":{"n":"12"}}'
+    counted = PROGRAM.replace(noted, "").replace("  ROOT %less", "  %n = s32[] constant(12)\n  ROOT %less")
+    assert noted in PROGRAM
+    assert collectives(counted) == collectives(PROGRAM)
+
+
 def test_a_program_of_one_device_sends_nothing():
     assert collectives("ENTRY %main (a: f32[]) -> f32[] {\n  ROOT %a = f32[] parameter(0)\n}\n") == []
