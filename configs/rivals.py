@@ -7,7 +7,7 @@ on where it was stopped, and writes the table:
     python -m smarttrim_jax.sweep --config=configs/rivals.py:sort_of_clevr --root=runs/rivals \
         -- --config.init_from=runs/rivals/start
 
-`learned` is SmartTrim, and with `guidance=self` it does not see the other side. `random` keeps tokens by chance,
+`learned` is SmartTrim, and `importance` the same without a view of the other side. `random` keeps tokens by chance,
 `class_attention` those that the global token reads most (EViT, FastV), and `merge` joins similar ones (ToMe).
 
 What the method is without one of its parts, at the first budget alone:
@@ -31,14 +31,7 @@ from smarttrim_jax.options import read_variant
 from smarttrim_jax.ranges import PositiveInt
 from smarttrim_jax.recipes import ABLATIONS
 
-POLICY = "model.trimming.policy"
-POLICIES: tuple[dict[str, Any], ...] = (
-    {f"{POLICY}.guidance": "cross_modal"},
-    {f"{POLICY}.guidance": "self"},
-    {POLICY: "random"},
-    {POLICY: "class_attention"},
-    {POLICY: "merge"},
-)
+POLICIES = ("learned", "importance", "random", "class_attention", "merge")
 SPEEDUPS = (2.0, 3.0)
 
 
@@ -107,7 +100,8 @@ def sweep(argument: str) -> Iterator[dict[str, Any]]:
         ConfigError: There is no such data set, or no such option or value.
     """
     options = _read(argument)
-    tried = POLICIES if options.sweep == "policies" else ABLATIONS
+    policies: list[dict[str, Any]] = [{"model.trimming.policy": policy} for policy in POLICIES]
+    tried = policies if options.sweep == "policies" else ABLATIONS
     speedups = SPEEDUPS if options.sweep == "policies" else SPEEDUPS[:1]
     for seed in range(options.seeds):
         for speedup in speedups:

@@ -45,6 +45,7 @@ from smarttrim_jax.trimming.curriculum import CurriculumConfig, target_ratio
 from smarttrim_jax.trimming.gates import Gates, Trim, TrimRecord
 from smarttrim_jax.trimming.policies import (
     ClassAttentionPolicyConfig,
+    ImportancePolicyConfig,
     LearnedPolicyConfig,
     MergePolicyConfig,
     RandomPolicyConfig,
@@ -70,6 +71,7 @@ __all__ = [
     "Gates",
     "HeadConfig",
     "HeadTrimmer",
+    "ImportancePolicyConfig",
     "LearnedPolicyConfig",
     "MergePolicyConfig",
     "Meter",

@@ -22,6 +22,7 @@ Several at once, on this machine or as the tasks of a job array, whose table is 
 
 Runs that differ in `seed` alone are also shown as their mean and standard deviation. --time=64 times the models when
 all runs have ended, one after another so that they do not disturb each other, on batches of so many test examples.
+--output=FILE.json writes the figures of all runs with the machine, the commits and the commands they come from.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from collections.abc import Mapping, Sequence
 
 from etils import epath
 
+from smarttrim_jax.benchmarking.origin import origin, trained_by, write_figures
 from smarttrim_jax.command_line.running import find_modules_here, import_plugins
 from smarttrim_jax.errors import ConfigError, SmartTrimError
 from smarttrim_jax.sweeps.execution import Execution, slots
@@ -42,6 +44,7 @@ from smarttrim_jax.sweeps.table import (
     DONE,
     SPEED,
     Entry,
+    figure_rows,
     lines_of,
     look_at,
     write_csv,
@@ -70,7 +73,7 @@ def main(arguments: list[str]) -> int:
         launcher = shlex.split(flags.launcher) or [sys.executable, "-m", flags.module]
         runs = plan(flags.config, flags.root, launcher, program)
         if flags.gather:
-            return _gather(runs, root, flags.csv)
+            return _gather(runs, root, flags)
         if flags.time is not None and not flags.time > 0:
             raise ConfigError(f"--time is {flags.time}; it is a number of examples, at least 1")
         checks_all = not flags.launcher and flags.module == TRAIN
@@ -80,7 +83,7 @@ def main(arguments: list[str]) -> int:
             return 0
         if flags.index is not None:
             return _run_one(runs, flags.index)
-        return _run_all(runs, root, flags.csv, slots(flags.parallel, flags.devices), flags.time)
+        return _run_all(runs, root, slots(flags.parallel, flags.devices), flags)
     except SmartTrimError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -97,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         "--launcher", default="", help='runs the program instead, e.g. "launch/local.sh --processes=2 --"'
     )
     result.add_argument("--csv", help="a file that takes the table too")
+    result.add_argument("--output", help="a file that takes all figures and where they come from, as JSON")
     result.add_argument("--time", type=int, help="when all runs have ended, time their models on batches of so many")
     which = result.add_mutually_exclusive_group()
     which.add_argument("--index", type=int, help="run this one alone, counted from 0, and write no table")
@@ -137,11 +141,7 @@ def _run_one(runs: list[PlannedRun], index: int) -> int:
 
 
 def _run_all(
-    runs: list[PlannedRun],
-    root: epath.Path,
-    csv: str | None,
-    places: Sequence[Mapping[str, str]],
-    batch_size: int | None,
+    runs: list[PlannedRun], root: epath.Path, places: Sequence[Mapping[str, str]], flags: argparse.Namespace
 ) -> int:
     """Runs what is not finished, times it where asked, shows and writes the table; returns the exit status."""
     logs = _log_folder(root) if len(places) > 1 else None
@@ -152,9 +152,9 @@ def _run_all(
 
     with Execution(places) as execution, concurrent.futures.ThreadPoolExecutor(len(places)) as pool:
         entries = list(pool.map(work, range(len(runs))))
-        if batch_size is not None:
-            entries = [_timed(entry, batch_size, execution) for entry in entries]
-    _show(entries, root, csv)
+        if flags.time is not None:
+            entries = [_timed(entry, flags.time, execution) for entry in entries]
+    _show(entries, root, flags)
     return execution.stopped or int(any(entry.state != DONE for entry in entries))
 
 
@@ -201,22 +201,27 @@ def _timed(entry: Entry, batch_size: int, execution: Execution) -> Entry:
     return look_at(entry.overrides, entry.folder)
 
 
-def _gather(runs: list[PlannedRun], root: epath.Path, csv: str | None) -> int:
+def _gather(runs: list[PlannedRun], root: epath.Path, flags: argparse.Namespace) -> int:
     """Shows and writes the table of whatever is there, names what is missing, and returns the exit status."""
     entries = [look_at(run.overrides, run.folder) for run in runs]
-    _show(entries, root, csv)
+    _show(entries, root, flags)
     missing = [f"{number} {entry.folder.name}" for number, entry in enumerate(entries) if entry.state != DONE]
     if missing:
         print(f"{len(missing)} of {len(runs)} are not done: {'; '.join(missing)}", file=sys.stderr)
     return int(bool(missing))
 
 
-def _show(entries: list[Entry], root: epath.Path, csv: str | None) -> None:
-    """Shows the table and writes it."""
+def _show(entries: list[Entry], root: epath.Path, flags: argparse.Namespace) -> None:
+    """Shows the table and writes it wherever the flags ask for it."""
     print("\n" + "\n".join(lines_of(entries)), flush=True)
     write_tables(entries, root)
-    if csv:
-        write_csv(entries, epath.Path(csv).expanduser())
+    if flags.csv:
+        write_csv(entries, epath.Path(flags.csv).expanduser())
+    if flags.output:
+        starts = [start for entry in entries for start in trained_by(str(entry.folder))]
+        trained = {"trained_by": [start for number, start in enumerate(starts) if start not in starts[:number]]}
+        figures = origin("python -m smarttrim_jax.sweep") | trained | {"results": figure_rows(entries)}
+        write_figures(flags.output, figures)
 
 
 def run() -> None:

@@ -227,6 +227,30 @@ def write_csv(entries: Sequence[Entry], file: epath.Path) -> None:
     write_whole(file, text.getvalue())
 
 
+def figure_rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Lists the figures of all runs that are done, for a file of figures.
+
+    Args:
+        entries: The runs.
+
+    Returns:
+        A row for each run: its settings by the last words of their keys, metrics trimmed under their own names and at
+        full capacity with `full_` before them, `asked`, `macs_speedup` and, where its model was timed,
+        `realised_speedup`.
+    """
+    names = {("speedup", "asked"): "asked", ("speedup", "macs"): "macs_speedup", TIME.path: "realised_speedup"}
+    figures = _figures(entries)
+    for _, which, metric in (figure.path for figure in figures if figure.path[0] == "metrics"):
+        names["metrics", which, metric] = f"full_{metric}" if which == "full" else metric
+    rows = []
+    for entry in entries:
+        if entry.report is not None:
+            found = {names[figure.path]: _value(entry.report, figure) for figure in figures}
+            settings = {key.rpartition(".")[2]: value for key, value in entry.overrides.items()}
+            rows.append(settings | {name: value for name, value in found.items() if value is not None})
+    return rows
+
+
 def _keys(entries: Sequence[Entry]) -> list[str]:
     """Keys in which the runs differ, in the order of their first appearance."""
     return list(dict.fromkeys(key for entry in entries for key in entry.overrides))

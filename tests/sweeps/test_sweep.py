@@ -488,5 +488,17 @@ def test_models_are_timed_once_when_all_runs_have_ended(
     assert table.count("64.00x") == 3
     assert sweep.main([*flags, "--time=64"]) == 0
     assert started(tmp_path / "runs") == []
+    figures = tmp_path / "figures.json"
+    assert sweep.main([*flags, "--gather", f"--output={figures}"]) == 0
+    content = json.loads(figures.read_text())
+    assert {"machine", "commit", "command", "trained_by"} < set(content)
+    assert content["results"][1] == {
+        "target_speedup": 2.0,
+        "full_accuracy": 0.9,
+        "accuracy": 0.8,
+        "asked": 2.0,
+        "macs_speedup": 2.01,
+        "realised_speedup": 64.0,
+    }
     assert sweep.main([*flags, "--time=0"]) == 1
     assert "--time is 0; it is a number of examples, at least 1" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from smarttrim_jax.trimming.policies.base import (
 )
 from smarttrim_jax.trimming.policies.class_attention import ClassAttentionPolicyConfig
 from smarttrim_jax.trimming.policies.forced import ForcedPolicyConfig
-from smarttrim_jax.trimming.policies.learned import LearnedPolicyConfig
+from smarttrim_jax.trimming.policies.learned import ImportancePolicyConfig, LearnedPolicyConfig
 from smarttrim_jax.trimming.policies.merge import MergePolicyConfig
 from smarttrim_jax.trimming.policies.random import RandomPolicyConfig
 
@@ -19,12 +19,14 @@ register_policy("learned", LearnedPolicyConfig)
 register_policy("forced", ForcedPolicyConfig)
 register_policy("random", RandomPolicyConfig)
 register_policy("class_attention", ClassAttentionPolicyConfig)
+register_policy("importance", ImportancePolicyConfig)
 register_policy("merge", MergePolicyConfig)
 
 __all__ = [
     "ClassAttentionPolicyConfig",
     "Decided",
     "ForcedPolicyConfig",
+    "ImportancePolicyConfig",
     "LayerContext",
     "LearnedPolicyConfig",
     "MergePolicyConfig",

@@ -17,21 +17,23 @@ from smarttrim_jax.trimming.trimmers import CrossModalTokenTrimmer, HeadTrimmer,
 T = TypeVar("T", bound=Tokens)
 
 
+Guidance = Literal["cross_modal", "self"]
+"""Whether token trimmers of cross-modal layers read the other side's global token, or the token by itself."""
+
+
 @dataclasses.dataclass(frozen=True)
-class LearnedPolicyConfig(PolicyConfig):
-    """Sizes and initial values of the trimmers.
+class TrimmersConfig(PolicyConfig):
+    """Sizes and initial values of trimmers, which are trained with the model.
 
     Attributes:
         hidden: Width of the trimmers' hidden layer.
-        guidance: In cross-modal layers, "cross_modal" reads the other side's global token, "self" does not.
         initial_bias: The logits start at plus and minus this: 2.5 keeps with probability .993.
-        policy: The name of this policy.
+        guidance: What token trimmers of cross-modal layers read.
     """
 
     hidden: Annotated[int, between(1, 2**16)] = 64  # the bound is wider than any token
-    guidance: Literal["cross_modal", "self"] = "cross_modal"
     initial_bias: Annotated[float, between(-40, 40)] = 2.5  # beyond, the sigmoid of keep - drop is 0 or 1 in float32
-    policy: Literal["learned"] = "learned"
+    guidance: Guidance = "cross_modal"
 
     def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> "LearnedPolicy":
         """Builds the trimmers of one side of one layer; see `PolicyConfig.build`."""
@@ -62,6 +64,30 @@ class LearnedPolicyConfig(PolicyConfig):
         return total
 
 
+@dataclasses.dataclass(frozen=True)
+class LearnedPolicyConfig(TrimmersConfig):
+    """SmartTrim's trimmers.
+
+    Attributes:
+        policy: The name of this policy.
+    """
+
+    policy: Literal["learned"] = "learned"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportancePolicyConfig(TrimmersConfig):
+    """Trimmers that score each token by itself, in cross-modal layers too: the ablation of the paper.
+
+    Attributes:
+        guidance: "self".
+        policy: The name of this policy.
+    """
+
+    guidance: Literal["self"] = "self"
+    policy: Literal["importance"] = "importance"
+
+
 class LearnedPolicy(Policy):
     """All trimmers of one side of one layer.
 
@@ -72,7 +98,7 @@ class LearnedPolicy(Policy):
         rngs: Random numbers of the initial weights.
     """
 
-    def __init__(self, side: SideShape, where: RunTrimming, config: LearnedPolicyConfig, *, rngs: nnx.Rngs):
+    def __init__(self, side: SideShape, where: RunTrimming, config: TrimmersConfig, *, rngs: nnx.Rngs):
         self.heads = side.heads
         self.sources = len(side.other_widths)
         token: TokenTrimmer | CrossModalTokenTrimmer | None = None
