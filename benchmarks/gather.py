@@ -57,7 +57,7 @@ def origins(contents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     commands: list[str] = []
     for content in contents:
         told = [*content.get("trained_by", ()), content]
-        commits += [each["commit"] for each in told if each["commit"] not in commits]
+        commits += dict.fromkeys(each["commit"] for each in told if each["commit"] not in commits)
         commands += dict.fromkeys(each["command"] for each in told if each["command"] not in commands)
         machines += [content["machine"]] if content["machine"] not in machines else []
     return {"machine": _one_or_all(machines), "commit": _one_or_all(commits), "commands": commands}

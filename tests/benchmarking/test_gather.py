@@ -50,6 +50,8 @@ def test_machines_commits_and_commands_are_those_of_all_files() -> None:
     told = module.gather("dial", [({"run": "trim2"}, report("evaluate", {"accuracy": 0.9}))])
     assert told["commit"] == ["fe3d1c2", "81799d9"]
     assert told["commands"] == ["python -m smarttrim_jax.train", "evaluate"]
+    of_one = report("evaluate", {"accuracy": 0.9}) | {"commit": "fe3d1c2"}
+    assert module.gather("dial", [({"run": "trim2"}, of_one)])["commit"] == "fe3d1c2"
 
 
 def test_rows_get_the_labels_of_their_file(tmp_path: pathlib.Path) -> None:
