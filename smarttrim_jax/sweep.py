@@ -218,8 +218,7 @@ def _show(entries: list[Entry], root: epath.Path, flags: argparse.Namespace) -> 
     if flags.csv:
         write_csv(entries, epath.Path(flags.csv).expanduser())
     if flags.output:
-        starts = [start for entry in entries for start in trained_by(str(entry.folder))]
-        trained = {"trained_by": [start for number, start in enumerate(starts) if start not in starts[:number]]}
+        trained = {"trained_by": trained_by(*(str(entry.folder) for entry in entries))}
         figures = origin("python -m smarttrim_jax.sweep") | trained | {"results": figure_rows(entries)}
         write_figures(flags.output, figures)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import inspect
 import json
 import math
 import pkgutil
@@ -55,10 +56,10 @@ def required(cls: type) -> dict[str, Any]:
 
 
 def numbers() -> list[tuple[type, str]]:
-    """Every numeric field of every configuration class."""
+    """Every numeric field of every configuration class that can be built, inherited ones included."""
     fields = []
     for cls in configuration_classes():
-        if issubclass(cls, Settings) and cls is not ExperimentConfig:
+        if issubclass(cls, Settings) and cls is not ExperimentConfig and not inspect.isabstract(cls):
             fields += [(cls, name) for name, hint in field_types(cls).items() if scalar(hint) in (int, float)]
     return fields
 

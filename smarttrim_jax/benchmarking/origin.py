@@ -64,18 +64,24 @@ def named_commit(state: dict[str, Any] | None) -> str:
     return "" if state is None else state["commit"][:7] + (" with changes" if state["dirty"] else "")
 
 
-def trained_by(workdir: str) -> list[dict[str, str]]:
-    """Reads from a run's folder how it was trained.
+def trained_by(*workdirs: str) -> list[dict[str, str]]:
+    """Reads from runs' folders how they were trained.
 
     Args:
-        workdir: Folder of a run, on a disk or in a bucket, or of a saved model.
+        *workdirs: Folders of runs, on a disk or in a bucket, or of saved models.
 
     Returns:
-        `commit` and `command` of each of its starts, without repetition; empty where the folder does not tell.
+        `commit` and `command` of each of their starts, without repetition; nothing of a folder that does not tell.
     """
+    told = [start for workdir in workdirs for start in _starts(workdir)]
+    return [start for number, start in enumerate(told) if start not in told[:number]]
+
+
+def _starts(workdir: str) -> list[dict[str, str]]:
+    """`commit` and `command` of each start of a run."""
     try:
         starts = read_json(epath.Path(workdir) / ENVIRONMENT, "")["starts"]
-        told = [
+        return [
             {
                 "commit": named_commit(start["git"]["smarttrim_jax"]),
                 "command": as_typed("python -m smarttrim_jax.train", start["command"][1:]),
@@ -84,7 +90,6 @@ def trained_by(workdir: str) -> list[dict[str, str]]:
         ]
     except (AttributeError, CheckpointError, KeyError, TypeError):  # The file is for people; nothing depends on it.
         return []
-    return [start for number, start in enumerate(told) if start not in told[:number]]
 
 
 def write_figures(path: str | os.PathLike[str], figures: dict[str, Any]) -> None:

@@ -30,12 +30,14 @@ class Figure(NamedTuple):
     Attributes:
         head: Heading of the column.
         csv_head: Heading of the column in a CSV file.
+        key: Key of the figure in a row of a file of figures.
         path: Keys that lead to the figure in a report.
         show: Formats the figure for a table.
     """
 
     head: str
     csv_head: str
+    key: str
     path: tuple[str, ...]
     show: Callable[[float | None], str]
 
@@ -45,10 +47,10 @@ def _times(value: float | None) -> str:
 
 
 SPEED_UPS = (
-    Figure("asked", "speedup_asked", ("speedup", "asked"), _times),
-    Figure("MACs", "speedup_macs", ("speedup", "macs"), _times),
+    Figure("asked", "speedup_asked", "asked", ("speedup", "asked"), _times),
+    Figure("MACs", "speedup_macs", "macs_speedup", ("speedup", "macs"), _times),
 )
-TIME = Figure("time", "speedup_time", ("speedup", "time"), _times)
+TIME = Figure("time", "speedup_time", "realised_speedup", ("speedup", "time"), _times)
 
 
 class DamagedFileError(ValueError):
@@ -238,14 +240,10 @@ def figure_rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         full capacity with `full_` before them, `asked`, `macs_speedup` and, where its model was timed,
         `realised_speedup`.
     """
-    names = {("speedup", "asked"): "asked", ("speedup", "macs"): "macs_speedup", TIME.path: "realised_speedup"}
-    figures = _figures(entries)
-    for _, which, metric in (figure.path for figure in figures if figure.path[0] == "metrics"):
-        names["metrics", which, metric] = f"full_{metric}" if which == "full" else metric
-    rows = []
+    figures, rows = _figures(entries), []
     for entry in entries:
         if entry.report is not None:
-            found = {names[figure.path]: _value(entry.report, figure) for figure in figures}
+            found = {figure.key: _value(entry.report, figure) for figure in figures}
             settings = {key.rpartition(".")[2]: value for key, value in entry.overrides.items()}
             rows.append(settings | {name: value for name, value in found.items() if value is not None})
     return rows
@@ -275,7 +273,13 @@ def _scores(reports: Sequence[Mapping[str, Any]]) -> list[Figure]:
             for name in _group(report, ("metrics", which)):
                 names[name] = names.get(name, False) or name == report.get("primary")
     return [
-        Figure(f"{which} {name}", f"{name}_{which}", ("metrics", which, name), shown_score)
+        Figure(
+            f"{which} {name}",
+            f"{name}_{which}",
+            f"full_{name}" if which == "full" else name,
+            ("metrics", which, name),
+            shown_score,
+        )
         for name in sorted(names, key=lambda name: not names[name])
         for which in PASSES
     ]

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Integer
 
@@ -171,6 +172,22 @@ class PolicyConfig(Variants):
         Returns:
             MACs of each example, `[batch]`.
         """
+
+
+def tokens_entering(
+    gates: Gates, entering: Float[Array, "batch tokens"], where: RunTrimming
+) -> Float[Array, "layers batch tokens"]:
+    """Finds the tokens that enter each layer that trims, which are those a policy scores.
+
+    Args:
+        gates: The gates of a run, with a leading axis of layers.
+        entering: `[batch, tokens]`, 1 for tokens that are open before the run.
+        where: From which layer on the run trims.
+
+    Returns:
+        `[layers that trim, batch, tokens]`, 1 for tokens that the layer before left open.
+    """
+    return jnp.concatenate([entering[None], gates.tokens[:-1]])[where.first_layer :]
 
 
 def register_policy(name: str, config: type[PolicyConfig]) -> None:

@@ -11,7 +11,15 @@ from jaxtyping import Array, Float
 from smarttrim_jax.ranges import between
 from smarttrim_jax.tokens import Tokens
 from smarttrim_jax.trimming.gates import Gates, Trim, decide_all, open_gates
-from smarttrim_jax.trimming.policies.base import Decided, LayerContext, Policy, PolicyConfig, RunTrimming, SideShape
+from smarttrim_jax.trimming.policies.base import (
+    Decided,
+    LayerContext,
+    Policy,
+    PolicyConfig,
+    RunTrimming,
+    SideShape,
+    tokens_entering,
+)
 from smarttrim_jax.trimming.trimmers import CrossModalTokenTrimmer, HeadTrimmer, TokenTrimmer
 
 T = TypeVar("T", bound=Tokens)
@@ -51,7 +59,7 @@ class TrimmersConfig(PolicyConfig):
         if layers <= 0:
             return total
         if where.tokens:
-            before = jnp.concatenate([entering[None], gates.tokens[:-1]])[where.first_layer :]
+            before = tokens_entering(gates, entering, where)
             per_token = side.width * self.hidden + 2 * self.hidden
             per_example = 0
             if side.other_widths and self.guidance == "cross_modal":

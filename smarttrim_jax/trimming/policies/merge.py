@@ -12,83 +12,48 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from smarttrim_jax.ranges import Fraction
+from smarttrim_jax.nn.attention import Attention
 from smarttrim_jax.tokens import Tokens
-from smarttrim_jax.trimming.gates import Gates, Trim, open_gates
-from smarttrim_jax.trimming.policies.base import Decided, LayerContext, Policy, PolicyConfig, RunTrimming, SideShape
-from smarttrim_jax.trimming.policies.layer_attention import self_attention
-from smarttrim_jax.trimming.policies.shares import first_places, share_at
+from smarttrim_jax.trimming.policies.base import RunTrimming, SideShape
+from smarttrim_jax.trimming.policies.layer_attention import LayerAttentionPolicy, LayerAttentionPolicyConfig
+from smarttrim_jax.trimming.policies.shares import first_places
 
 T = TypeVar("T", bound=Tokens)
 
 
 @dataclasses.dataclass(frozen=True)
-class MergePolicyConfig(PolicyConfig):
-    """Tokens merged by the similarity of their keys; all heads stay open.
-
-    A layer merges at most every second token. A side that the layer only reads has no keys of its own, and keeps its
-    tokens.
+class MergePolicyConfig(LayerAttentionPolicyConfig):
+    """Tokens merged by the similarity of their keys; a layer merges at most every second token.
 
     Attributes:
-        tokens: The share of the tokens entering a layer that are left with the speed dial at 0.
         policy: The name of this policy.
     """
 
-    tokens: Fraction = 0.7
     policy: Literal["merge"] = "merge"
-    is_steered = True
     weighs_tokens = True
 
     def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> "MergePolicy":
         """Builds the policy of one side of one layer, which has no parameters; see `PolicyConfig.build`."""
         return MergePolicy(side, where, self)
 
-    def macs(
-        self, gates: Gates, entering: Float[Array, "batch tokens"], side: SideShape, where: RunTrimming
-    ) -> Float[Array, " batch"]:
-        """Counts the MACs of all keys, and of the products of one half with the other; see `PolicyConfig.macs`."""
-        layers = gates.tokens.shape[0] - where.first_layer
-        if layers <= 0 or not where.tokens or not side.heads:
-            return jnp.zeros(entering.shape[0], jnp.float32)
-        before = jnp.concatenate([entering[None], gates.tokens[:-1]])[where.first_layer :]
-        count = jnp.sum(before, axis=2)
-        return jnp.sum(count * side.width**2 + count**2 / 4 * (side.width // side.heads), axis=0)
+    def score_macs(self, counts: Float[Array, "layers batch"], side: SideShape) -> Float[Array, "layers batch"]:
+        """Counts all keys, and the products of two halves; see `LayerAttentionPolicyConfig.score_macs`."""
+        return counts * side.width**2 + counts**2 / 4 * (side.width // side.heads)
 
 
-class MergePolicy(Policy):
-    """Merges the tokens of one side of one layer.
+class MergePolicy(LayerAttentionPolicy):
+    """Merges the tokens of one side of one layer."""
 
-    Args:
-        side: The side's sizes.
-        where: What is trimmed.
-        config: The share that is left.
-    """
-
-    reads_layer = True
-
-    def __init__(self, side: SideShape, where: RunTrimming, config: MergePolicyConfig):
-        self.heads = side.heads
-        self.sources = len(side.other_widths)
-        self.share = config.tokens if where.tokens and side.heads else 1.0
-
-    def __call__(self, tokens: T, context: LayerContext, trim: Trim, *, key: jax.Array | None = None) -> Decided[T]:
-        """Merges by the layer's keys, in training as in evaluation; see `Policy.__call__`.
-
-        Raises:
-            ConfigError: The layer has no self-attention that can be read; see `self_attention`.
-        """
-        if self.share < 1:
-            attention, read = self_attention(context.layer, tokens, "merge")
-            keys = read.pad(jax.lax.stop_gradient(attention.mean_keys(read).values))
-            sizes = jax.lax.stop_gradient(tokens.padded_gate)
-            pairs = match(keys.astype(jnp.float32), sizes > 0)
-            dial = trim.laid_out(tokens.shape[0], lambda offset: offset[:, None])
-            leaving = first_places(-pairs.similarity, 1 - share_at(self.share, dial), tokens.counts[:, None])
-            leaving = leaving * jnp.isfinite(pairs.similarity)
-            means, grown = merged(tokens.pad(tokens.values), sizes, leaving > 0, pairs.partner)
-            factor = jnp.where(leaving > 0, 0.0, grown / jnp.maximum(sizes, 1.0))
-            tokens = tokens.replace(tokens.look_up(means)).close(tokens.look_up(factor))
-        return Decided(tokens, open_gates(tokens, self.heads, sources=self.sources))
+    def leave(self, share: Float[Array, "..."], tokens: T, attention: Attention, read: T) -> T:
+        """Merges the tokens with the most similar keys; see `LayerAttentionPolicy.leave`."""
+        keys = read.pad(jax.lax.stop_gradient(attention.mean_keys(read).values))
+        sizes = jax.lax.stop_gradient(tokens.padded_gate)
+        pairs = match(keys.astype(jnp.float32), sizes > 0)
+        first = first_places(-pairs.similarity, 1 - share, tokens.counts[:, None])
+        leaving = (first > 0) & jnp.isfinite(pairs.similarity)
+        means, grown = merged(tokens.pad(tokens.values), sizes, leaving, pairs.partner)
+        factor = jnp.where(leaving, 0.0, grown / jnp.maximum(sizes, 1.0))
+        return tokens.replace(tokens.look_up(means)).close(tokens.look_up(factor))
 
 
 class Pairs(NamedTuple):

@@ -73,13 +73,12 @@ class RandomPolicy(Policy):
             raise ValueError("a random policy needs the seeds of the examples, which VisionLanguageModel.start makes")
         rows, length = tokens.shape
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), context.seed)
-        dial = trim.laid_out(rows, lambda offset: offset[:, None])
         if self.token_share < 1:
             order = jax.vmap(lambda key: jax.random.uniform(key, (length,)))(keys)
             # Padding comes last, so that the ranks below the count are those of real tokens.
             order = jnp.where(context.present > 0, order, 2.0)
             kept = first_places(
-                order, share_at(self.token_share, dial), jnp.sum(context.present, axis=1, keepdims=True)
+                order, share_at(self.token_share, trim, rows), jnp.sum(context.present, axis=1, keepdims=True)
             )
             tokens = tokens.close(tokens.look_up(kept))
         gates = open_gates(tokens, self.heads, sources=self.sources)
@@ -89,7 +88,7 @@ class RandomPolicy(Policy):
                 part_keys = jax.vmap(lambda key, number=number: jax.random.fold_in(key, number))(keys)
                 order = jax.vmap(lambda key: jax.random.uniform(key, (self.heads,)))(part_keys)
                 decided[part] = first_places(
-                    order, share_at(self.head_share, dial), jnp.full((rows, 1), gate.shape[1])
+                    order, share_at(self.head_share, trim, rows), jnp.full((rows, 1), gate.shape[1])
                 )
             gates = dataclasses.replace(gates, **decided)
         return Decided(tokens, gates)

@@ -9,16 +9,18 @@ from jaxtyping import Array, Float
 from smarttrim_jax.trimming.gates import Trim
 
 
-def share_at(share: float, dial: Trim) -> Float[Array, "..."]:
+def share_at(share: float, trim: Trim, rows: int) -> Float[Array, "..."]:
     """Returns the share that is kept at the dial's offset: a logistic curve, which is `share` at offset 0.
 
     Args:
         share: The share at offset 0, between 0 and 1.
-        dial: Holds the offset.
+        trim: Holds the offset, one for all examples or one for each.
+        rows: Images or texts in the batch.
 
     Returns:
-        The share, shaped like the offset.
+        The share, a scalar or `[rows, 1]`.
     """
+    dial = trim.laid_out(rows, lambda offset: offset[:, None])
     logit = math.log(share / (1 - share)) if share else -math.inf
     return jax.nn.sigmoid(logit + jnp.asarray(dial.offset, jnp.float32))
 
