@@ -20,6 +20,7 @@ TEST = [
     "onnx>=1.17",
     "beartype>=0.22",
     "emoji>=2.14",
+    "matplotlib>=3.9",
 ]
 GCS = ["gcsfs>=2025.3"]
 COMMANDS = ["prepare", "train", "evaluate", "predict", "explain", "convert", "benchmark", "aot", "sweep"]
@@ -76,6 +77,7 @@ setup(
         "demo": ["easy-vqa==1.0"],
         "emoji": ["emoji>=2.14"],
         "packages": ["onnx>=1.17"],
+        "plot": ["matplotlib>=3.9"],
         "captions": ["pycocoevalcap==1.2"],
         "torch": ["torch>=2.6"],
         "parity": ["torch>=2.6", "transformers>=5"],

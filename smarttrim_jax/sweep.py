@@ -22,7 +22,8 @@ Several at once, on this machine or as the tasks of a job array, whose table is 
 
 Runs that differ in `seed` alone are also shown as their mean and standard deviation. --time=64 times the models when
 all runs have ended, one after another so that they do not disturb each other, on batches of so many test examples.
---output=FILE.json writes the figures of all runs with the machine, the commits and the commands they come from.
+--output=FILE.json writes the figures of all runs with the machine, the commits and the commands they come from, and
+--plot=FILE.svg draws the score against the speed-up.
 """
 
 import argparse
@@ -40,6 +41,7 @@ from smarttrim_jax.command_line.running import find_modules_here, import_plugins
 from smarttrim_jax.errors import ConfigError, SmartTrimError
 from smarttrim_jax.sweeps.execution import Execution, slots
 from smarttrim_jax.sweeps.plan import PlannedRun, check_all, plan
+from smarttrim_jax.sweeps.plot import check_plot, write_plot
 from smarttrim_jax.sweeps.table import (
     DONE,
     SPEED,
@@ -69,6 +71,8 @@ def main(arguments: list[str]) -> int:
     flags = _parser().parse_args(ours)
     try:
         import_plugins(program)  # what the config file names may be theirs
+        if flags.plot:
+            check_plot(flags.plot)
         root = _root_folder(flags.root, flags.gather)
         launcher = shlex.split(flags.launcher) or [sys.executable, "-m", flags.module]
         runs = plan(flags.config, flags.root, launcher, program)
@@ -101,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--csv", help="a file that takes the table too")
     result.add_argument("--output", help="a file that takes all figures and where they come from, as JSON")
+    result.add_argument("--plot", help="an SVG file that takes the score against the speed-up (extra `plot`)")
     result.add_argument("--time", type=int, help="when all runs have ended, time their models on batches of so many")
     which = result.add_mutually_exclusive_group()
     which.add_argument("--index", type=int, help="run this one alone, counted from 0, and write no table")
@@ -221,6 +226,8 @@ def _show(entries: list[Entry], root: epath.Path, flags: argparse.Namespace) -> 
         trained = {"trained_by": trained_by(*(str(entry.folder) for entry in entries))}
         figures = origin("python -m smarttrim_jax.sweep") | trained | {"results": figure_rows(entries)}
         write_figures(flags.output, figures)
+    if flags.plot:
+        write_plot(entries, epath.Path(flags.plot).expanduser())
 
 
 def run() -> None:

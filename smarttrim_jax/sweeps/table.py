@@ -113,7 +113,7 @@ def read_report(folder: epath.Path) -> Mapping[str, Any] | None:
         raise DamagedFileError("report.json is damaged (no group of figures)")
     report = report_of_today(report)
     for figure in (*_scores([report]), *SPEED_UPS):
-        _value(report, figure)
+        value_of(report, figure)
     return report
 
 
@@ -220,10 +220,10 @@ def write_csv(entries: Sequence[Entry], file: epath.Path) -> None:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    keys, figures = _keys(entries), _figures(entries)
+    keys, figures = _keys(entries), columns(entries)
     writer.writerow([*keys, *(figure.csv_head for figure in figures), "state", "folder"])
     for entry in entries:
-        values = [_value(entry.report or {}, figure) for figure in figures]
+        values = [value_of(entry.report or {}, figure) for figure in figures]
         settings = [entry.overrides.get(key, "") for key in keys]
         writer.writerow([*settings, *("" if each is None else each for each in values), entry.state, entry.folder])
     write_whole(file, text.getvalue())
@@ -240,10 +240,10 @@ def figure_rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         full capacity with `full_` before them, `asked`, `macs_speedup` and, where its model was timed,
         `realised_speedup`.
     """
-    figures, rows = _figures(entries), []
+    figures, rows = columns(entries), []
     for entry in entries:
         if entry.report is not None:
-            found = {figure.key: _value(entry.report, figure) for figure in figures}
+            found = {figure.key: value_of(entry.report, figure) for figure in figures}
             settings = {key.rpartition(".")[2]: value for key, value in entry.overrides.items()}
             rows.append(settings | {name: value for name, value in found.items() if value is not None})
     return rows
@@ -254,8 +254,19 @@ def _keys(entries: Sequence[Entry]) -> list[str]:
     return list(dict.fromkeys(key for entry in entries for key in entry.overrides))
 
 
-def _figures(entries: Sequence[Entry]) -> list[Figure]:
-    """Columns of figures, those of the primary metric first; that of times only where any were measured."""
+def columns(entries: Sequence[Entry]) -> list[Figure]:
+    """Finds the figures that the runs report.
+
+    Args:
+        entries: The runs.
+
+    Returns:
+        Columns of figures, those of the primary metric first, at full capacity and trimmed; that of times only where
+        any were measured.
+
+    Raises:
+        DamagedFileError: The metrics of a report are not a group of figures.
+    """
     reports = [entry.report for entry in entries if entry.report is not None]
     times = [TIME] if any("time" in _group(report, ("speedup",)) for report in reports) else []
     return [*_scores(reports), *SPEED_UPS, *times]
@@ -287,10 +298,10 @@ def _scores(reports: Sequence[Mapping[str, Any]]) -> list[Figure]:
 
 def _shown(entries: Sequence[Entry]) -> list[list[str]]:
     """Rows of formatted cells, the first as their heading."""
-    keys, figures = _keys(entries), _figures(entries)
+    keys, figures = _keys(entries), columns(entries)
     rows = [[*keys, *(figure.head for figure in figures), "state"]]
     for entry in entries:
-        values = [(_value(entry.report or {}, figure), figure.show) for figure in figures]
+        values = [(value_of(entry.report or {}, figure), figure.show) for figure in figures]
         cells = ["" if value is None else show(value) for value, show in values]
         rows.append([*(str(entry.overrides.get(key, "")) for key in keys), *cells, entry.state])
     return rows
@@ -301,18 +312,34 @@ def _means(entries: Sequence[Entry]) -> list[list[str]]:
 
     There are no rows, not even a heading, where no two such runs are done.
     """
-    keys, figures = [key for key in _keys(entries) if key != SEED], _figures(entries)
-    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for entry in entries:
-        if entry.report is not None:
-            groups.setdefault(tuple(str(entry.overrides.get(key, "")) for key in keys), []).append(entry.report)
+    groups, figures = over_seeds(entries), columns(entries)
     if all(len(reports) < 2 for reports in groups.values()):
         return []
+    keys = [key for key, _ in next(iter(groups))]
     rows = [[*keys, "runs", *(figure.head for figure in figures)]]
     for settings, reports in groups.items():
-        cells = [_mean((_value(report, figure) for report in reports), figure) for figure in figures]
-        rows.append([*settings, str(len(reports)), *cells])
+        cells = [_mean((value_of(report, figure) for report in reports), figure) for figure in figures]
+        rows.append([*(value for _, value in settings), str(len(reports)), *cells])
     return rows
+
+
+def over_seeds(entries: Sequence[Entry]) -> dict[tuple[tuple[str, str], ...], list[Mapping[str, Any]]]:
+    """Groups the runs that differ in their seed alone.
+
+    Args:
+        entries: The runs; those that are not done are left out.
+
+    Returns:
+        The reports of each group by its settings: pairs of a config key and the value, "" where a run does not
+        change that key.
+    """
+    keys = [key for key in _keys(entries) if key != SEED]
+    groups: dict[tuple[tuple[str, str], ...], list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        if entry.report is not None:
+            settings = tuple((key, str(entry.overrides.get(key, ""))) for key in keys)
+            groups.setdefault(settings, []).append(entry.report)
+    return groups
 
 
 def _mean(found: Iterable[float | None], figure: Figure) -> str:
@@ -330,8 +357,15 @@ def _in_markdown(table: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def _value(report: Mapping[str, Any], figure: Figure) -> float | None:
-    """Number in a report; None if it has none.
+def value_of(report: Mapping[str, Any], figure: Figure) -> float | None:
+    """Reads a figure of a report.
+
+    Args:
+        report: The report of a run.
+        figure: Which figure.
+
+    Returns:
+        The number; None if the report has none.
 
     Raises:
         DamagedFileError: The value is not a finite number.

@@ -1,6 +1,8 @@
 """Several runs, one after another or at the same time, and their table."""
 
 import csv
+import importlib.util
+import itertools
 import json
 import os
 import pathlib
@@ -8,14 +10,18 @@ import random
 import shlex
 import subprocess
 import sys
+from typing import Any
 
+import numpy as np
 import pytest
 from etils import epath
 from forked_commands import ROOT
 
 from smarttrim_jax import sweep
+from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.sweeps.plan import check_all, plan
-from smarttrim_jax.sweeps.table import lines_of, look_at, write_tables
+from smarttrim_jax.sweeps.plot import write_plot
+from smarttrim_jax.sweeps.table import Entry, lines_of, look_at, write_tables
 
 # ml_collections loads config files by a method that Python 3.12 takes away.
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
@@ -502,3 +508,59 @@ def test_models_are_timed_once_when_all_runs_have_ended(
     }
     assert sweep.main([*flags, "--time=0"]) == 1
     assert "--time is 0; it is a number of examples, at least 1" in capsys.readouterr().err
+
+
+def entries_of(tmp_path: pathlib.Path, timed: bool) -> list[Entry]:
+    """Two policies at two budgets with two seeds each."""
+    entries = []
+    for number, (policy, asked, seed) in enumerate(itertools.product(("merge", "random"), (2.0, 3.0), (0, 1))):
+        overrides = {"model.trimming.policy": policy, "cost.target_speedup": asked, "seed": seed}
+        report = {
+            "metrics": {"full": {"accuracy": 0.9}, "trimmed": {"accuracy": 0.8 - 0.01 * number}},
+            "primary": "accuracy",
+            "speedup": {"asked": asked, "macs": asked + 0.1 * seed} | ({"time": asked - 0.5} if timed else {}),
+        }
+        entries.append(Entry(overrides, epath.Path(tmp_path), "done", report))
+    return entries
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_a_plot_has_a_line_for_each_policy_through_the_means_of_its_budgets(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, timed: bool
+) -> None:
+    axes = pytest.importorskip("matplotlib.axes")
+    lines, file = {}, epath.Path(tmp_path / "dial.svg")
+    draw = axes.Axes.errorbar
+
+    def noted(self: Any, x: Any, y: Any, y_spread: Any, x_spread: Any, **style: Any) -> Any:
+        lines.setdefault(style["label"], []).append((x, y, y_spread, x_spread))
+        return draw(self, x, y, y_spread, x_spread, **style)
+
+    monkeypatch.setattr(axes.Axes, "errorbar", noted)
+    write_plot(entries_of(tmp_path, timed), file)
+    assert {name: len(pictures) for name, pictures in lines.items()} == {"merge": 1 + timed, "random": 1 + timed}
+    found = np.asarray(lines["random"][0])
+    deviation = 0.01 / 2**0.5
+    np.testing.assert_allclose(found, [[2.05, 3.05], [0.755, 0.735], [deviation] * 2, [10 * deviation] * 2])
+    if timed:
+        np.testing.assert_allclose(lines["merge"][1][0], [1.5, 2.5])
+    first = file.read_text()
+    assert first.startswith("<?xml")
+    assert all(word in first for word in ("merge", "random", "speed-up in MACs", "trimmed accuracy"))
+    assert ("speed-up in time" in first) == timed
+    write_plot(entries_of(tmp_path, timed), file)
+    assert file.read_text() == first
+
+
+def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_runs(
+    flags: list[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep.main([*flags, f"--plot={tmp_path}/dial.png"]) == 1
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert sweep.main([*flags, f"--plot={tmp_path}/dial.svg"]) == 1
+    kind, library = capsys.readouterr().err.splitlines()
+    assert kind == f"error: --plot={tmp_path}/dial.png is no SVG file; its name must end in .svg"
+    assert library == "error: --plot needs Matplotlib; pip install -e '.[plot]' brings it"
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(ConfigError, match="there is nothing to draw"):
+        write_plot([], epath.Path(tmp_path / "dial.svg"))
