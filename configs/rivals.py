@@ -1,16 +1,17 @@
 r"""SmartTrim's learned policy beside its rivals: one fine-tuned start, one recipe, one budget, one executor.
 
 Fine-tune once, then trim-tune from there by every policy, for every budget, with every seed. The second command goes
-on where it was stopped, and writes the table:
+on where it was stopped, then times the models, and writes a table and a plot (the extra `plot` draws it):
 
     python -m smarttrim_jax.train --config=configs/rivals.py:sort_of_clevr,start --workdir=runs/rivals/start
-    python -m smarttrim_jax.sweep --config=configs/rivals.py:sort_of_clevr --root=runs/rivals \
-        -- --config.init_from=runs/rivals/start
+    python -m smarttrim_jax.sweep --config=configs/rivals.py:sort_of_clevr --root=runs/rivals --time=64 \
+        --output=rivals.json --plot=rivals.svg -- --config.init_from=runs/rivals/start
 
 `learned` is SmartTrim, and `importance` the same without a view of the other side. `random` keeps tokens by chance,
 `class_attention` those that the global token reads most (EViT, FastV), and `merge` joins similar ones (ToMe).
 
-What the method is without one of its parts, at the first budget alone:
+Two more sweeps tell how SmartTrim is best trained. `sweep=gates` compares tokens that are sampled in training with
+tokens that fade into noise, and `sweep=ablations` is the method without one of its parts, at the first budget alone:
 
     python -m smarttrim_jax.sweep --config=configs/rivals.py:sort_of_clevr,sweep=ablations --root=runs/ablations \
         -- --config.init_from=runs/rivals/start
@@ -29,10 +30,11 @@ from smarttrim_jax.configs import easy_vqa, sort_of_clevr
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.options import read_variant
 from smarttrim_jax.ranges import PositiveInt
-from smarttrim_jax.recipes import ABLATIONS
+from smarttrim_jax.recipes import ablations
 
-POLICIES = ("learned", "importance", "random", "class_attention", "merge")
 SPEEDUPS = (2.0, 3.0)
+POLICIES = ("learned", "importance", "random", "class_attention", "merge")
+GATES = ("gumbel", "noise")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Options(Settings):
     start: bool = False
     steps: PositiveInt = 700
     seeds: PositiveInt = 3
-    sweep: Literal["policies", "ablations"] = "policies"
+    sweep: Literal["policies", "gates", "ablations"] = "policies"
 
 
 def _easy_vqa(options: Options) -> ConfigDict:
@@ -100,12 +102,20 @@ def sweep(argument: str) -> Iterator[dict[str, Any]]:
         ConfigError: There is no such data set, or no such option or value.
     """
     options = _read(argument)
-    policies: list[dict[str, Any]] = [{"model.trimming.policy": policy} for policy in POLICIES]
-    tried = policies if options.sweep == "policies" else ABLATIONS
-    speedups = SPEEDUPS if options.sweep == "policies" else SPEEDUPS[:1]
     for seed in range(options.seeds):
-        for speedup in speedups:
-            yield from (changes | {"cost.target_speedup": speedup, "seed": seed} for changes in tried)
+        for speedup in SPEEDUPS[:1] if options.sweep == "ablations" else SPEEDUPS:
+            for changes in _tried(options.sweep, speedup):
+                yield {"cost.target_speedup": speedup, **changes, "seed": seed}
+
+
+def _tried(sweep: str, speedup: float) -> Iterator[dict[str, Any]]:
+    """What is compared for one budget."""
+    if sweep == "policies":
+        yield from ({"model.trimming.policy": policy} for policy in POLICIES)
+    elif sweep == "gates":
+        yield from ({"model.trimming.policy.gate": gate} for gate in GATES)
+    else:
+        yield from ablations(speedup)
 
 
 def _read(argument: str) -> Options:

@@ -29,7 +29,7 @@ SPEEDUPS = (1.5, 2.0, 2.5, 3.0)
 HEADS_ALONE = 1.5
 """Largest speed-up of the ablation without trimmed tokens: attention is less than half of the work."""
 SIDES = ("image", "text", "cross_modal")
-ABLATIONS: tuple[dict[str, Any], ...] = (
+PARTS: tuple[dict[str, Any], ...] = (
     {},
     {"objective.distillation": 0.0},
     {"objective.full": 0.0},
@@ -38,11 +38,10 @@ ABLATIONS: tuple[dict[str, Any], ...] = (
     {"model.trimming.policy.guidance": "self"},
     {"cost.kind": "ratio"},
     {f"model.trimming.{side}.heads": False for side in SIDES},
-    {f"model.trimming.{side}.tokens": False for side in SIDES},
 )
 """What the method is tried without, one thing at a time: nothing, self-distillation, the loss at full capacity, the
-curriculum, the fading of the gates' noise, the view of the other side, MACs as the cost, trimmed heads, trimmed
-tokens."""
+curriculum, the fading of the gates' noise, the view of the other side, MACs as the cost, trimmed heads."""
+WITHOUT_TOKENS = {f"model.trimming.{side}.tokens": False for side in SIDES}
 TINY_BATCH = 4
 
 
@@ -63,7 +62,7 @@ class TrimOptions(Settings):
 
     Attributes:
         speedup: MACs of the full model over those of the trimmed one.
-        sweep: What `sweep` tries: the speed-ups of `SPEEDUPS`, or at `speedup` three seeds or the `ABLATIONS`.
+        sweep: What `sweep` tries: the speed-ups of `SPEEDUPS`, or at `speedup` three seeds or `ablations`.
     """
 
     speedup: SpeedUp = 2.0
@@ -97,6 +96,19 @@ def in_epochs(epochs: int, *, examples: int, batch_size: int, accumulate: int = 
         The schedule, without trim-tuning.
     """
     return ScheduleConfig(full_steps=math.ceil(epochs * examples / batch_size) * accumulate, trim_steps=0)
+
+
+def ablations(speedup: float) -> Iterator[dict[str, Any]]:
+    """Yields the method without one of its parts, the whole method first.
+
+    Args:
+        speedup: MACs of the full model over those of the trimmed one, in all runs but that without trimmed tokens.
+
+    Yields:
+        Values by dotted config key, for each run.
+    """
+    yield from PARTS
+    yield WITHOUT_TOKENS | {"cost.target_speedup": min(speedup, HEADS_ALONE)}
 
 
 def made_meter(head: HeadConfig, images: int = 1) -> MeterConfig:
@@ -176,9 +188,7 @@ class Recipe:
         elif options.sweep == "seeds":
             yield from self._seeds(FinetuneOptions.seeds)
         else:
-            *others, heads_alone = ABLATIONS
-            yield from others
-            yield heads_alone | {"cost.target_speedup": min(options.speedup, HEADS_ALONE)}
+            yield from ablations(options.speedup)
 
     def _seeds(self, count: int) -> Iterator[dict[str, Any]]:
         yield from ({"seed": self.fine_tuning.seed + number} for number in range(count))

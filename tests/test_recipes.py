@@ -12,7 +12,7 @@ from smarttrim_jax.configuration import build
 from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.models.functional import Functional, parameter_shapes
-from smarttrim_jax.recipes import ABLATIONS, SPEEDUPS, in_epochs
+from smarttrim_jax.recipes import SPEEDUPS, ablations, in_epochs
 from smarttrim_jax.training.run import train
 from smarttrim_jax.training.run_data import prepare_everywhere
 
@@ -123,7 +123,7 @@ SWEEPS = {
     "finetune,seeds=5": 5,
     "trim": len(SPEEDUPS),
     "trim,speedup=2,sweep=seeds": 3,
-    "trim,speedup=2,sweep=ablations": len(ABLATIONS),
+    "trim,speedup=2,sweep=ablations": len(list(ablations(2.0))),
     "tiny": len(SPEEDUPS),
 }
 
