@@ -90,7 +90,7 @@ def shorten(tokens: Tokens, present: Float[Array, "batch tokens"], places: int, 
         The stored tokens in their original order, with the same original positions and scaled gate gradients.
     """
     gates, draw = tokens.padded_gate, jax.random.uniform(key, tokens.shape, jnp.float32)
-    is_open = gates > 0
+    is_open = gates >= 0.5  # gates of training may be in between
     is_closed = ~is_open & (present > 0)
     order = jnp.where(is_open, draw, jnp.where(is_closed, 1.0 + draw, 2.0)).at[:, 0].set(-1.0)
     position = jnp.sort(jnp.argsort(order, axis=1)[:, :places], axis=1)

@@ -13,6 +13,9 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.tokens import Tokens
 from smarttrim_jax.trimming.capacity import FITTING, CapacityConfig
 
+LEAST_NOISE = 0.01
+"""What `fade` takes for less noise, with which its gradient would not be finite."""
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Trim:
         offset: Number added to each `keep - drop` logit, the speed dial's setting (see `trimming.calibration`): a
             scalar for all examples, or `[batch]`, one for each example. Higher keeps more.
         temperature: Temperature of the Gumbel-softmax in training.
-        noise: Scale of the Gumbel noise in training; at 0 the decisions are those of evaluation.
+        noise: Scale of the Gumbel noise in training; at 0 the decisions are those of evaluation. Where tokens fade
+            instead (see `fade`), how gradually.
         capacity: How many tokens a training pass keeps in memory; by default all of them.
     """
 
@@ -110,6 +114,7 @@ class Gates:
 GatesByKey = dict[GateKey, Gates]
 
 T = TypeVar("T")
+TokensT = TypeVar("TokensT", bound=Tokens)
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -291,6 +296,37 @@ def _decide(logits: Float[Array, "... 2"], trim: Trim, noise: Float[Array, "..."
     soft = jax.nn.sigmoid((margin + trim.noise * noise) / trim.temperature)
     hard: Bool[Array, "..."] = soft >= 0.5
     return hard.astype(jnp.float32) + (soft - jax.lax.stop_gradient(soft))
+
+
+def fade(logits: Float[Array, "... 2"], tokens: TokensT, trim: Trim, key: jax.Array) -> TokensT:
+    """Closes tokens in part in training, and lets noise take the place of what is closed.
+
+    A gate is the probability to keep, `p = sigmoid((keep - drop + offset) / softness)`, where the softness is the
+    temperature times `Trim.noise`, so that decisions end as those of evaluation where the noise fades. A vector x
+    becomes `sqrt(p) x + sqrt(1 - p) e`, with e normal and as long as x on average: its variance stays, what it says
+    is lost as far as it is closed. No gradient is made up, unlike that of `decide`. Follows the variance-preserving
+    noise gate of AutoSelect (arXiv 2603.07135), which has no gates in attention and keeps a fixed number of tokens.
+
+    Args:
+        logits: Logits (keep, drop) of each token, `[..., 2]`; computed in float32.
+        tokens: The tokens, in a layout of training.
+        trim: Offset, temperature and noise; the offset must broadcast against `[...]`.
+        key: Random key of training.
+
+    Returns:
+        The faded tokens, with gates between 0 and 1. The first token of an example stays as it is.
+    """
+    logits = logits.astype(jnp.float32)
+    softness = trim.temperature * jnp.maximum(trim.noise, LEAST_NOISE)
+    margin = (logits[..., 0] - logits[..., 1] + trim.offset) / softness
+    x = tokens.values.astype(jnp.float32)
+    length = jnp.sqrt(jnp.mean(jnp.square(jax.lax.stop_gradient(x)), axis=-1, keepdims=True))
+    noise = jax.random.normal(key, x.shape, jnp.float32) * length
+    # By the logarithm, since the square root has no finite gradient at 0.
+    said, lost = (jnp.exp(0.5 * jax.nn.log_sigmoid(each))[..., None] for each in (margin, -margin))
+    is_first = tokens.look_up(jnp.zeros(tokens.shape).at[:, 0].set(1.0))[..., None] > 0
+    faded = jnp.where(is_first, x, said * x + lost * noise).astype(tokens.values.dtype)
+    return tokens.replace(faded).close(jax.nn.sigmoid(margin))
 
 
 def open_gates(tokens: Tokens, heads: int, *, sources: int = 0) -> Gates:

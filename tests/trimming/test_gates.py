@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from smarttrim_jax.trimming.gates import GateKey, Gates, Trim, TrimRecord, decide
+from smarttrim_jax.tokens import Padded
+from smarttrim_jax.trimming.gates import GateKey, Gates, Trim, TrimRecord, decide, fade
 from smarttrim_jax.trimming.policies import LearnedPolicyConfig
 
 TEXT = GateKey("text", "text")
@@ -65,3 +66,41 @@ def test_without_noise_training_decides_as_evaluation_does() -> None:
     logits = jax.random.normal(jax.random.key(0), (1000, 2))
     trained = decide(logits, Trim(offset=0.3, noise=0.0), jax.random.key(1))
     np.testing.assert_array_equal(trained, decide(logits, Trim(offset=0.3), None))
+
+
+def faded(margins: np.ndarray, noise: float, dtype: str = "float32") -> tuple[Padded, Padded]:
+    shape = (*margins.shape, 64)
+    tokens = Padded(3.0 * jax.random.normal(jax.random.key(0), shape, dtype), jnp.ones(margins.shape).at[:, 5].set(0))
+    logits = jnp.stack([margins, jnp.zeros_like(margins)], axis=-1)
+    return tokens, fade(logits, tokens, Trim(temperature=2.0, noise=noise), jax.random.key(1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_fading_keeps_the_variance_and_loses_what_is_closed(dtype: str) -> None:
+    margins = np.linspace(-8.0, 8.0, 17, dtype=np.float32) * np.ones((300, 1), np.float32)
+    tokens, closed = faded(margins, 1.0, dtype)
+    assert closed.values.dtype == tokens.values.dtype
+    keep = np.asarray(jax.nn.sigmoid(margins / 2.0))
+    before, after = (np.asarray(part.values, np.float32) for part in (tokens, closed))
+    np.testing.assert_array_equal(after[:, 0], before[:, 0])
+    np.testing.assert_allclose(closed.gate[:, 1:], np.where(np.arange(17) == 5, 0.0, keep)[:, 1:], atol=1e-6)
+    assert (closed.gate[:, 0] == 1).all()
+    np.testing.assert_allclose(after.std((0, 2)), before.std((0, 2)), rtol=0.03)
+    alike = [np.corrcoef(before[:, token].ravel(), after[:, token].ravel())[0, 1] for token in range(1, 17)]
+    np.testing.assert_allclose(alike, np.sqrt(keep[0, 1:]), atol=0.03)
+
+
+def test_fading_ends_on_the_decisions_of_evaluation_with_finite_gradients() -> None:
+    margins = np.random.default_rng(0).normal(size=(8, 17)).astype(np.float32)
+    margins = np.where(np.abs(margins) < 0.2, 0.5, margins)
+    tokens, closed = faded(margins, 0.0)
+    hard = decide(jnp.stack([margins, jnp.zeros_like(margins)], axis=-1), Trim(), None).at[:, 0].set(1.0)
+    np.testing.assert_allclose(closed.gate, hard * tokens.gate, atol=1e-4)
+
+    def loss(margins: jax.Array, noise: float) -> jax.Array:
+        closed = faded(margins, noise)[1]
+        return jnp.sum(jnp.square(closed.values[..., :3])) + jnp.sum(closed.gate)
+
+    for noise in (0.0, 1.0):
+        gradient = jax.grad(loss)(jnp.asarray(np.concatenate([margins, 1e4 * margins, 0 * margins])), noise)
+        assert np.isfinite(gradient).all()

@@ -132,7 +132,6 @@ class PolicyConfig(Variants):
         draws: Whether decisions need `LayerContext.seed`.
         is_steered: Whether training moves the dial so that the MACs follow the curriculum, for a policy whose
             decisions have no gradients that the cost could train.
-        weighs_tokens: Whether gates may be above 1, for tokens that count several times in attention.
     """
 
     TAG: ClassVar[str] = "policy"
@@ -142,7 +141,11 @@ class PolicyConfig(Variants):
     has_dial: ClassVar[bool] = True
     draws: ClassVar[bool] = False
     is_steered: ClassVar[bool] = False
-    weighs_tokens: ClassVar[bool] = False
+
+    @property
+    def weighs_tokens(self) -> bool:
+        """Whether attention must weigh tokens by their gates, since these may be other numbers than 0 and 1."""
+        return False
 
     @abc.abstractmethod
     def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> Policy:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from smarttrim_jax.ranges import between
 from smarttrim_jax.tokens import Tokens
-from smarttrim_jax.trimming.gates import Gates, Trim, decide_all, open_gates
+from smarttrim_jax.trimming.gates import Gates, Trim, decide_all, fade, open_gates
 from smarttrim_jax.trimming.policies.base import (
     Decided,
     LayerContext,
@@ -28,6 +28,9 @@ T = TypeVar("T", bound=Tokens)
 Guidance = Literal["cross_modal", "self"]
 """Whether token trimmers of cross-modal layers read the other side's global token, or the token by itself."""
 
+Gate = Literal["gumbel", "noise"]
+"""How the gates of tokens are drawn in training."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrimmersConfig(PolicyConfig):
@@ -37,11 +40,19 @@ class TrimmersConfig(PolicyConfig):
         hidden: Width of the trimmers' hidden layer.
         initial_bias: The logits start at plus and minus this: 2.5 keeps with probability .993.
         guidance: What token trimmers of cross-modal layers read.
+        gate: How tokens close in training: "gumbel" samples which (`gates.decide`), "noise" drowns them
+            (`gates.fade`). Heads are sampled either way.
     """
 
     hidden: Annotated[int, between(1, 2**16)] = 64  # the bound is wider than any token
     initial_bias: Annotated[float, between(-40, 40)] = 2.5  # beyond, the sigmoid of keep - drop is 0 or 1 in float32
     guidance: Guidance = "cross_modal"
+    gate: Gate = "gumbel"
+
+    @property
+    def weighs_tokens(self) -> bool:
+        """Whether tokens close in part in training."""
+        return self.gate == "noise"
 
     def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> "LearnedPolicy":
         """Builds the trimmers of one side of one layer; see `PolicyConfig.build`."""
@@ -109,6 +120,7 @@ class LearnedPolicy(Policy):
     def __init__(self, side: SideShape, where: RunTrimming, config: TrimmersConfig, *, rngs: nnx.Rngs):
         self.heads = side.heads
         self.sources = len(side.other_widths)
+        self.fades = config.gate == "noise"
         token: TokenTrimmer | CrossModalTokenTrimmer | None = None
         if where.tokens and side.other_widths and config.guidance == "cross_modal":
             token = CrossModalTokenTrimmer(side.width, sum(side.other_widths), config, rngs=rngs)
@@ -140,7 +152,11 @@ class LearnedPolicy(Policy):
             logits["cross_heads"] = self.cross_head(own, others[0]), head_trim
         if self.twin_head is not None:
             logits["twin_heads"] = self.twin_head(own, others[1]), head_trim
+        if self.fades and self.token is not None and key is not None:
+            key, of_tokens = jax.random.split(key)
+            token_logits, token_trim = logits.pop("tokens")
+            tokens = fade(token_logits, tokens, token_trim, of_tokens)
         decided = dict(zip(logits, decide_all(list(logits.values()), key), strict=True))
-        if self.token is not None:
+        if "tokens" in decided:
             tokens = tokens.close(decided.pop("tokens"))
         return Decided(tokens, dataclasses.replace(open_gates(tokens, self.heads, sources=self.sources), **decided))

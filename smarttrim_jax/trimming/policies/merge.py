@@ -30,7 +30,11 @@ class MergePolicyConfig(LayerAttentionPolicyConfig):
     """
 
     policy: Literal["merge"] = "merge"
-    weighs_tokens = True
+
+    @property
+    def weighs_tokens(self) -> bool:
+        """True, since a merged token counts as all that it stands for."""
+        return True
 
     def build(self, side: SideShape, where: RunTrimming, *, rngs: nnx.Rngs) -> "MergePolicy":
         """Builds the policy of one side of one layer, which has no parameters; see `PolicyConfig.build`."""
