@@ -8,13 +8,13 @@
     python -m smarttrim_jax.benchmark --workdir=runs/quick --split=test --batch_sizes=1,8,64 --remember
     python -m smarttrim_jax.benchmark --workdir=models/quick --input=questions.jsonl --speedups=2,3
 
-With a config the model is untrained and its token gates are forced: every example draws the share it keeps. With a
-workdir the trained model trims real examples at the speed-ups of its dial: questions as `predict` takes them
-(--input), or a split of its data set (--split); without either its gates are forced too. With --steps it is training
-that is measured: what a step of trim-tuning costs (also a shortened one, where the config has a capacity), against
-one of plain fine-tuning. With --host it is what a call costs besides computing: the model is made narrow. With
---remember the times of a trained model are kept in its folder: from then on its batches are executed as was fastest
-on a device of this kind.
+With a config the model is untrained and its gates are forced: every example draws the share of tokens it keeps, and
+with --keep_heads all keep the same share of heads. With a workdir the trained model trims real examples at the
+speed-ups of its dial: questions as `predict` takes them (--input), or a split of its data set (--split); without
+either its gates are forced too. With --steps it is training that is measured: what a step of trim-tuning costs (also
+a shortened one, where the config has a capacity), against one of plain fine-tuning. With --host it is what a call
+costs besides computing: the model is made narrow. With --remember the times of a trained model are kept in its
+folder: from then on its batches are executed as was fastest on a device of this kind.
 """
 
 import functools
@@ -57,6 +57,9 @@ KEEP = define(
     (0.5, 0.3),
     "Mean shares of tokens kept where gates are forced, as in 0.5,0.3.",
 )
+KEEP_HEADS = define(
+    "keep_heads", ShareAboveZero, None, "Share of heads kept where gates are forced, the same for all examples."
+)
 SPEEDUPS = define(
     "speedups", tuple[SpeedUp, ...], (), "Of the dial, with --workdir; the one it was trained for by default."
 )
@@ -92,7 +95,12 @@ def main() -> None:
         results = measure_host(opened_experiment(), sizes, REPEATS.value)
     elif trained is None:
         results = measure_forced(
-            opened_experiment(), sizes, KEEP.value, REPEATS.value, against_torch=AGAINST.value == "torch"
+            opened_experiment(),
+            sizes,
+            KEEP.value,
+            REPEATS.value,
+            keep_heads=KEEP_HEADS.value,
+            against_torch=AGAINST.value == "torch",
         )
     else:
         results = _measure_trained(trained, sizes)
@@ -115,7 +123,9 @@ def _measure_trained(trained: TrainedModel, sizes: Sequence[int]) -> Iterator[Ro
     config = trained.config
     path, split = INPUT.value, SPLIT.value
     if path is None and split is None:
-        return measure_forced(config, sizes, KEEP.value, REPEATS.value, params=trained.params)
+        return measure_forced(
+            config, sizes, KEEP.value, REPEATS.value, keep_heads=KEEP_HEADS.value, params=trained.params
+        )
     speedups = SPEEDUPS.value or (trained.speedup(),)
     trims = {speedup: trim for speedup in speedups if (trim := trained.trim(speedup)) is not None}
     if not trims:

@@ -12,9 +12,9 @@ from smarttrim_jax.errors import ConfigError
 from smarttrim_jax.execution.base import Batch
 from smarttrim_jax.models.config import ModelConfig
 from smarttrim_jax.models.functional import Functional, Params
-from smarttrim_jax.trimming.gates import GateKey, Trim
+from smarttrim_jax.trimming.gates import GateKey, Trim, TrimRecord
 from smarttrim_jax.trimming.policies import ForcedPolicyConfig, LearnedPolicyConfig
-from smarttrim_jax.trimming.policies.forced import forced_trimmers, offset_that_keeps
+from smarttrim_jax.trimming.policies.forced import NEVER, forced_trimmers, offset_that_keeps
 
 SPREAD = 0.25
 """Standard deviation of the shares that examples keep, relative to the mean share."""
@@ -26,7 +26,7 @@ class ForcedLoad:
 
     Attributes:
         model: Model that keeps the share of tokens that the offset of a `Trim` encodes, in a random order of the
-            tokens, and all heads.
+            tokens, and the same heads for all examples.
         params: The model's parameters.
         batch: Random images, and random texts of full length without padding.
         random: Generator of the shares that examples keep.
@@ -51,7 +51,9 @@ class ForcedLoad:
         return Trim(offset=offset_that_keeps(jnp.asarray(shares, jnp.float32)))
 
 
-def forced_load(config: ModelConfig, params: Params, text_length: int, batch_size: int, seed: int) -> ForcedLoad:
+def forced_load(
+    config: ModelConfig, params: Params, text_length: int, batch_size: int, seed: int, *, keep_heads: float = 1.0
+) -> ForcedLoad:
     """Builds the load of one batch size; the same seed gives the same load.
 
     Args:
@@ -60,6 +62,7 @@ def forced_load(config: ModelConfig, params: Params, text_length: int, batch_siz
         text_length: Tokens of every text.
         batch_size: Number of examples of the batch.
         seed: Seed of everything random except the parameters.
+        keep_heads: Share of each attention module's heads that stay open, at least one.
 
     Returns:
         The model with forced gates, and its batch.
@@ -75,8 +78,9 @@ def forced_load(config: ModelConfig, params: Params, text_length: int, batch_siz
         jnp.asarray(random.integers(3, config.vocab_size, (batch_size, text_length))),
         jnp.ones((batch_size, text_length), jnp.int32),
     )
-    tokens = _orders(Functional(config), params, batch, random)
-    return ForcedLoad(*forced_model(config, params, tokens=tokens), batch, random)
+    record = jax.eval_shape(lambda *args: Functional(config).apply(*args, trim=Trim()).record, params, *batch)
+    tables = {"tokens": _orders(record, random), "heads": _heads(record, keep_heads)}
+    return ForcedLoad(*forced_model(config, params, **tables), batch, random)
 
 
 def forced_model(
@@ -108,12 +112,18 @@ def forced_model(
     return Functional(dataclasses.replace(config, trimming=forced)), params | {"trimmers": trimmers}
 
 
-def _orders(model: Functional, params: Params, batch: Batch, random: np.random.Generator) -> dict[GateKey, Array]:
+def _orders(record: TrimRecord, random: np.random.Generator) -> dict[GateKey, Array]:
     """Draws a random order of the tokens of every side; sides of the same length share it."""
-    record = jax.eval_shape(lambda *args: model.apply(*args, trim=Trim()).record, params, *batch)
     order: dict[int, Array] = {}
     for gates in record.gates.values():
         count = gates.tokens.shape[-1]
         if count not in order:
             order[count] = jnp.asarray((random.permutation(count) + 0.5)[None] / count, jnp.float32)
     return {key: order[gates.tokens.shape[-1]] for key, gates in record.gates.items()}
+
+
+def _heads(record: TrimRecord, keep: float) -> dict[GateKey, Array]:
+    """Keeps the first heads of every module, whatever share of tokens is kept; with random weights all are alike."""
+    counts = {key: gates.heads.shape[-1] for key, gates in record.gates.items() if gates.heads is not None}
+    kept = {count: max(1, round(keep * count)) for count in counts.values()}
+    return {key: jnp.where(jnp.arange(count)[None] < kept[count], 1.0, NEVER) for key, count in counts.items()}

@@ -31,6 +31,7 @@ def measure_forced(
     keeps: Sequence[float],
     repeats: int,
     *,
+    keep_heads: float | None = None,
     params: Params | None = None,
     against_torch: bool = False,
 ) -> Iterator[Row]:
@@ -41,11 +42,12 @@ def measure_forced(
         batch_sizes: Batch sizes to measure.
         keeps: Mean shares of tokens to keep, from the first layer that trims.
         repeats: Number of timed calls.
+        keep_heads: Share of each attention module's heads that stay open, the same for all examples; None for all.
         params: The model's parameters; None for random ones.
         against_torch: Whether to measure transformers' model with the same weights too.
 
     Yields:
-        Rows of `compare` with the share `keep`, as soon as they are measured.
+        Rows of `compare` with the share `keep`, and `keep_heads` where it is given, as soon as they are measured.
 
     Raises:
         ConfigError: The model has no trimmers, or transformers does not have it.
@@ -55,7 +57,9 @@ def measure_forced(
         params = jax.jit(Functional(sizes).init)(config.random_key)
     torch = TorchForward(sizes, params) if against_torch else None
     for batch_size in batch_sizes:
-        load = forced_load(sizes, params, config.data.text_length, batch_size, config.seed)
+        load = forced_load(
+            sizes, params, config.data.text_length, batch_size, config.seed, keep_heads=keep_heads or 1.0
+        )
         if torch is not None:
             check_equal(Functional(sizes), params, torch, load.batch)
         for keep in keeps:
@@ -67,7 +71,8 @@ def measure_forced(
             measured = compare(
                 load.model, load.params, packed, one_program, [load.batch], trim, repeats=repeats, torch=torch
             )
-            yield from ({"keep": keep, **row} for row in measured)
+            shares = {"keep": keep} if keep_heads is None else {"keep": keep, "keep_heads": keep_heads}
+            yield from (shares | row for row in measured)
 
 
 def measure_trained(

@@ -18,6 +18,8 @@ T = TypeVar("T", bound=Tokens)
 
 CERTAIN = 1e3
 """A logit margin that only an offset from `offset_that_keeps` overcomes."""
+NEVER = -1.0
+"""A table's entry that is dropped whatever share is kept."""
 
 
 @dataclasses.dataclass(frozen=True)
