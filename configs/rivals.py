@@ -16,8 +16,9 @@ tokens that fade into noise, and `sweep=ablations` is the method without one of 
     python -m smarttrim_jax.sweep --config=configs/rivals.py:sort_of_clevr,sweep=ablations --root=runs/ablations \
         -- --config.init_from=runs/rivals/start
 
-Data sets are `easy_vqa` (images of 48 pixels) and `sort_of_clevr` (two objects, questions about one of them). On one
-CPU core a start takes 15 to 30 minutes, and a run of trim-tuning about 8.
+Data sets are `easy_vqa` (images of 48 pixels), `sort_of_clevr` (two objects, questions about one of them) and `emoji`
+(BLIP finds pictures by names and names by pictures; --config.data.source is the font). On one CPU core a start takes
+15 to 30 minutes, and a run of trim-tuning about 8.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
-from smarttrim_jax.configs import easy_vqa, sort_of_clevr
+from smarttrim_jax.configs import easy_vqa, emoji_captions, sort_of_clevr
 from smarttrim_jax.configuration import Settings
 from smarttrim_jax.options import read_variant
 from smarttrim_jax.ranges import PositiveInt
@@ -68,7 +69,14 @@ def _sort_of_clevr(options: Options) -> ConfigDict:
     )
 
 
-DATASETS = {"easy_vqa": _easy_vqa, "sort_of_clevr": _sort_of_clevr}
+def _emoji(options: Options) -> ConfigDict:
+    config = emoji_captions.get_config("retrieval")
+    config.schedule.full_steps = 1000 if options.start else 0
+    config.schedule.trim_steps = 0 if options.start else options.steps
+    return config
+
+
+DATASETS = {"easy_vqa": _easy_vqa, "sort_of_clevr": _sort_of_clevr, "emoji": _emoji}
 
 
 def get_config(argument: str) -> ConfigDict:
