@@ -16,7 +16,9 @@ _log = logging.getLogger(__name__)
 FAR = 1.6
 """Ratio of neighbouring MAC ratios from which on a dial says that it does not know what lies between them."""
 NEAR = 1.03
-"""Ratio of two MAC ratios up to which they count as the same."""
+"""Ratio of two MAC ratios up to which they count as the same beside such a gap."""
+MET = 0.005
+"""Relative error of a MAC ratio at which an asked one counts as met."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +49,12 @@ class SpeedDial(Settings):
             raise ConfigError(f"the MAC ratios of a speed dial must be positive, not {self.ratios[0]}")
 
     def offset_for(self, speedup: float) -> float:
-        """Returns the offset that meets a speed-up, interpolated between measured points.
+        """Returns the offset that meets a speed-up: that of a measured point, or interpolated between two.
 
-        A dial with a single point belongs to a policy with one speed; its offset is returned whatever speed-up is
-        asked. A warning says where the points on both sides are too far apart to interpolate, as beyond the
-        speed-ups that the dial was measured for.
+        Where decisions are sure, MACs jump from one offset to the next, and what lies between two points is unknown:
+        a point that meets the speed-up is taken as it was measured. A dial with a single point belongs to a policy
+        with one speed; its offset is returned whatever speed-up is asked. A warning says where the points on both
+        sides are too far apart to interpolate, as beyond the speed-ups that the dial was measured for.
 
         Args:
             speedup: MACs at full capacity over the wanted MACs, at least 1.
@@ -74,7 +77,11 @@ class SpeedDial(Settings):
             )
         below = max((each for each in self.ratios if each <= ratio), default=ratio)
         above = min((each for each in self.ratios if each >= ratio), default=ratio)
-        if above > FAR * below and NEAR * below < ratio < above / NEAR:
+        is_gap = above > FAR * below
+        nearest = min((below, above), key=lambda each: abs(each - ratio))
+        if max(nearest / ratio, ratio / nearest) <= (NEAR if is_gap else 1 + MET):
+            return self.offset_at(nearest)
+        if is_gap:
             _log.warning(
                 "a speed-up of %.3g was not measured, but %.3g and %.3g; what is saved may be far from it",
                 speedup,
@@ -119,7 +126,7 @@ def calibrate(
     *,
     near: SpeedDial | None = None,
     limit: float = 16.0,
-    tolerance: float = 0.005,
+    tolerance: float = MET,
     iterations: int = 12,
 ) -> SpeedDial:
     """Measures a speed dial at the wanted speed-ups; each search reuses all points measured before.

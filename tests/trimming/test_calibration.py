@@ -94,6 +94,17 @@ def test_of_offsets_with_the_same_ratio_the_lowest_is_taken() -> None:
     assert SpeedDial((-1.0, 0.0, 8.0, 16.0), (0.5, 0.8, 1.0, 1.0)).offset_for(1.0) == 8.0
 
 
+@pytest.mark.parametrize(("below", "miss"), [(0.127, 0.004), (0.127, 0.02), (0.27, 0.004)])
+def test_a_point_that_meets_what_is_asked_is_taken_as_it_was_measured(below: float, miss: float) -> None:
+    """Beside it MACs may jump, here at an offset of -0.001 from a third to less."""
+    for side in (-1, 1):
+        met = (1 + side * miss) / 3
+        points = [(-16.0, below), (0.0, met), (1.0, 0.6), (16.0, 1.0)]
+        dial = SpeedDial(*zip(*points, strict=True))
+        assert dial.offset_for(3.0) == 0.0
+        assert 0.0 < dial.offset_for(2.0) < 1.0
+
+
 def test_what_was_not_measured_is_told(caplog: pytest.LogCaptureFixture) -> None:
     dial = SpeedDial((-16.0, 0.0, 2.0, 16.0), (0.13, 0.33, 0.5, 1.0))
     for speedup in (1 / 0.33, 2.5, 1.0, 7.6):
