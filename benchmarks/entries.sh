@@ -143,19 +143,29 @@ easy_vqa_speed() { # [training, 2 min] time that its model for 2x saves; 50 min 
   whole benchmark "--workdir=$out/runs/easy_vqa/trim2" --split=test --batch_sizes=64,256 --speedups=2,3
 }
 
-easy_vqa_capacity() { # [training, 90 min] accuracy with closed tokens out of memory, on easy-VQA at 48 pixels
-  needs_easy_vqa
+trim_by_capacity() { # folder of the start, flags: trim-tunes it with three seeds, with and without a capacity
   local seed shortens
-  train "$name/start" --config=configs/easy_vqa.py:quick --config.schedule.full_steps=2500 --config.schedule.trim_steps=0
   for seed in 0 1 2; do
     for shortens in False True; do
-      train "$name/shortens_${shortens}_$seed" "--config.init_from=$out/runs/$name/start" \
-        --config=configs/easy_vqa.py:quick --config.schedule.full_steps=0 --config.schedule.trim_steps=1000 \
-        "--config.seed=$seed" "--config.capacity.measured=$shortens"
+      train "$name/shortens_${shortens}_$seed" "--config.init_from=$out/runs/$1" "${@:2}" "--config.seed=$seed" \
+        "--config.capacity.measured=$shortens"
       evaluated "$name/shortens_${shortens}_$seed" "shortens=${shortens,}" "seed=$seed" --
     done
   done
   gather dial
+}
+
+easy_vqa_capacity() { # [training, 90 min] accuracy with closed tokens out of memory, on easy-VQA at 48 pixels
+  needs_easy_vqa
+  train "$name/start" --config=configs/easy_vqa.py:quick --config.schedule.full_steps=2500 --config.schedule.trim_steps=0
+  trim_by_capacity "$name/start" --config=configs/easy_vqa.py:quick --config.schedule.full_steps=0 \
+    --config.schedule.trim_steps=1000
+}
+
+sort_of_clevr_capacity() { # [training, 100 min] the same on Sort-of-CLEVR for 3x: two objects, questions about one
+  local of=objects=2,kinds=non_relational
+  train "$name/start" "--config=configs/sort_of_clevr.py:finetune,$of,steps=5000"
+  trim_by_capacity "$name/start" "--config=configs/sort_of_clevr.py:trim,$of,speedup=3,steps=1000"
 }
 
 easy_vqa_packages() { # [training, 1 h] easy-VQA with pretrained encoders of two packages, and from random weights
