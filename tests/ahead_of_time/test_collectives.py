@@ -1,6 +1,9 @@
 """What a compiled program sends, counted from its text."""
 
+import pytest
+
 from smarttrim_jax.ahead_of_time.collectives import Collectives, collectives
+from smarttrim_jax.errors import ConfigError
 
 PROGRAM = """HloModule jit_step, is_scheduled=true
 
@@ -57,3 +60,42 @@ def test_a_loop_without_a_note_turns_as_its_condition_says():
 
 def test_a_program_of_one_device_sends_nothing():
     assert collectives("ENTRY %main (a: f32[]) -> f32[] {\n  ROOT %a = f32[] parameter(0)\n}\n") == []
+
+
+def test_a_collective_in_pieces_is_counted_once():
+    """A TPU's compiler spreads a gather over what it computes meanwhile: over the turns of a loop, or within one."""
+    whole = "f32[64]{0} all-gather(%p), replica_groups=[2,4]<=[8], dimensions={0}"
+    piece = whole + ', frontend_attributes={chain_id="3"}'
+    inner = piece.replace('"3"', '"4"')
+    calls = f"  %one = f32[64] fusion(%w), calls=%piece\n  %two = {inner}\n  %three = {inner}\n"
+    spread = f"%piece (p: f32[16]) -> f32[64] {{\n  ROOT %part = {piece}\n}}\n\n"
+    program = PROGRAM.replace("%layer (", spread + "%layer (")
+    program = program.replace("  ROOT %next", calls + "  ROOT %next").replace(
+        "  ROOT %out", f"  %first = {piece}\n  ROOT %out"
+    )
+    (gathers, *others), (before, *same) = collectives(program), collectives(PROGRAM)
+    assert others == same
+    assert gathers.count == before.count + 1 + 12
+    assert gathers.bytes == before.bytes + (1 + 12) * 64 * 4 * 3 // 4
+
+
+@pytest.mark.parametrize(
+    ("groups", "chips"),
+    [
+        ("{{0,1,2,3},{4,5,6,7}}", 4),
+        ("[2,4]<=[8]", 4),
+        ("mesh['data'=4,'fsdp'=2,'tensor'=1] {'data'}", 4),
+        ("mesh['data'=4,'fsdp'=2,'tensor'=1] {'data','fsdp'}", 8),
+        ("mesh['data'=16] {'data':(2)4}", 4),
+    ],
+)
+def test_chips_are_counted_however_they_are_written(groups: str, chips: int) -> None:
+    gather = f"  ROOT %g = f32[64]{{0}} all-gather(%p), channel_id=1, replica_groups={groups}, dimensions={{0}}"
+    program = f"ENTRY %main (p: f32[16]) -> f32[64] {{\n{gather}\n}}\n"
+    assert collectives(program) == [Collectives("all-gather", 1, 64 * 4 * (chips - 1) // chips)]
+
+
+def test_chips_that_cannot_be_told_are_no_figure() -> None:
+    program = "ENTRY %main (p: f32[16]) -> f32[64] {\n  ROOT %g = f32[64] all-gather(%p), replica_groups=all\n}\n"
+    with pytest.raises(ConfigError, match=r"all-gather cannot be told from .*replica_groups=all"):
+        collectives(program)
