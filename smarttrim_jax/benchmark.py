@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from smarttrim_jax.benchmarking.host_share import measure_host
-from smarttrim_jax.benchmarking.origin import origin, write_figures
+from smarttrim_jax.benchmarking.origin import check_figures, origin, write_figures
 from smarttrim_jax.benchmarking.speed import Row
 from smarttrim_jax.benchmarking.speed_report import EXAMPLES, measure_forced, measure_trained, timings_of
 from smarttrim_jax.benchmarking.step_speed import measure_steps
@@ -81,6 +81,9 @@ def main() -> None:
         raise ConfigError("--steps times training and --host calls; give one of them")
     if WORKDIR.value is not None and AGAINST.value is not None:
         raise ConfigError("--against compares an untrained model; give --config in place of --workdir")
+    forces = not (STEPS.value or HOST.value or INPUT.value is not None or SPLIT.value is not None)
+    if KEEP_HEADS.value is not None and not forces:
+        raise ConfigError("--keep_heads is for forced gates; leave it out with --steps, --host, --split and --input")
     if REMEMBER.value and (WORKDIR.value is None or (INPUT.value is None and SPLIT.value is None)):
         raise ConfigError("--remember keeps times of real examples; give --workdir, and --split or --input")
     sizes = BATCH_SIZES.value
@@ -106,7 +109,8 @@ def main() -> None:
         results = _measure_trained(trained, sizes)
     rows: list[Row] = []
     figures = {**origin("python -m smarttrim_jax.benchmark"), "results": rows}
-    _write(figures)
+    if OUTPUT.value:
+        check_figures(OUTPUT.value)
     print(head(), flush=True)
     for row in results:
         rows.append(row)

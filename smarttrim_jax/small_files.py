@@ -12,9 +12,10 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import fsspec
 from etils import epath
 
-from smarttrim_jax.errors import CheckpointError, SmartTrimError
+from smarttrim_jax.errors import CheckpointError, ConfigError, SmartTrimError
 from smarttrim_jax.json_text import parse_json
 
 MOST_BYTES = 2**26
@@ -122,6 +123,43 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
             os.unlink(half)
         raise
     _sync_folder(file.parent)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Finds out whether `write_whole` can write a file, and leaves what is there as it is.
+
+    Args:
+        path: Path of a file on a disk, or in a bucket, of which only the access is checked.
+
+    Raises:
+        ConfigError: It is in a bucket, and the package that accesses buckets is not installed.
+        OSError: The file cannot be written.
+    """
+    file = epath.Path(path)
+    check_access(file)
+    if in_bucket(file) or (os.path.exists(file) and not os.path.isfile(file) and not os.path.isdir(file)):
+        return
+    if os.path.isdir(file):
+        raise IsADirectoryError("it is a folder")
+    tried = file.parent / f".{file.name}.{uuid.uuid4().hex[:8]}{_PART}"
+    with open(tried, "xb"):
+        os.unlink(tried)
+
+
+def check_access(path: str | os.PathLike[str]) -> None:
+    """Checks that what reaches a bucket is installed, if a path is in one.
+
+    Args:
+        path: A path on a disk or in a bucket.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    if os.fspath(path).startswith("gs://"):
+        try:
+            fsspec.get_filesystem_class("gcs")
+        except ImportError:
+            raise ConfigError(f"'{path}' is a bucket; pip install -e '.[gcs]' brings what reaches it") from None
 
 
 def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:

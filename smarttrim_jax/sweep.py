@@ -36,9 +36,10 @@ from collections.abc import Mapping, Sequence
 
 from etils import epath
 
-from smarttrim_jax.benchmarking.origin import origin, trained_by, write_figures
+from smarttrim_jax.benchmarking.origin import check_figures, origin, trained_by, write_figures
 from smarttrim_jax.command_line.running import find_modules_here, import_plugins
 from smarttrim_jax.errors import ConfigError, SmartTrimError
+from smarttrim_jax.small_files import check_access
 from smarttrim_jax.sweeps.execution import Execution, slots
 from smarttrim_jax.sweeps.plan import PlannedRun, check_all, plan
 from smarttrim_jax.sweeps.plot import check_plot, write_plot
@@ -46,6 +47,7 @@ from smarttrim_jax.sweeps.table import (
     DONE,
     SPEED,
     Entry,
+    check_file,
     figure_rows,
     lines_of,
     look_at,
@@ -76,6 +78,8 @@ def main(arguments: list[str]) -> int:
         root = _root_folder(flags.root, flags.gather)
         launcher = shlex.split(flags.launcher) or [sys.executable, "-m", flags.module]
         runs = plan(flags.config, flags.root, launcher, program)
+        if not flags.print:
+            _check_files(flags)
         if flags.gather:
             return _gather(runs, root, flags)
         if flags.time is not None and not flags.time > 0:
@@ -130,10 +134,23 @@ def _root_folder(root: str, is_read: bool) -> epath.Path:
     """
     if not root:
         raise ConfigError("--root is empty; name the folder that the runs' folders are in")
+    check_access(root)
     folder = epath.Path(root).expanduser()
     if is_read and not folder.is_dir():
         raise ConfigError(f"--root={root} is no folder; --gather reads what a sweep with the same --root left there")
     return folder
+
+
+def _check_files(flags: argparse.Namespace) -> None:
+    """Checks that all files the flags ask for can be written.
+
+    Raises:
+        SmartTrimError: One of them cannot.
+    """
+    for file in filter(None, (flags.csv, flags.plot)):
+        check_file(epath.Path(file).expanduser())
+    if flags.output:
+        check_figures(flags.output)
 
 
 def _run_one(runs: list[PlannedRun], index: int) -> int:
@@ -209,10 +226,10 @@ def _timed(entry: Entry, batch_size: int, execution: Execution) -> Entry:
 def _gather(runs: list[PlannedRun], root: epath.Path, flags: argparse.Namespace) -> int:
     """Shows and writes the table of whatever is there, names what is missing, and returns the exit status."""
     entries = [look_at(run.overrides, run.folder) for run in runs]
-    _show(entries, root, flags)
     missing = [f"{number} {entry.folder.name}" for number, entry in enumerate(entries) if entry.state != DONE]
     if missing:
         print(f"{len(missing)} of {len(runs)} are not done: {'; '.join(missing)}", file=sys.stderr)
+    _show(entries, root, flags)
     return int(bool(missing))
 
 

@@ -12,7 +12,7 @@ from etils import epath
 from smarttrim_jax import version
 from smarttrim_jax.benchmarking.typed_command import as_typed
 from smarttrim_jax.errors import CheckpointError, DataError
-from smarttrim_jax.small_files import read_json, write_whole
+from smarttrim_jax.small_files import check_writable, read_json, write_whole
 from smarttrim_jax.training.provenance import ENVIRONMENT, git_state
 
 
@@ -92,6 +92,22 @@ def _starts(workdir: str) -> list[dict[str, str]]:
         return []
 
 
+def check_figures(path: str | os.PathLike[str]) -> None:
+    """Checks before anything is measured that a file of figures can be written; one that is there stays as it is.
+
+    Args:
+        path: Path of the file, in a folder that exists.
+
+    Raises:
+        ConfigError: It is in a bucket, and the package that accesses buckets is not installed.
+        DataError: The file cannot be written.
+    """
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
 def write_figures(path: str | os.PathLike[str], figures: dict[str, Any]) -> None:
     """Writes a file of figures, which is complete at any moment.
 
@@ -105,8 +121,11 @@ def write_figures(path: str | os.PathLike[str], figures: dict[str, Any]) -> None
     try:
         write_whole(path, json.dumps(figures, indent=1) + "\n")
     except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"cannot write '{os.fspath(path)}': {reason}; choose another --output") from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: str | os.PathLike[str], error: OSError) -> DataError:
+    return DataError(f"cannot write '{os.fspath(path)}': {error.strerror or error}; choose another --output")
 
 
 def _processor() -> str:

@@ -60,7 +60,7 @@ def load_settings(config: str) -> dict[str, Any]:
     get_config = getattr(load_module(file), "get_config", None)
     if not callable(get_config):
         raise ConfigError(f"config file '{file}' has no function get_config")
-    _check_argument(file, get_config, argument)
+    check_argument(file, get_config, argument)
     settings = run_in_file(file, lambda: _plain(get_config(*argument)))
     if not isinstance(settings, Mapping):
         raise ConfigError(
@@ -160,9 +160,18 @@ def _plain(config: Any) -> Any:
     return config.to_dict() if isinstance(config, ConfigDict) else config
 
 
-def _check_argument(file: str, get_config: Callable[..., Any], argument: list[str]) -> None:
-    """Checks that `get_config` accepts the given argument, or none."""
-    signature = run_in_file(file, lambda: inspect.signature(get_config))
+def check_argument(file: str, function: Callable[..., Any], argument: list[str]) -> None:
+    """Checks that a function of a configuration file accepts the argument behind the file's name.
+
+    Args:
+        file: Path of the file, from `locate`.
+        function: Its `get_config` or `sweep`.
+        argument: The argument, or nothing.
+
+    Raises:
+        ConfigError: The function needs an argument that is not given, or takes none.
+    """
+    signature = run_in_file(file, lambda: inspect.signature(function))
     try:
         signature.bind(*argument)
     except TypeError:

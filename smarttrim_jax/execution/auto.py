@@ -22,6 +22,8 @@ EXECUTORS: dict[Execution, type[PaddedExecutor | PackedExecutor | OneProgramExec
 }
 """The executors by the name of the execution."""
 
+TINY = 1e8
+"""MACs of a batch at full capacity, below which a CPU takes longer to move tokens than to compute closed ones."""
 SMALL = 1e10
 """MACs of a batch at full capacity, below which the host takes longer to lead a CPU than it gains by more cuts."""
 
@@ -29,8 +31,9 @@ SMALL = 1e10
 class AutoExecutor:
     """Evaluates each batch by the execution that suits its size on this device.
 
-    Measured times of the model decide where there are any of this device. Otherwise accelerators run one program, and
-    so do CPUs where a batch is little work; else CPUs are led by the host, which removes tokens layer by layer.
+    Measured times of the model decide where there are any of this device. Otherwise accelerators run one program. On
+    CPUs a batch of least work runs padded, one of little work as one program, and others are led by the host, which
+    removes tokens layer by layer.
 
     Args:
         model: The model as functions of its parameters.
@@ -80,7 +83,8 @@ class AutoExecutor:
         if jax.default_backend() != "cpu":
             return "one_program", "the default of accelerators"
         macs = self._full_macs(*batch)
-        return "one_program" if macs < SMALL else "packed", f"{macs / 1e9:.2g} G MACs at full capacity, on a CPU"
+        name: Execution = "padded" if macs < TINY else "one_program" if macs < SMALL else "packed"
+        return name, f"{macs / 1e9:.2g} G MACs at full capacity, on a CPU"
 
     def _full_macs(self, *batch: Any) -> float:
         """The MACs of a batch at full capacity; only its shapes matter."""

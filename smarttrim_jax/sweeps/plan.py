@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 from absl import flags
 from etils import epath
 
-from smarttrim_jax.command_line.config_file import change, load_module, load_settings, locate, run_in_file
+from smarttrim_jax.command_line.config_file import (
+    change,
+    check_argument,
+    load_module,
+    load_settings,
+    locate,
+    run_in_file,
+)
 from smarttrim_jax.command_line.experiment_flags import KEYS
 from smarttrim_jax.command_line.parsing import parse
 from smarttrim_jax.configuration import build
@@ -96,6 +103,7 @@ def _load_sweep(path: str, argument: list[str]) -> list[Overrides]:
         raise ConfigError(f"'{path}' has no function sweep() that yields what differs between the runs")
     if not hasattr(module, "get_config"):
         raise ConfigError(f"'{path}' has no function get_config() that returns the configuration")
+    check_argument(path, module.sweep, argument)
     yielded = run_in_file(path, lambda: list(module.sweep(*argument)))
     for overrides in yielded:
         if not isinstance(overrides, Mapping) or not all(isinstance(key, str) for key in overrides):

@@ -176,7 +176,25 @@ def write_whole(file: epath.Path, text: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         small_files.write_whole(file, text)
     except OSError as error:
-        raise TrainingError(f"cannot write '{file}': {error.strerror or error}; choose another place") from None
+        raise _unwritable(file, error) from None
+
+
+def check_file(file: epath.Path) -> None:
+    """Checks before anything runs that `write_whole` can write a file; creates its folder.
+
+    Args:
+        file: Path of the file.
+
+    Raises:
+        ConfigError: It is in a bucket, and the package that accesses buckets is not installed.
+        TrainingError: The file cannot be written.
+    """
+    small_files.check_access(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        small_files.check_writable(file)
+    except OSError as error:
+        raise _unwritable(file, error) from None
 
 
 def lines_of(entries: Sequence[Entry]) -> list[str]:
@@ -349,6 +367,10 @@ def _mean(found: Iterable[float | None], figure: Figure) -> str:
         return ""
     mean = figure.show(statistics.fmean(values))
     return mean if len(values) < 2 else f"{mean} ± {figure.show(statistics.stdev(values))}"
+
+
+def _unwritable(file: epath.Path, error: OSError) -> TrainingError:
+    return TrainingError(f"cannot write '{file}': {error.strerror or error}; choose another place")
 
 
 def _in_markdown(table: Sequence[Sequence[str]]) -> str:

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import fsspec
 import jax
 from etils import epath
 
@@ -14,7 +13,7 @@ from smarttrim_jax.data.language import ANSWERS, TOKENIZER, Language, write_lang
 from smarttrim_jax.errors import CheckpointError, ConfigError, TrainingError
 from smarttrim_jax.experiment import ExperimentConfig
 from smarttrim_jax.file_digests import record_digests
-from smarttrim_jax.small_files import in_bucket, read_json, remove_halves, write_json
+from smarttrim_jax.small_files import check_access, in_bucket, read_json, remove_halves, write_json
 from smarttrim_jax.training.checkpoint_reading import metadata, saved_steps
 from smarttrim_jax.training.older_runs import settings_of_today
 from smarttrim_jax.trimming.calibration import SpeedDial
@@ -62,11 +61,7 @@ class Workdir:
 
     def __init__(self, path: str) -> None:
         self.path = epath.Path(path).expanduser()
-        if path.startswith("gs://"):
-            try:
-                fsspec.get_filesystem_class("gcs")
-            except ImportError:
-                raise ConfigError(f"'{path}' is a bucket; pip install -e '.[gcs]' brings what reaches it") from None
+        check_access(path)
 
     @property
     def checkpoints(self) -> str:

@@ -11,7 +11,7 @@ import pytest
 from forked_commands import ROOT
 
 from smarttrim_jax.benchmarking import origin as module
-from smarttrim_jax.benchmarking.origin import named_commit, origin, trained_by, write_figures
+from smarttrim_jax.benchmarking.origin import check_figures, named_commit, origin, trained_by, write_figures
 from smarttrim_jax.errors import DataError
 from smarttrim_jax.training.provenance import record_start
 from smarttrim_jax.version import __version__
@@ -68,7 +68,7 @@ def measure_nothing() -> None:
     """Lets the commands of this process measure nothing, and write it."""
     from smarttrim_jax.ahead_of_time import report, topology
     from smarttrim_jax.benchmarking import host_share, speed_report, step_speed
-    from smarttrim_jax.reporting import slice_table
+    from smarttrim_jax.reporting import slice_table, tables
 
     class Nothing:
         def to_dict(self) -> dict[str, Any]:
@@ -78,8 +78,9 @@ def measure_nothing() -> None:
             pass
 
     def rows(*args: Any, **kwargs: Any) -> Any:
-        return iter(())
+        return iter([{"of": "nothing"}])
 
+    tables.format_speed = tables.format_step = tables.format_host = str  # type: ignore[assignment]
     speed_report.measure_forced = step_speed.measure_steps = host_share.measure_host = rows  # type: ignore[assignment]
     report.report_slice = lambda *args, **kwargs: Nothing()  # type: ignore[assignment,return-value]
     topology.open_slice = lambda name: None  # type: ignore[assignment,return-value]
@@ -108,3 +109,15 @@ def test_commands_write_where_their_figures_come_from(
     assert told["command"].partition(typed)[1:] == (typed, "")
     assert told["commit"].removesuffix(" with changes") == head()
     assert told["machine"]["cores"]
+
+
+def test_a_file_of_figures_is_tried_and_stays_as_it_is(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "figures.json"
+    check_figures(file)
+    assert list(tmp_path.iterdir()) == []
+    file.write_text("earlier")
+    check_figures(file)
+    assert {each: each.read_text() for each in tmp_path.iterdir()} == {file: "earlier"}
+    for wrong in (tmp_path, tmp_path / "missing" / "figures.json"):
+        with pytest.raises(DataError, match=r"cannot write .*; choose another --output"):
+            check_figures(wrong)

@@ -54,7 +54,8 @@ def test_measured_times_decide(tiny_meter, closing, name):
 
 
 def test_without_times_the_size_of_the_model_and_the_device_decide(tiny_meter, monkeypatch):
-    def chosen(backend, small):
+    def chosen(backend, small, tiny=0.0):
+        monkeypatch.setattr(auto, "TINY", tiny)
         monkeypatch.setattr(auto, "SMALL", small)
         monkeypatch.setattr(jax, "default_backend", lambda: backend)
         return AutoExecutor(tiny_meter.model, tiny_meter.params)._choose(4, *tiny_meter.batch)
@@ -65,6 +66,7 @@ def test_without_times_the_size_of_the_model_and_the_device_decide(tiny_meter, m
     name, why = chosen("cpu", 2 * exact)
     assert (name, why) == ("one_program", f"{exact / 1e9:.2g} G MACs at full capacity, on a CPU")
     assert chosen("cpu", 0.5 * exact)[0] == "packed"
+    assert chosen("cpu", 4 * exact, tiny=2 * exact)[0] == "padded"
     assert chosen("gpu", 0.5 * exact)[0] == chosen("tpu", 2 * exact)[0] == "one_program"
 
 

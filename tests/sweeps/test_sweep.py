@@ -12,6 +12,7 @@ import subprocess
 import sys
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from etils import epath
@@ -508,6 +509,42 @@ def test_models_are_timed_once_when_all_runs_have_ended(
     }
     assert sweep.main([*flags, "--time=0"]) == 1
     assert "--time is 0; it is a number of examples, at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--csv={}/x.csv", "--output={}/x.json", "--plot={}/x.svg"])
+@pytest.mark.parametrize(("folder", "sentence"), [("/proc/no", "cannot write '/proc/no/x."), ("gs://b", ".[gcs]")])
+def test_a_file_that_cannot_be_written_is_told_before_anything_runs(
+    flags: list[str],
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flag: str,
+    folder: str,
+    sentence: str,
+) -> None:
+    monkeypatch.setattr(fsspec, "get_filesystem_class", missing_package)
+    monkeypatch.setattr("smarttrim_jax.sweep.check_plot", lambda file: None)  # Matplotlib may not be installed
+    assert sweep.main([*flags, flag.format(folder)]) == 1
+    stderr = capsys.readouterr().err
+    assert sentence in stderr
+    assert stderr.startswith("error: ")
+    assert stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def missing_package(protocol: str) -> None:
+    raise ImportError(protocol)
+
+
+def test_what_is_missing_is_told_where_nothing_can_be_drawn(
+    flags: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "runs").mkdir()
+    assert sweep.main([*flags, "--gather", f"--plot={tmp_path}/x.svg"]) == 1
+    missing, nothing = capsys.readouterr().err.splitlines()
+    assert missing.startswith("3 of 3 are not done")
+    assert nothing.startswith("error: there is nothing to draw")
 
 
 def entries_of(tmp_path: pathlib.Path, timed: bool) -> list[Entry]:
