@@ -56,10 +56,7 @@ class Options(Settings):
 
 
 def _easy_vqa(options: Options) -> ConfigDict:
-    config = easy_vqa.get_config("quick")
-    config.schedule.full_steps = 2500 if options.start else 0
-    config.schedule.trim_steps = 0 if options.start else options.steps
-    return config
+    return _in_one_phase(easy_vqa.get_config("quick"), options, start_steps=2500)
 
 
 def _sort_of_clevr(options: Options) -> ConfigDict:
@@ -70,8 +67,12 @@ def _sort_of_clevr(options: Options) -> ConfigDict:
 
 
 def _emoji(options: Options) -> ConfigDict:
-    config = emoji_captions.get_config("retrieval")
-    config.schedule.full_steps = 1000 if options.start else 0
+    return _in_one_phase(emoji_captions.get_config("retrieval"), options, start_steps=1000)
+
+
+def _in_one_phase(config: ConfigDict, options: Options, start_steps: int) -> ConfigDict:
+    """An experiment of both phases, of which the start takes the first and all others the second."""
+    config.schedule.full_steps = start_steps if options.start else 0
     config.schedule.trim_steps = 0 if options.start else options.steps
     return config
 

@@ -106,12 +106,11 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
         with _bucket_errors():
             file.write_bytes(data)
         return
-    if os.path.exists(file) and not os.path.isfile(file):  # A pipe or device, as /dev/stdout, must not be replaced.
+    if _is_device(file):  # It must not be replaced.
         with open(file, "wb") as opened:
             opened.write(data)
         return
-    # A unique temporary name, so that two writers do not write to the same file.
-    half = file.parent / f".{file.name}.{uuid.uuid4().hex[:8]}{_PART}"
+    half = _half_of(file)
     try:
         with open(half, "xb") as opened:
             opened.write(data)
@@ -137,11 +136,11 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """
     file = epath.Path(path)
     check_access(file)
-    if in_bucket(file) or (os.path.exists(file) and not os.path.isfile(file) and not os.path.isdir(file)):
-        return
     if os.path.isdir(file):
         raise IsADirectoryError("it is a folder")
-    tried = file.parent / f".{file.name}.{uuid.uuid4().hex[:8]}{_PART}"
+    if in_bucket(file) or _is_device(file):
+        return
+    tried = _half_of(file)
     with open(tried, "xb"):
         os.unlink(tried)
 
@@ -195,6 +194,16 @@ def in_bucket(path: str | os.PathLike[str]) -> bool:
         Whether it contains "://".
     """
     return "://" in os.fspath(path)
+
+
+def _is_device(file: epath.Path) -> bool:
+    """Tells whether there is something at a path that is no regular file: a pipe or a device, as /dev/stdout."""
+    return os.path.exists(file) and not os.path.isfile(file)
+
+
+def _half_of(file: epath.Path) -> epath.Path:
+    """A name for a file that is not complete, a new one each time, so that two writers do not write to the same."""
+    return file.parent / f".{file.name}.{uuid.uuid4().hex[:8]}{_PART}"
 
 
 @contextlib.contextmanager

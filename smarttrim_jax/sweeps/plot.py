@@ -54,16 +54,16 @@ def write_plot(entries: Sequence[Entry], file: epath.Path) -> None:
     full, trimmed, *others = columns(done)
     if full in SPEED_UPS or not all(_has(entry.report, trimmed, MACS) for entry in done):
         raise ConfigError(f"there is nothing to draw in {file}: --plot needs runs that report a score and their MACs")
+    lines, reports = _lines(done), [entry.report for entry in done if entry.report is not None]
     axes = [MACS, *([TIME] if TIME in others and all(_has(entry.report, TIME) for entry in done) else [])]
     # Plain text keeps the file small, and the salt keeps it the same for the same figures.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "smarttrim_jax", "font.size": 9}):
         picture = Picture(figsize=(4.2 * len(axes), 3.4), layout="constrained")
         places = picture.subplots(1, len(axes), squeeze=False)[0]
         for axis, place in zip(axes, places, strict=True):
-            for name, points in _lines(done).items():
-                x, y = ([_mean_and_spread(reports, figure) for reports in points] for figure in (axis, trimmed))
+            for name, points in lines.items():
+                x, y = ([_mean_and_spread(point, figure) for point in points] for figure in (axis, trimmed))
                 place.errorbar(*_columns(x, y), label=name, **LINE)
-            reports = [entry.report for entry in done if entry.report is not None]
             place.axhline(_mean_and_spread(reports, full)[0], color="grey", linestyle="--", linewidth=0.8)
             place.set_xlabel(f"speed-up in {axis.head}")
             place.grid(alpha=0.3)
